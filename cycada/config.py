@@ -1,0 +1,351 @@
+"""Settings: frozen dataclasses, a strict TOML reader, and ``--set key=value``."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from cycada.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Precision = Literal["auto", "no", "bf16", "fp16"]
+T = TypeVar("T")
+
+
+def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """Declare a setting: its default, what it means, and the range it must lie in.
+
+    ``text`` is also the entry in ``docs/configuration.md``.
+    """
+    limits = {"help": text, "low": low, "high": high}
+    if dataclasses.is_dataclass(default):
+        return field(default_factory=lambda: default, metadata=limits)
+    return field(default=default, metadata=limits)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratorConfig:
+    """The translator's networks (CycleGAN, Zhu et al., ICCV 2017, appendix 7.2)."""
+
+    width: int = setting(64, "channels of the first layer; the middle has four times as many", low=1)
+    blocks: int = setting(
+        0, "residual blocks; 0 takes the paper's 6 below 256 px and 9 from there on", low=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiscriminatorConfig:
+    """The patch discriminators (PatchGAN; Isola et al., CVPR 2017)."""
+
+    width: int = setting(64, "channels of the first layer", low=1)
+    layers: int = setting(
+        3, "strided layers; 3 sees patches of 70 px, 2 of 34 px, 1 of 16 px", low=1, high=5
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TranslatorWeights:
+    """How much each term adds to the generators' loss (CycleGAN, sections 4 and 5.2)."""
+
+    cycle: float = setting(10.0, "L1 between an image and its way there and back", low=0)
+    identity: float = setting(
+        5.0, "L1 between an image and its translation into its own domain", low=0
+    )
+    semantic: float = setting(
+        1.0, "change of what the RGB detector says of a face (CyCADA, equation 4)", low=0
+    )
+    perceptual: float = setting(0.0, "LPIPS between an image and its way there and back", low=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TranslatorConfig:
+    """Stage one: unpaired RGB <-> thermal translation."""
+
+    data: tuple[str, ...] = setting((), "indexes with RGB and thermal faces (unpaired)")
+    detector: str = setting("", "run of a detector trained on RGB, for the semantic term")
+    size: int = setting(128, "side of the square images in px, a multiple of 4", low=16)
+    generator: GeneratorConfig = setting(GeneratorConfig(), "")
+    discriminator: DiscriminatorConfig = setting(DiscriminatorConfig(), "")
+    weights: TranslatorWeights = setting(TranslatorWeights(), "")
+    adversarial: Literal["least_squares", "hinge"] = setting(
+        "least_squares", "adversarial loss: LSGAN (Mao et al., ICCV 2017) or hinge (Lim & Ye, 2017)"
+    )
+    pseudo_labels: Literal["soft", "hard"] = setting(
+        "soft", "what the semantic term keeps: the detector's probabilities or its decisions"
+    )
+    lpips_weights: str = setting(
+        "", "file with AlexNet's convolutions for the LPIPS term; empty downloads torchvision's"
+    )
+    batch_size: int = setting(4, "images of each domain per step, over all processes", low=1)
+    steps: int = setting(40_000, "optimizer steps", low=1)
+    learning_rate: float = setting(2e-4, "of both Adam optimizers", low=0)
+    decay_from: float = setting(
+        0.5, "share of the steps after which the learning rate falls linearly to 0", low=0, high=1
+    )
+    pool: int = setting(
+        50, "made images kept for the discriminators (Shrivastava et al., CVPR 2017); 0 keeps none",
+        low=0,
+    )
+    average_decay: float = setting(
+        0.999, "decay per step of the averaged weights used for translation", low=0, high=0.999999
+    )
+    clip_norm: float = setting(0.0, "largest gradient norm per player; 0 does not clip", low=0)
+    flip: bool = setting(True, "show every second face mirrored")  # noqa: FBT003
+    mixed_precision: Precision = setting(
+        "auto", "half precision; auto takes bf16 where the hardware multiplies in it"
+    )
+    double: bool = setting(False, "compute in float64 (to compare runs exactly)")  # noqa: FBT003
+    workers: int = setting(2, "processes that decode images where the set exceeds the cache", low=0)
+    cache_mb: int = setting(2048, "memory for decoded images, in MB", low=0)
+    log_every: int = setting(50, "steps between two log lines", low=1)
+    sample_every: int = setting(1000, "steps between two grids of sample translations", low=1)
+    save_every: int = setting(1000, "steps between two checkpoints", low=1)
+    keep: int = setting(2, "checkpoints kept", low=1)
+    seed: int = setting(0, "of weights, order, flips and replay", low=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentConfig:
+    """Random changes of the training images, drawn anew in every step."""
+
+    flip: float = setting(0.5, "probability of a mirror image", low=0, high=1)
+    rotate: float = setting(10.0, "largest rotation, in degrees", low=0, high=180)
+    scale: float = setting(0.1, "largest change of size, as a share", low=0, high=0.9)
+    shift: float = setting(0.06, "largest shift, as a share of the side", low=0, high=1)
+    brightness: float = setting(0.15, "largest change of level, as a share of the range", low=0)
+    contrast: float = setting(0.25, "largest change of contrast, as a share", low=0, high=1)
+    blur: float = setting(0.8, "largest Gaussian blur, standard deviation in px", low=0)
+    noise: float = setting(0.03, "largest deviation of added noise, as a share of the range", low=0)
+    erase: float = setting(0.0, "probability that a rectangle is blanked", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlignmentConfig:
+    """Stage two: how the features of source and target faces are made alike."""
+
+    method: Literal["none", "dann", "adda"] = setting(
+        "none",
+        "none trains on the source alone; dann reverses the domain classifier's gradient (Ganin et "
+        "al., JMLR 2016); adda trains a target encoder against a frozen one (Tzeng et al., 2017)",
+    )
+    weight: float = setting(0.1, "of the adversarial term", low=0)
+    warm_up: float = setting(
+        0.3, "share of the steps over which dann's weight rises to its full value", low=0, high=1
+    )
+    hidden: int = setting(256, "units in each of the domain classifier's two layers", low=1)
+    learning_rate: float = setting(5e-4, "of the domain classifier", low=0)
+    steps: int = setting(2000, "steps of adda's second phase, after training on the source", low=1)
+    encoder_learning_rate: float = setting(5e-5, "of adda's target encoder", low=0)
+    healthy_from: float = setting(
+        0.6, "adda's encoder learns only while the domain classifier is right this often (CyCADA)",
+        low=0, high=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectorConfig:
+    """Stage two: the Action Unit detector, with or without alignment to real thermal faces."""
+
+    source: tuple[str, ...] = setting((), "indexes with labelled faces")
+    source_domain: Literal["auto", "rgb", "thermal", "both"] = setting(
+        "auto", "rows of the source indexes to learn from; auto: rgb where there are any"
+    )
+    target: tuple[str, ...] = setting((), "indexes whose thermal faces are aligned to, unlabelled")
+    labelled_target: tuple[str, ...] = setting(
+        (), "indexes whose labelled thermal faces are mixed into the source"
+    )
+    action_units: tuple[int, ...] = setting((), "AUs to detect; empty: all that the source labels")
+    backbone: Literal["small", "resnet18", "resnet50", "convnext_tiny"] = setting(
+        "resnet18", "network; small is a convnet for images of about 64 px"
+    )
+    width: int = setting(32, "channels of the small network's first layer", low=1)
+    pretrained: str = setting(
+        "imagenet", "initial weights: imagenet (downloaded), none, or a local file"
+    )
+    channels: Literal[0, 1, 3] = setting(0, "of the input; 0: 3 for RGB sources, 1 for thermal")
+    size: int = setting(128, "side of the square images in px", low=16)
+    augment: AugmentConfig = setting(AugmentConfig(), "")
+    alignment: AlignmentConfig = setting(AlignmentConfig(), "")
+    positive_weight: float = setting(
+        0.5, "exponent of (absent/present) that weighs present AUs; 0 none, 1 full balance",
+        low=0, high=1,
+    )
+    batch_size: int = setting(32, "labelled images per step, over all processes", low=1)
+    steps: int = setting(6000, "optimizer steps", low=1)
+    learning_rate: float = setting(5e-4, "peak of the cosine schedule (AdamW)", low=0)
+    weight_decay: float = setting(0.01, "of AdamW", low=0)
+    average_decay: float = setting(0.995, "decay per step of the averaged weights", low=0, high=1)
+    clip_norm: float = setting(5.0, "largest gradient norm; 0 does not clip", low=0)
+    mixed_precision: Precision = setting(
+        "auto", "half precision; auto takes bf16 where the hardware multiplies in it"
+    )
+    double: bool = setting(False, "compute in float64 (to compare runs exactly)")  # noqa: FBT003
+    workers: int = setting(2, "processes that decode images where the set exceeds the cache", low=0)
+    cache_mb: int = setting(2048, "memory for decoded images, in MB", low=0)
+    log_every: int = setting(50, "steps between two log lines", low=1)
+    validate_every: int = setting(500, "steps between two looks at the validation faces", low=1)
+    save_every: int = setting(500, "steps between two checkpoints", low=1)
+    keep: int = setting(2, "checkpoints kept", low=1)
+    seed: int = setting(0, "of weights, order and augmentation", low=0)
+
+
+def load_config(
+    cls: type[T],
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> T:
+    """Read the settings of ``cls``: defaults, then ``file``, then ``values``, then ``overrides``.
+
+    Args:
+        cls: One of the config dataclasses of this module.
+        file: TOML file, or the ``config.json`` of a run.
+        overrides: ``key=value`` each; dots reach into tables; the value is TOML, or a bare word.
+        values: Settings by dotted name, from a verb's own options.
+
+    Raises:
+        ConfigError: An unknown setting, a wrong type, or a value out of range.
+    """
+    tree: dict[str, Any] = {}
+    if file is not None:
+        tree = _read(file)
+        _build(cls, tree, where=str(file))  # so that a fault in the file is blamed on the file
+    for key, value in (values or {}).items():
+        _plant(tree, key, value)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override}: expected KEY=VALUE, such as --set steps=1000.")
+        _plant(tree, key.strip(), _value(text.strip()))
+    return _build(cls, tree, where="settings")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return the settings as plain JSON values, tables as nested dicts."""
+    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config))))
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Return the settings by dotted name, such as ``weights.cycle``."""
+    return dict(_leaves(to_dict(config), ""))
+
+
+def differences(left: Any, right: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the settings in which two configs differ: dotted name -> (left, right)."""
+    one, two = flatten(left), flatten(right)
+    names = [name for name in {**one, **two} if one.get(name) != two.get(name)]
+    return {name: (one.get(name), two.get(name)) for name in names}
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as a settings file ({error}).") from error
+    try:
+        if file.suffix == ".json":
+            tree = json.loads(text)
+            tree = tree.get("settings", tree) if isinstance(tree, dict) else tree
+        else:
+            tree = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{file}: not valid {file.suffix[1:].upper()}: {error}.") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file}: expected a table of settings, found {type(tree).__name__}.")
+    return tree
+
+
+def _value(text: str) -> Any:
+    """Parse one TOML value; a bare word counts as a string, so that paths need no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _plant(tree: dict[str, Any], key: str, value: Any) -> None:
+    *tables, leaf = key.split(".")
+    for table in tables:
+        inner = tree.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: {table} is a single value, not a table of settings.")
+        tree = inner
+    tree[leaf] = value
+
+
+def _build(cls: type[T], tree: Mapping[str, Any], *, where: str, prefix: str = "") -> T:
+    hints = typing.get_type_hints(cls)
+    declared = {item.name: item for item in dataclasses.fields(typing.cast(Any, cls))}
+    for key in tree:
+        if key not in declared:
+            near = difflib.get_close_matches(key, declared, n=1, cutoff=0.5)
+            hint = f" Did you mean {prefix}{near[0]}?" if near else f" Known: {', '.join(declared)}."
+            raise ConfigError(f"{where}: unknown setting {prefix}{key}.{hint}")
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        name, kind = prefix + key, hints[key]
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{where}: {name} is a table; set {name}.{_first(kind)}=… inside.")
+            values[key] = _build(
+                typing.cast(type, kind), value, where=where, prefix=f"{name}."
+            )
+            continue
+        values[key] = _typed(value, kind, f"{where}: {name}")
+        _check_range(values[key], declared[key].metadata, f"{where}: {name}")
+    return cls(**values)
+
+
+def _first(cls: Any) -> str:
+    return dataclasses.fields(cls)[0].name
+
+
+def _check_range(value: Any, limits: Mapping[str, Any], name: str) -> None:
+    if isinstance(value, (str, bool, tuple)):
+        return
+    low, high = limits.get("low"), limits.get("high")
+    if value != value or (low is not None and value < low) or (high is not None and value > high):
+        bounds = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise ConfigError(f"{name} must be {bounds}, found {value}.")
+
+
+def _typed(value: Any, kind: Any, name: str) -> Any:
+    origin, choices = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        if value not in choices or isinstance(value, bool):
+            listed = ", ".join(str(choice) for choice in choices)
+            raise ConfigError(f"{name} must be one of {listed}; found {value!r}.")
+        return value
+    if origin is tuple:
+        items = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_typed(item, choices[0], name) for item in items)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"{name} must be {_spoken(kind)}, found {value!r}.")
+    return value
+
+
+def _spoken(kind: type | types.GenericAlias) -> str:
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    return words.get(typing.cast(type, kind), str(kind))

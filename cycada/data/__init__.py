@@ -1,0 +1,1 @@
+"""Datasets: the index on disk, its images as tensors, their order, and phantom faces."""

@@ -1,0 +1,288 @@
+"""Image files <-> tensors; the only place that converts ranges.
+
+The dtype says the range: uint8, uint16 and, for temperatures, float32 as in the file; float32
+in [-1, 1] ("signed") everywhere else. Images are ``(C, H, W)`` with 1 or 3 channels.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional as F
+
+from cycada import thermal
+from cycada.errors import DataError
+from cycada.files import replacing
+from cycada.thermal import INTEGER_UNITS, Unit, Window
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"})
+"""Suffixes (in lower case) of the files that are read and written."""
+
+_JPEG = (".jpg", ".jpeg")
+_JPEG_QUALITY = 95  # with full colour resolution: visibly lossless
+_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_EIGHT_BIT = 127.5
+_SIXTEEN_BIT = 32767.5
+# Everything that Pillow and NumPy raise on broken files.
+_BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    NotImplementedError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def read_image(path: Path | str) -> Tensor:
+    """Read an image with the values of the file.
+
+    JPEG orientation is applied; palettes become RGB; an opaque alpha channel is dropped. NPY
+    arrays may be ``(H, W)``, ``(H, W, C)`` or ``(C, H, W)``.
+
+    Returns:
+        ``(C, H, W)``, C 1 or 3; uint8, uint16 (one channel; exact) or float32.
+
+    Raises:
+        DataError: the file is missing, broken, or of a kind that would lose values.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"{path}: {suffix or 'no suffix'} is no image format; known are {known}.")
+    try:
+        pixels = _load_array(path) if suffix == ".npy" else _load_picture(path)
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such image file.") from None
+    except _BROKEN as error:
+        raise DataError(f"{path}: cannot be read as an image ({_reason(error)}).") from error
+    return torch.from_numpy(_planes(pixels, path))
+
+
+def write_image(path: Path | str, image: Tensor) -> None:
+    """Write an image whole or not at all, without metadata; make missing folders.
+
+    Args:
+        path: its suffix chooses the format: PNG, JPEG or TIFF for uint8; PNG or TIFF for
+            uint16; TIFF or NPY for float32; NPY holds all three.
+        image: ``(C, H, W)`` or ``(H, W)`` as ``read_image`` gives it.
+
+    Raises:
+        DataError: the format cannot hold the values, or the file cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if image.ndim == 2:
+        image = image[None]
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ValueError(f"an image is (1 or 3, H, W), not {tuple(image.shape)}")
+    if image.dtype not in (torch.uint8, torch.uint16, torch.float32):
+        raise ValueError(f"an image file holds uint8, uint16 or float32, not {image.dtype}")
+    if suffix not in _formats(image):
+        kind = f"{image.shape[0]}-channel {str(image.dtype).removeprefix('torch.')}"
+        fit = ", ".join(_formats(image))
+        raise DataError(f"{path}: {suffix or 'no suffix'} holds no {kind} image; use {fit}.")
+    planes = image.detach().cpu().contiguous().numpy()
+    pixels = planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            if suffix == ".npy":
+                np.save(temporary, np.ascontiguousarray(pixels))
+            else:
+                options: dict[str, Any] = {}
+                if suffix in _JPEG:
+                    options = {"quality": _JPEG_QUALITY, "subsampling": 0}
+                Image.fromarray(np.ascontiguousarray(pixels)).save(temporary, **options)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({_reason(error)}).") from error
+
+
+def to_signed(image: Tensor, *, unit: Unit = "grey", window: Window | None = None) -> Tensor:
+    """Map the values of a file to float32 in [-1, 1].
+
+    Args:
+        image: ``(C, H, W)`` or ``(B, C, H, W)``, uint8, uint16 or float32.
+        unit: what the pixels count; ``"grey"`` spreads the whole range of the dtype.
+        window: the temperatures that become -1 and 1, for all units but ``"grey"``.
+
+    Raises:
+        DataError: float32 without a unit, or 8 bits with one.
+    """
+    if unit != "grey":
+        if image.dtype == torch.uint8:
+            raise DataError(f"an 8-bit image cannot count {unit}; its unit is grey.")
+        if window is None:
+            raise ValueError(f"{unit} needs a temperature window")
+        return thermal.to_signed(thermal.celsius_from_counts(image, unit), window)
+    if image.dtype == torch.uint8:
+        return image.to(torch.float32) / _EIGHT_BIT - 1
+    if image.dtype == torch.uint16:
+        return image.to(torch.float32) / _SIXTEEN_BIT - 1
+    if image.dtype == torch.float32:
+        raise DataError(
+            "a float image needs the unit of its pixels (such as celsius): "
+            "without one its range is unknown."
+        )
+    raise ValueError(f"an image holds uint8, uint16 or float32, not {image.dtype}")
+
+
+def from_signed(
+    signed: Tensor, *, dtype: torch.dtype, unit: Unit = "grey", window: Window | None = None
+) -> Tensor:
+    """Return the values for a file; the exact inverse of ``to_signed`` within the window.
+
+    Args:
+        signed: any shape, in [-1, 1]; values beyond are clipped.
+        dtype: uint8 (grey), uint16 (grey or an integer unit) or float32 (any temperature unit).
+        unit: what the pixels of the file count.
+        window: the temperatures of -1 and 1, for all units but ``"grey"``.
+    """
+    signed = signed.detach().to(torch.float32).clamp(-1, 1)
+    if unit == "grey":
+        if dtype == torch.uint8:
+            return ((signed + 1) * _EIGHT_BIT).round().to(torch.uint8)
+        if dtype == torch.uint16:
+            return ((signed + 1) * _SIXTEEN_BIT).round().to(torch.int32).to(torch.uint16)
+        raise ValueError(f"a grey image is uint8 or uint16, not {dtype}")
+    if window is None:
+        raise ValueError(f"{unit} needs a temperature window")
+    if dtype == torch.uint16 and unit not in INTEGER_UNITS:
+        raise ValueError(f"whole steps of 1 {unit} are too coarse for a face; use float32")
+    if dtype not in (torch.uint16, torch.float32):
+        raise ValueError(f"{unit} is written as uint16 or float32, not {dtype}")
+    return thermal.counts_from_celsius(thermal.from_signed(signed, window), unit).to(dtype)
+
+
+def with_channels(signed: Tensor, channels: int) -> Tensor:
+    """Return ``(..., channels, H, W)``: the luminance of RGB, or grey three times."""
+    found = signed.shape[-3]
+    if found == channels:
+        return signed
+    if (found, channels) == (1, 3):
+        return signed.expand(*signed.shape[:-3], 3, *signed.shape[-2:])
+    if (found, channels) == (3, 1):
+        weights = torch.tensor(_LUMINANCE, dtype=signed.dtype, device=signed.device)
+        return (signed * weights[:, None, None]).sum(-3, keepdim=True)
+    raise ValueError(f"cannot turn {found} channels into {channels}")
+
+
+def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Resize a float image ``(..., H, W)`` to ``(height, width)`` or to a square, antialiased."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if image.shape[-2:] == (height, width):
+        return image
+    flat = image.reshape(-1, 1, *image.shape[-2:])
+    flat = F.interpolate(
+        flat, size=(height, width), mode="bilinear", align_corners=False, antialias=True
+    )
+    return flat.reshape(*image.shape[:-2], height, width)
+
+
+def _load_picture(path: Path) -> NDArray[Any]:
+    with Image.open(path) as picture:
+        if picture.format == "TIFF" and getattr(picture, "n_frames", 1) > 1:
+            raise DataError(f"{path}: holds several pages; save each page as a file.")
+        if _is_deep_colour(picture):
+            raise DataError(
+                f"{path}: has 16 bits in each of several channels; save it with 8 bits "
+                f"(colour) or one channel (temperature)."
+            )
+        picture.load()
+        mode = picture.mode
+        upright = ImageOps.exif_transpose(picture)
+        if mode == "F" or mode == "I" or mode.startswith("I;16"):
+            return np.asarray(upright)
+        if mode == "1":
+            return np.asarray(upright.convert("L"))
+        if mode not in ("L", "RGB", "P", "LA", "RGBA", "PA"):
+            raise DataError(f"{path}: has colours of the kind {mode}; save it as grey or RGB.")
+        if mode in ("LA", "RGBA", "PA") or "transparency" in picture.info:
+            alpha = upright.convert("RGBA").getchannel("A")
+            if alpha.getextrema() != (255, 255):
+                raise DataError(
+                    f"{path}: has transparent pixels, whose colour is undefined; "
+                    f"save it upon a background."
+                )
+        return np.asarray(upright if mode == "L" else upright.convert(_OPAQUE[mode]))
+
+
+_OPAQUE = {"RGB": "RGB", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "LA": "L"}
+
+
+def _is_deep_colour(picture: Image.Image) -> bool:
+    """Tell whether Pillow would cut 16 bits per channel down to 8 without a word."""
+    for tile in picture.tile:
+        args = tile[3]
+        mode = args[0] if isinstance(args, tuple) and args else args
+        if isinstance(mode, str) and mode.startswith(("RGB", "LA")) and ";16" in mode:
+            return True
+    return False
+
+
+def _load_array(path: Path) -> NDArray[Any]:
+    pixels = np.load(path, allow_pickle=False)
+    if not isinstance(pixels, np.ndarray):
+        raise DataError(f"{path}: holds several arrays; save one image as one .npy file.")
+    if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3):
+        pixels = pixels.transpose(1, 2, 0)
+    return pixels
+
+
+def _planes(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Return ``(C, H, W)`` of a dtype that images have, refusing what would lose values."""
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.size == 0:
+        raise DataError(
+            f"{path}: an image has height, width and 1 or 3 channels, "
+            f"not the shape {pixels.shape}."
+        )
+    if pixels.dtype.kind == "f":
+        if not np.isfinite(pixels).all():
+            raise DataError(f"{path}: holds pixels that are not finite numbers.")
+        dtype: type[np.generic] = np.float32
+    elif pixels.dtype == np.uint8:
+        dtype = np.uint8
+    elif pixels.dtype.kind in "iu":
+        low, high = int(pixels.min()), int(pixels.max())
+        if low < 0 or high > np.iinfo(np.uint16).max:
+            raise DataError(f"{path}: holds values from {low} to {high}; 16 bits hold 0 to 65535.")
+        dtype = np.uint16
+    else:
+        raise DataError(f"{path}: holds {pixels.dtype} values; an image holds numbers.")
+    return np.array(pixels.transpose(2, 0, 1), dtype=dtype, order="C")  # a copy: writable
+
+
+def _formats(image: Tensor) -> tuple[str, ...]:
+    if image.dtype == torch.uint8:
+        return (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
+    if image.shape[0] == 3:
+        return (".npy",)
+    if image.dtype == torch.uint16:
+        return (".png", ".tif", ".tiff", ".npy")
+    return (".tif", ".tiff", ".npy")
+
+
+def _reason(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.splitlines() or [type(error).__name__])[0].rstrip(".") or type(error).__name__

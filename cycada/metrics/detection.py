@@ -1,0 +1,389 @@
+"""How well Action Units are detected: F1, ROC-AUC and average precision, with intervals.
+
+Conventions of the field (BP4D, DISFA): true and false positives are pooled over all frames, one
+F1 per AU, and the headline is the plain mean over the AUs. Accuracy is left out on purpose: an
+AU that is rare reaches 95 % by never being seen.
+
+Frames of one person are alike, so an interval that resamples frames is far too narrow; every
+interval here resamples subjects.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cycada.metrics.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    Floats,
+    Integers,
+    Interval,
+    interval,
+    plain,
+    subject_draws,
+)
+
+Bools = npt.NDArray[np.bool_]
+
+FEWEST_POSITIVES = 5
+"""Below this many present frames a tuned threshold is noise, and 0.5 is kept."""
+
+def f1_scores(
+    predicted: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike
+) -> Floats:
+    """Return the F1 of each AU, from counts pooled over the annotated frames.
+
+    Args:
+        predicted: ``(N, A)`` True where the AU was detected.
+        labels: ``(N, A)`` 1 where the AU is present, 0 where absent, anything where unknown.
+        known: ``(N, A)`` True where ``labels`` was annotated.
+
+    Returns:
+        ``(A,)`` values in [0, 1]; NaN for an AU that no annotated frame shows, because a
+        detector cannot find what is not there. A mean over AUs leaves those out.
+    """
+    subjects = np.zeros(len(np.asarray(labels)), dtype=np.int64)
+    return f1_of_counts(counts_by_subject(predicted, labels, known, subjects)[0])
+
+
+def counts_by_subject(
+    predicted: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike, subjects: npt.ArrayLike
+) -> Integers:
+    """Return true positives, false positives and misses of each subject and AU.
+
+    Args:
+        predicted: ``(N, A)`` decisions.
+        labels: ``(N, A)`` truth.
+        known: ``(N, A)`` mask of the annotated labels.
+        subjects: ``(N,)`` subject of each frame: names or numbers.
+
+    Returns:
+        ``(S, 3, A)`` counts, subjects in ascending order. They add up, so that any
+        resampling of subjects is a weighted sum.
+    """
+    decided, present, mask = _checked(predicted, labels, known)
+    decided = decided.astype(bool)
+    names, which = np.unique(np.asarray(subjects), return_inverse=True)
+    outcomes = np.stack(
+        [decided & present & mask, decided & ~present & mask, ~decided & present & mask], axis=1
+    )
+    counts = np.zeros((len(names), 3, present.shape[1]), dtype=np.int64)
+    np.add.at(counts, which, outcomes)
+    return counts
+
+
+def f1_of_counts(counts: npt.ArrayLike) -> Floats:
+    """Return F1 = 2 TP / (2 TP + FP + FN) from ``(..., 3, A)`` counts; NaN without positives."""
+    true, false, missed = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        score = 2 * true / (2 * true + false + missed)
+    return np.where(true + missed > 0, score, np.nan)
+
+
+def roc_auc(scores: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike) -> Floats:
+    """Return the area under the ROC curve of each AU.
+
+    It is the probability that a frame with the AU scores higher than one without (Hanley &
+    McNeil, 1982), with ties counted as one half; computed from ranks.
+
+    Args:
+        scores: ``(N, A)`` the higher, the surer; only the order matters.
+        labels: ``(N, A)`` truth.
+        known: ``(N, A)`` mask of the annotated labels.
+
+    Returns:
+        ``(A,)``; NaN where only one of the two classes was annotated.
+    """
+    values, present, mask = _checked(scores, labels, known)
+    result = np.full(present.shape[1], np.nan)
+    for unit in range(present.shape[1]):
+        truth = present[mask[:, unit], unit]
+        positives, negatives = int(truth.sum()), int((~truth).sum())
+        if positives and negatives:
+            rank_sum = _middle_ranks(values[mask[:, unit], unit])[truth].sum()
+            above = rank_sum - positives * (positives + 1) / 2
+            result[unit] = above / (positives * negatives)
+    return result
+
+
+def average_precision(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike
+) -> Floats:
+    """Return the area under the precision-recall curve of each AU, without interpolation.
+
+    Equal scores are one point of the curve. A guess reaches the prevalence, not one half, so
+    read it beside :func:`prevalence`.
+
+    Args:
+        scores: ``(N, A)`` the higher, the surer.
+        labels: ``(N, A)`` truth.
+        known: ``(N, A)`` mask of the annotated labels.
+
+    Returns:
+        ``(A,)``; NaN where the AU was never present.
+    """
+    values, present, mask = _checked(scores, labels, known)
+    result = np.full(present.shape[1], np.nan)
+    for unit in range(present.shape[1]):
+        true, decided = _cumulated(values[mask[:, unit], unit], present[mask[:, unit], unit])[1:]
+        if len(true) and true[-1]:
+            gained = np.diff(true, prepend=0) / true[-1]
+            result[unit] = float((gained * true / decided).sum())
+    return result
+
+
+def prevalence(labels: npt.ArrayLike, known: npt.ArrayLike) -> Floats:
+    """Return the share of the annotated frames that show each AU; NaN without annotation."""
+    _, present, mask = _checked(labels, labels, known)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((present & mask).sum(axis=0) / mask.sum(axis=0), dtype=np.float64)
+
+
+def best_thresholds(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike
+) -> Floats:
+    """Return for each AU the threshold with the highest F1; use validation data, never test data.
+
+    An AU is detected where its probability is at or above the threshold. The threshold lies
+    halfway between two neighbouring probabilities; of several equally good ones the nearest to
+    0.5 is taken. With fewer than five present frames, or none absent, it stays at 0.5.
+
+    Args:
+        probabilities: ``(N, A)`` in [0, 1].
+        labels: ``(N, A)`` truth.
+        known: ``(N, A)`` mask of the annotated labels.
+
+    Returns:
+        ``(A,)`` thresholds in (0, 1).
+    """
+    values, present, mask = _checked(probabilities, labels, known)
+    result = np.full(present.shape[1], 0.5)
+    for unit in range(present.shape[1]):
+        truth = present[mask[:, unit], unit]
+        if truth.sum() < FEWEST_POSITIVES or truth.all():
+            continue
+        levels, true, decided = _cumulated(values[mask[:, unit], unit], truth)
+        f1 = 2 * true / (decided + true[-1])
+        cuts = (levels + np.append(levels[1:], 0.0)) / 2
+        best = np.flatnonzero(f1 >= f1.max() - 1e-12)
+        result[unit] = cuts[best[np.abs(cuts[best] - 0.5).argmin()]]
+    return np.clip(result, 1e-6, 1 - 1e-6)
+
+
+def bootstrap_f1(counts: Integers, draws: Integers) -> Floats:
+    """Return ``(R, A)`` F1 of the resampled subjects, from :func:`counts_by_subject`."""
+    subjects, kinds, units = counts.shape
+    totals = draws @ counts.reshape(subjects, kinds * units)
+    return f1_of_counts(totals.reshape(len(draws), kinds, units))
+
+
+def bootstrap_roc_auc(
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    known: npt.ArrayLike,
+    *,
+    subjects: npt.ArrayLike,
+    draws: Integers,
+) -> Floats:
+    """Return ``(R, A)`` ROC-AUC of the resampled subjects.
+
+    The number of (present, absent) pairs in the right order is a sum over pairs of subjects,
+    so each resample is a quadratic form in how often its subjects were drawn.
+    """
+    values, present, mask = _checked(scores, labels, known)
+    names, which = np.unique(np.asarray(subjects), return_inverse=True)
+    result = np.full((len(draws), present.shape[1]), np.nan)
+    for unit in range(present.shape[1]):
+        yes, no = mask[:, unit] & present[:, unit], mask[:, unit] & ~present[:, unit]
+        wins = np.zeros((len(names), len(names)))
+        for other in range(len(names)):
+            absent = np.sort(values[no & (which == other), unit])
+            shown = values[yes, unit]
+            below = np.searchsorted(absent, shown, "left") + np.searchsorted(absent, shown, "right")
+            wins[:, other] = np.bincount(which[yes], weights=below / 2, minlength=len(names))
+        pairs = np.outer(
+            np.bincount(which[yes], minlength=len(names)),
+            np.bincount(which[no], minlength=len(names)),
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            result[:, unit] = ((draws @ wins) * draws).sum(1) / ((draws @ pairs) * draws).sum(1)
+    return result
+
+
+def gap_closed(source_only: float, adapted: float, target_supervised: float) -> float:
+    """Return which share of the way from the baseline to the ceiling the adaptation went.
+
+    NaN when the ceiling is not above the baseline: there is no gap to close.
+    """
+    gap = target_supervised - source_only
+    return (adapted - source_only) / gap if gap > 0 else math.nan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitScores:
+    """The scores of one AU; a figure is NaN where the data cannot tell."""
+
+    action_unit: int
+    frames: int  # annotated
+    present: int  # of those
+    prevalence: float
+    threshold: float
+    f1: float
+    f1_interval: Interval
+    roc_auc: float
+    roc_auc_interval: Interval
+    average_precision: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectionScores:
+    """What a detector reaches on labelled faces; the means are over ``averaged`` AUs."""
+
+    frames: int
+    subjects: int
+    macro_f1: float
+    macro_f1_interval: Interval
+    macro_roc_auc: float
+    macro_roc_auc_interval: Interval
+    macro_average_precision: float
+    averaged: tuple[int, ...]  # AUs that some frame shows
+    left_out: tuple[int, ...]  # AUs that no annotated frame shows
+    units: tuple[UnitScores, ...]
+    interval_level: float = LEVEL
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for ``scores.json``: NaN becomes null, intervals become pairs."""
+        return plain(asdict(self))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> DetectionScores:
+        """Read back what :meth:`to_json` wrote."""
+        numbers = _numbers(data)
+        units = tuple(UnitScores(**unit) for unit in numbers.pop("units"))
+        tuples = {name: tuple(numbers.pop(name)) for name in ("averaged", "left_out")}
+        return cls(**numbers, **tuples, units=units)
+
+
+def score_detector(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    known: npt.ArrayLike,
+    *,
+    subjects: npt.ArrayLike,
+    thresholds: npt.ArrayLike,
+    action_units: Sequence[int],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> DetectionScores:
+    """Score what a detector says of labelled faces, with intervals over subjects.
+
+    Args:
+        probabilities: ``(N, A)`` in [0, 1].
+        labels: ``(N, A)`` truth.
+        known: ``(N, A)`` mask of the annotated labels.
+        subjects: ``(N,)`` subject of each frame.
+        thresholds: ``(A,)`` from which an AU counts as detected; from validation data.
+        action_units: ``(A,)`` FACS numbers of the columns.
+        resamples: Number of bootstrap samples.
+        seed: Of the bootstrap.
+
+    Returns:
+        The scores of each AU and their means over the AUs that some frame shows.
+    """
+    values, present, mask = _checked(probabilities, labels, known)
+    cuts = np.asarray(thresholds, dtype=np.float64)
+    counts = counts_by_subject(values >= cuts, present, mask, subjects)
+    f1, auc = f1_of_counts(counts.sum(axis=0)), roc_auc(values, present, mask)
+    precision, share = average_precision(values, present, mask), prevalence(present, mask)
+    f1_samples = auc_samples = np.full((1, len(cuts)), np.nan)
+    if len(counts) > 1:
+        draws = subject_draws(len(counts), resamples=resamples, seed=seed)
+        f1_samples = bootstrap_f1(counts, draws)
+        auc_samples = bootstrap_roc_auc(values, present, mask, subjects=subjects, draws=draws)
+    units = tuple(
+        UnitScores(
+            action_unit=number,
+            frames=int(mask[:, unit].sum()),
+            present=int((present & mask)[:, unit].sum()),
+            prevalence=float(share[unit]),
+            threshold=float(cuts[unit]),
+            f1=float(f1[unit]),
+            f1_interval=interval(f1_samples[:, unit]),
+            roc_auc=float(auc[unit]),
+            roc_auc_interval=interval(auc_samples[:, unit]),
+            average_precision=float(precision[unit]),
+        )
+        for unit, number in enumerate(action_units)
+    )
+    return DetectionScores(
+        frames=len(values),
+        subjects=len(counts),
+        macro_f1=float(mean_over_units(f1)),
+        macro_f1_interval=interval(mean_over_units(f1_samples)),
+        macro_roc_auc=float(mean_over_units(auc)),
+        macro_roc_auc_interval=interval(mean_over_units(auc_samples)),
+        macro_average_precision=float(mean_over_units(precision)),
+        averaged=tuple(unit.action_unit for unit in units if unit.present),
+        left_out=tuple(unit.action_unit for unit in units if not unit.present),
+        units=units,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def mean_over_units(scores: npt.ArrayLike) -> Floats:
+    """Return the mean over the last axis of the scores that are defined; NaN if none is."""
+    values = np.asarray(scores, dtype=np.float64)
+    defined = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(defined, values, 0).sum(axis=-1) / defined.sum(axis=-1)
+    return np.asarray(mean, dtype=np.float64)
+
+
+def _checked(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike
+) -> tuple[Floats, Bools, Bools]:
+    """Return the three as arrays of one ``(N, A)`` shape; a broadcast would hide a mistake."""
+    values = np.asarray(scores, dtype=np.float64)
+    mask = np.asarray(known, dtype=bool)
+    present = np.asarray(labels, dtype=np.float64) > 0.5
+    if not values.shape == mask.shape == present.shape or values.ndim != 2:
+        shapes = f"{values.shape}, {present.shape} and {mask.shape}"
+        raise ValueError(f"scores, labels and known must share one (N, A) shape, not {shapes}")
+    return values, present, mask
+
+
+def _middle_ranks(values: Floats) -> Floats:
+    """Return ranks from 1; equal values share the middle of their ranks."""
+    _, which, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(sizes)
+    return np.asarray((last - (sizes - 1) / 2)[which], dtype=np.float64)
+
+
+def _cumulated(values: Floats, truth: Bools) -> tuple[Floats, Floats, Floats]:
+    """Return distinct scores in descending order, and what is true and decided at or above."""
+    levels, which = np.unique(-values, return_inverse=True)
+    decided = np.bincount(which, minlength=len(levels)).cumsum().astype(np.float64)
+    true = np.bincount(which[truth], minlength=len(levels)).cumsum().astype(np.float64)
+    return -levels, true, decided
+
+
+def _numbers(data: dict[str, Any]) -> dict[str, Any]:
+    """Turn null back into NaN and pairs back into intervals."""
+    result: dict[str, Any] = {}
+    for key, value in data.items():
+        if key.endswith("interval"):
+            result[key] = Interval(*(math.nan if bound is None else bound for bound in value))
+        elif key == "units":
+            result[key] = [_numbers(unit) for unit in value]
+        else:
+            result[key] = math.nan if value is None else value
+    return result

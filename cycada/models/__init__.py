@@ -1,0 +1,1 @@
+"""Networks; each joins parts that it is given."""

@@ -1,0 +1,164 @@
+"""Backbones of the detector: image -> feature vector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from cycada.errors import CycadaError, DataError
+
+Backbone = Literal["small", "resnet18", "resnet50", "convnext_tiny"]
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.GroupNorm(8, channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.GroupNorm(8, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.layers(x))
+
+
+class SmallBackbone(nn.Module):
+    """A residual convnet for faces of about 64 px.
+
+    Group normalisation (Wu & He, ECCV 2018) treats every image alone, so that source and target
+    faces may share a batch, and N processes compute what one does. The features keep a coarse
+    4 x 4 grid: an AU is tied to its place on an aligned face.
+    """
+
+    def __init__(self, channels: int, *, width: int, features: int = 256) -> None:
+        super().__init__()
+        self.features = features
+
+        def down(here: int, there: int) -> list[nn.Module]:
+            return [
+                nn.Conv2d(here, there, 3, 2, 1, bias=False),
+                nn.GroupNorm(8, there),
+                nn.ReLU(inplace=True),
+                _Residual(there),
+            ]
+
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, width, 5, padding=2, bias=False),
+            nn.GroupNorm(8, width),
+            nn.ReLU(inplace=True),
+            *down(width, 2 * width),
+            *down(2 * width, 3 * width),
+            *down(3 * width, 4 * width),
+            nn.Conv2d(4 * width, 2 * width, 1),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(2 * width * 16, features),
+            nn.LayerNorm(features),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` in [-1, 1] to ``(B, features)``."""
+        out: Tensor = self.layers(image)
+        return out
+
+
+class TorchvisionBackbone(nn.Module):
+    """A torchvision classifier without its last layer, for 1 or 3 channels."""
+
+    def __init__(self, name: Backbone, channels: int, *, pretrained: str) -> None:
+        super().__init__()
+        network = getattr(torchvision.models, name)(weights=None)
+        load_pretrained(network, name, pretrained)
+        if name == "convnext_tiny":
+            self.features = network.classifier[2].in_features
+            network.classifier[2] = nn.Identity()
+            stem = network.features[0]
+            stem[0] = adapt_first_layer(stem[0], channels)
+        else:
+            self.features = network.fc.in_features
+            network.fc = nn.Identity()
+            network.conv1 = adapt_first_layer(network.conv1, channels)
+        self.network = network
+        # torchvision's weights expect RGB standardised by ImageNet's statistics.
+        mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        if channels == 1:
+            mean, deviation = mean.mean(0, keepdim=True), deviation.mean(0, keepdim=True)
+        self.register_buffer("mean", mean.view(-1, 1, 1), persistent=False)
+        self.register_buffer("deviation", deviation.view(-1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` in [-1, 1] to ``(B, features)``."""
+        out: Tensor = self.network(((image + 1) / 2 - self.mean) / self.deviation)
+        return out
+
+
+def adapt_first_layer(layer: nn.Conv2d, channels: int) -> nn.Conv2d:
+    """Return ``layer`` for 1 input channel: summing its weights answers grey as it did RGB."""
+    if channels == layer.in_channels:
+        return layer
+    new = nn.Conv2d(
+        channels,
+        layer.out_channels,
+        layer.kernel_size,  # type: ignore[arg-type]
+        layer.stride,  # type: ignore[arg-type]
+        layer.padding,  # type: ignore[arg-type]
+        bias=layer.bias is not None,
+    )
+    with torch.no_grad():
+        new.weight.copy_(layer.weight.sum(1, keepdim=True).expand_as(new.weight) / channels)
+        if new.bias is not None and layer.bias is not None:
+            new.bias.copy_(layer.bias)
+    return new
+
+
+def load_pretrained(network: nn.Module, name: Backbone, pretrained: str) -> None:
+    """Load initial weights: ``imagenet`` downloads torchvision's, ``none`` keeps random ones.
+
+    Raises:
+        CycadaError: The download failed; says how to go on.
+        DataError: The local file is missing or holds another network's weights.
+    """
+    if pretrained == "none":
+        return
+    if pretrained == "imagenet":
+        weights = torchvision.models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+        try:
+            state = weights.get_state_dict(progress=False, check_hash=True)
+        except OSError as error:
+            raise CycadaError(
+                f"the ImageNet weights of {name} could not be downloaded ({error}); give a local "
+                "file with --set pretrained=FILE, or start from random weights with "
+                "--set pretrained=none."
+            ) from error
+        network.load_state_dict(state)
+        return
+    path = Path(pretrained)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DataError(
+            f"{path}: cannot be loaded as PyTorch weights ({_line(error)}); give a state dict of "
+            f"torchvision's {name}, or --set pretrained=none."
+        ) from error
+    own = network.state_dict()
+    fitting = {key for key in state if key in own and own[key].shape == state[key].shape}
+    needed = {key for key in own if not key.startswith(("fc.", "classifier."))}
+    missing = sorted(needed - fitting)
+    if missing:
+        raise DataError(
+            f"{path}: not the weights of torchvision's {name}: {len(missing)} of {len(needed)} "
+            f"tensors are missing or of another shape, the first is {missing[0]}."
+        )
+    network.load_state_dict({key: state[key] for key in fitting}, strict=False)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,103 @@
+"""The Action Unit detector: a backbone and one linear score per AU."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cycada.models.backbones import Backbone, SmallBackbone, TorchvisionBackbone
+from cycada.models.domain import DomainClassifier, reverse_gradient
+
+
+class Detection(NamedTuple):
+    """What the detector says of a batch."""
+
+    features: Tensor  # (B, F)
+    logits: Tensor  # (B, A), one column per AU
+
+
+class Detector(nn.Module):
+    """Backbone and linear head."""
+
+    def __init__(
+        self, backbone: Backbone, *, channels: int, outputs: int, width: int, pretrained: str
+    ) -> None:
+        super().__init__()
+        self.backbone: SmallBackbone | TorchvisionBackbone = (
+            SmallBackbone(channels, width=width)
+            if backbone == "small"
+            else TorchvisionBackbone(backbone, channels, pretrained=pretrained)
+        )
+        self.head = nn.Linear(self.backbone.features, outputs)
+
+    def forward(self, image: Tensor) -> Detection:
+        """Detect AUs in ``(B, C, H, W)`` images in [-1, 1]."""
+        features = self.backbone(image)
+        return Detection(features, self.head(features))
+
+
+class Adapted(NamedTuple):
+    """What one forward of :class:`AdaptiveDetector` gives."""
+
+    logits: Tensor  # (S, A) of the source images
+    source_domain: Tensor | None  # (S,) domain scores
+    target_domain: Tensor | None  # (T,) domain scores
+
+
+class AdaptiveDetector(nn.Module):
+    """A detector whose features fool a domain classifier, as one module with one forward.
+
+    Source and target faces go through the backbone in separate passes, so that batch
+    normalisation (ResNet) standardises each domain by its own statistics. Its running
+    statistics, which are used after training, then come from the last pass, the target's
+    (AdaBN; Li et al., Pattern Recognition 2018). Networks that normalise every image alone
+    share one pass, which is the same and faster.
+    """
+
+    def __init__(self, detector: Detector, domain: DomainClassifier | None) -> None:
+        super().__init__()
+        self.detector = detector
+        self.domain = domain
+        self.separate = any(isinstance(m, nn.BatchNorm2d) for m in detector.modules())
+
+    def forward(self, source: Tensor, target: Tensor | None, strength: float) -> Adapted:
+        """Detect AUs in ``source`` and judge the domain of both.
+
+        Args:
+            source: ``(S, C, H, W)`` labelled images.
+            target: ``(T, C, H, W)`` unlabelled images, or ``None`` for training without alignment.
+            strength: Factor of the reversed gradient.
+        """
+        if target is None or self.domain is None:
+            return Adapted(self.detector(source).logits, None, None)
+        if self.separate:
+            with _frozen_statistics(self.detector):
+                source_features, logits = self.detector(source)
+            target_features = self.detector.backbone(target)
+        else:
+            both = self.detector(torch.cat((source, target)))
+            source_features, target_features = both.features.split((len(source), len(target)))
+            logits = both.logits[: len(source)]
+        reversed_features = reverse_gradient(
+            torch.cat((source_features, target_features)), strength
+        )
+        scores = self.domain(reversed_features)
+        return Adapted(logits, scores[: len(source)], scores[len(source) :])
+
+
+class _frozen_statistics:  # noqa: N801 - a context manager, used as a word
+    """Keep the running statistics of batch normalisation as they are within the block."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.layers = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+        self.momenta = [layer.momentum for layer in self.layers]
+
+    def __enter__(self) -> None:
+        for layer in self.layers:
+            layer.momentum = 0.0
+
+    def __exit__(self, *_: object) -> None:
+        for layer, momentum in zip(self.layers, self.momenta, strict=True):
+            layer.momentum = momentum

@@ -1,0 +1,1 @@
+"""One module per verb: assemble the parts, then call them."""

@@ -1,0 +1,1 @@
+"""The two trainings, their state, and what a run leaves on disk."""
