@@ -67,8 +67,8 @@ def counts_by_subject(
         ``(S, 3, A)`` counts, subjects in ascending order. They add up, so that any
         resampling of subjects is a weighted sum.
     """
-    decided, present, mask = _checked(predicted, labels, known)
-    decided = decided.astype(bool)
+    scores, present, mask = _checked(predicted, labels, known)
+    decided = scores != 0
     names, which = np.unique(np.asarray(subjects), return_inverse=True)
     outcomes = np.stack(
         [decided & present & mask, decided & ~present & mask, ~decided & present & mask], axis=1
@@ -173,7 +173,7 @@ def best_thresholds(
         cuts = (levels + np.append(levels[1:], 0.0)) / 2
         best = np.flatnonzero(f1 >= f1.max() - 1e-12)
         result[unit] = cuts[best[np.abs(cuts[best] - 0.5).argmin()]]
-    return np.clip(result, 1e-6, 1 - 1e-6)
+    return np.asarray(np.clip(result, 1e-6, 1 - 1e-6), dtype=np.float64)
 
 
 def bootstrap_f1(counts: Integers, draws: Integers) -> Floats:
@@ -268,8 +268,9 @@ class DetectionScores:
         """Read back what :meth:`to_json` wrote."""
         numbers = _numbers(data)
         units = tuple(UnitScores(**unit) for unit in numbers.pop("units"))
-        tuples = {name: tuple(numbers.pop(name)) for name in ("averaged", "left_out")}
-        return cls(**numbers, **tuples, units=units)
+        for name in ("averaged", "left_out"):
+            numbers[name] = tuple(numbers[name])
+        return cls(**numbers, units=units)
 
 
 def score_detector(

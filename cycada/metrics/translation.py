@@ -59,7 +59,7 @@ def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     from kornia.metrics import ssim
 
     # The constants of SSIM assume values from 0 to the dynamic range: [0, 1] here.
-    values = ssim((first + 1) / 2, (second + 1) / 2, window_size=11, max_val=1.0, padding="valid")
+    values: Tensor = ssim((first + 1) / 2, (second + 1) / 2, 11, max_val=1.0, padding="valid")
     return values.flatten(1).mean(1)
 
 
@@ -156,7 +156,7 @@ def wasserstein(first: Integers, second: Integers) -> float:
 
 
 def kernel_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-    """Return the squared maximum mean discrepancy of two feature sets: KID where they are Inception.
+    """Return the squared maximum mean discrepancy of two feature sets (KID of Inception's).
 
     Unbiased estimator with the kernel ``(x.y / D + 1)^3`` (Binkowski et al., ICLR 2018), over
     all samples at once instead of the mean over random blocks: the same expectation, without
@@ -180,7 +180,7 @@ def kernel_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
 
 
 def frechet_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-    """Return the Frechet distance of two feature sets: FID where they are Inception.
+    """Return the Frechet distance of two feature sets (FID of Inception's).
 
     ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`` between Gaussians of the same means and
     covariances (Heusel et al., 2017). Biased upwards for few images: say their number.
