@@ -210,7 +210,7 @@ def _load_picture(path: Path) -> NDArray[Any]:
         picture.load()
         mode = picture.mode
         upright = ImageOps.exif_transpose(picture)
-        if mode == "F" or mode == "I" or mode.startswith("I;16"):
+        if mode in ("F", "I") or mode.startswith("I;16"):
             return np.asarray(upright)
         if mode == "1":
             return np.asarray(upright.convert("L"))
@@ -231,7 +231,7 @@ _OPAQUE = {"RGB": "RGB", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "LA": "L"}
 
 def _is_deep_colour(picture: Image.Image) -> bool:
     """Tell whether Pillow would cut 16 bits per channel down to 8 without a word."""
-    for tile in picture.tile:
+    for tile in getattr(picture, "tile", ()):
         args = tile[3]
         mode = args[0] if isinstance(args, tuple) and args else args
         if isinstance(mode, str) and mode.startswith(("RGB", "LA")) and ";16" in mode:
@@ -254,8 +254,7 @@ def _planes(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.size == 0:
         raise DataError(
-            f"{path}: an image has height, width and 1 or 3 channels, "
-            f"not the shape {pixels.shape}."
+            f"{path}: an image has height, width and 1 or 3 channels, not the shape {pixels.shape}."
         )
     if pixels.dtype.kind == "f":
         if not np.isfinite(pixels).all():

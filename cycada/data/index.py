@@ -4,38 +4,42 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from sys import intern
-from typing import Any, Literal, NoReturn, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from cycada.action_units import INTENSITY_MAX, OCCURRENCE_THRESHOLD, column, number_of
-from cycada.errors import DataError, did_you_mean
+from cycada.action_units import INTENSITY_MAX, column, number_of
+from cycada.data.index_info import TOML_NAME, IndexInfo, Kind, did_you_mean, info_text, read_info
+from cycada.errors import DataError
 from cycada.files import replacing
-from cycada.thermal import Unit, Window
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+__all__ = [
+    "DOMAINS",
+    "SPLITS",
+    "Domain",
+    "Face",
+    "Index",
+    "IndexInfo",
+    "Kind",
+    "Split",
+    "check_disjoint",
+    "check_files",
+    "read_index",
+    "write_index",
+]
 
 Domain = Literal["rgb", "thermal"]
 Split = Literal["train", "val", "test"]
-Kind = Literal["occurrence", "intensity", "class", "none"]
 
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 SPLITS: tuple[Split, ...] = get_args(Split)
-KINDS: tuple[Kind, ...] = get_args(Kind)
-UNITS: tuple[Unit, ...] = get_args(Unit)
 
 CSV_NAME = "index.csv"
-TOML_NAME = "index.toml"
 
 _REQUIRED = ("path", "domain", "subject", "split")
 _ALWAYS = (*_REQUIRED, "frame", "sequence")
@@ -57,20 +61,6 @@ class Face:
     action_units: Mapping[int, float] = field(default_factory=dict, hash=False)
     """FACS number -> occurrence (0 or 1) or intensity (0 to 5); absent: not annotated."""
     label: str = ""  # class label
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexInfo:
-    """What is true of all rows of an index."""
-
-    kind: Kind  # what the labels are
-    threshold: float = OCCURRENCE_THRESHOLD  # intensity from which an AU occurs
-    unit: Unit = "grey"  # of the thermal images
-    window: Window = Window()  # deg C that the thermal images span
-    source: str = ""
-    licence: str = ""
-    translator: str = ""  # run that made a translated set
-    translator_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +124,13 @@ def read_index(path: Path | str) -> Index:
     file = path if path.suffix.lower() == ".csv" else path / CSV_NAME
     if not file.is_file():
         raise DataError(f"{path}: there is no index; `cycada index` makes one.")
-    info = _read_info(file.parent / TOML_NAME)
+    info = read_info(file.parent / TOML_NAME)
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            faces = tuple(_read_rows(csv.reader(stream, strict=True), file, info.kind))
+            faces = _checked(_parsed(csv.reader(stream, strict=True), file), file, info)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as a CSV table in UTF-8 ({error}).") from error
-    index = Index(file.parent, info, faces)
-    _check(index, file)
-    return index
+    return Index(file.parent, info, faces)
 
 
 def write_index(index: Index) -> None:
@@ -154,7 +142,7 @@ def write_index(index: Index) -> None:
         DataError: the index would not be read again, or cannot be written.
     """
     file = index.root / CSV_NAME
-    _check(index, file)
+    _checked(enumerate(index.faces, start=2), file, index.info)
     optional = [name for name in _WHERE_USED if any(getattr(face, name) for face in index.faces)]
     numbers = index.action_units()
     table = io.StringIO()
@@ -174,7 +162,7 @@ def write_index(index: Index) -> None:
     try:
         index.root.mkdir(parents=True, exist_ok=True)
         with replacing(index.root / TOML_NAME) as temporary:
-            temporary.write_text(_info_text(index.info), encoding="utf-8")
+            temporary.write_text(info_text(index.info), encoding="utf-8")
         with replacing(file) as temporary:
             temporary.write_text(table.getvalue(), encoding="utf-8", newline="")
     except OSError as error:
@@ -212,49 +200,98 @@ def check_files(index: Index) -> None:
         )
 
 
-def _read_rows(rows: Iterator[list[str]], file: Path, kind: Kind) -> Iterator[Face]:
+def _parsed(rows: Iterator[list[str]], file: Path) -> Iterator[tuple[int, Face]]:
+    """Yield each row of the table with its number, as typed but not yet as checked values."""
     header = [name.strip() for name in next(rows, [])]
     place, units = _columns(header, file)
     at_path, at_domain, at_subject, at_split = (place[name] for name in _REQUIRED)
-    at_frame, at_sequence = place.get("frame"), place.get("sequence")
-    optional = {name: place[name] for name in _WHERE_USED if name in place}
-    for row_number, row in enumerate(rows, start=2):
-        if not row:
+    others = {name: place[name] for name in (*_WHERE_USED, "sequence") if name in place}
+    at_frame = place.get("frame")
+    for number, row in enumerate(rows, start=2):
+        if not row:  # a blank line
             continue
         if len(row) != len(header):
             raise DataError(
-                f"{file}, row {row_number}: has {len(row)} cells where the header has "
-                f"{len(header)}."
+                f"{file}, row {number}: has {len(row)} cells, but the header has {len(header)}."
             )
         known: dict[int, float] = {}
-        for number, at in units:
-            if text := row[at].strip():
-                known[number] = _value(text, _Cell(file, row_number, header[at]), kind)
-        yield Face(
+        for unit, at in units:
+            if row[at]:
+                try:
+                    known[unit] = float(row[at])
+                except ValueError:
+                    raise _wrong(file, number, header[at], "a number or nothing", row[at]) from None
+        frame = row[at_frame] if at_frame is not None else ""
+        if frame and not frame.isdecimal():
+            raise _wrong(file, number, "frame", "a whole number or nothing", frame)
+        texts = {name: intern(row[at]) for name, at in others.items()}
+        face = Face(
             path=row[at_path],
-            domain=_choice(row[at_domain], DOMAINS, _Cell(file, row_number, "domain")),
-            subject=intern(row[at_subject].strip()),
-            split=_choice(row[at_split], SPLITS, _Cell(file, row_number, "split")),
-            frame=None if at_frame is None else _frame(row[at_frame], file, row_number),
-            sequence="" if at_sequence is None else intern(row[at_sequence]),
+            domain=intern(row[at_domain]),  # type: ignore[arg-type]  # checked by _checked
+            subject=intern(row[at_subject]),
+            split=intern(row[at_split]),  # type: ignore[arg-type]  # checked by _checked
+            frame=int(frame) if frame else None,
             action_units=known,
-            **{name: row[at] for name, at in optional.items()},
+            **texts,
         )
+        yield number, face
+
+
+def _checked(rows: Iterable[tuple[int, Face]], file: Path, info: IndexInfo) -> tuple[Face, ...]:
+    """Return the faces, or refuse the first that contradicts ``info``, itself or another row."""
+    largest = {"occurrence": 1.0, "intensity": INTENSITY_MAX}.get(info.kind)
+    faces: list[Face] = []
+    paths: set[str] = set()
+    splits: dict[str, tuple[Split, int]] = {}
+    for row, face in rows:
+        if face.domain not in DOMAINS:
+            raise _wrong(file, row, "domain", "rgb or thermal", face.domain)
+        if face.split not in SPLITS:
+            raise _wrong(file, row, "split", "train, val or test", face.split)
+        if not face.subject:
+            raise _wrong(file, row, "subject", "a name", "")
+        if not face.path or face.path.startswith("/") or "\\" in face.path:
+            expected = "a path relative to the index, with '/'"
+            raise _wrong(file, row, "path", expected, face.path)
+        if face.path in paths:
+            raise DataError(f"{file}, row {row}, column path: {face.path!r} is there twice.")
+        split, first_row = splits.setdefault(face.subject, (face.split, row))
+        if split != face.split:
+            raise DataError(
+                f"{file}, row {row}: subject {face.subject!r} is in the split {face.split!r}, but "
+                f"in row {first_row} in {split!r}; a subject belongs to one split."
+            )
+        for number, value in face.action_units.items():
+            if largest is None:
+                raise DataError(
+                    f"{file.parent / TOML_NAME}: kind = {info.kind!r}, but {file} annotates "
+                    f'Action Units; write kind = "occurrence" (0 or 1) or "intensity" (0 to 5).'
+                )
+            if not 0 <= value <= largest or (largest == 1 and value not in (0, 1)):
+                expected = "0 or 1" if largest == 1 else "an intensity from 0 to 5"
+                raise _wrong(file, row, column(number), expected, f"{value:g}")
+        paths.add(face.path)
+        faces.append(face)
+    if not faces:
+        raise DataError(f"{file}: holds no faces.")
+    return tuple(faces)
 
 
 def _columns(header: list[str], file: Path) -> tuple[dict[str, int], list[tuple[int, int]]]:
     """Return where the named columns stand, and (AU number, place) of each AU column."""
+    names = (*_ALWAYS, *_WHERE_USED)
     place: dict[str, int] = {}
     units: dict[int, int] = {}
-    names = (*_ALWAYS, *_WHERE_USED)
     for at, name in enumerate(header):
-        number = None if name in names else _unit_of_column(name, names, file)
-        if name in place or number in units:
-            raise DataError(f"{file}, row 1: the column {name!r} appears twice.")
-        if number is None:
+        if name in names:
+            twice = name in place
             place[name] = at
         else:
+            number = _unit_of_column(name, names, file)
+            twice = number in units
             units[number] = at
+        if twice:
+            raise DataError(f"{file}, row 1: the column {name!r} is there twice.")
     missing = [name for name in _REQUIRED if name not in place]
     if missing:
         raise DataError(
@@ -273,24 +310,9 @@ def _unit_of_column(name: str, names: Sequence[str], file: Path) -> int:
     raise DataError(f"{file}, row 1: unknown column {name!r}.{did_you_mean(name, names)}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    file: Path
-    row: int
-    column: str
-
-    def refuse(self, expected: str, found: object) -> NoReturn:
-        raise DataError(
-            f"{self.file}, row {self.row}, column {self.column}: expected {expected}, "
-            f"found {str(found)!r}."
-        )
+def _wrong(file: Path, row: int, name: str, expected: str, found: str) -> DataError:
+    return DataError(f"{file}, row {row}, column {name}: expected {expected}, found {found!r}.")
 
 
-def _value(text: str, cell: _Cell, kind: Kind) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        cell.refuse(_expected(kind), text)
-    if not _is_allowed(value, kind):
-        cell.refuse(_expected(kind), text)
-    return value
+def _number_text(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(float(value))

@@ -1,0 +1,118 @@
+"""``index.toml``: what is true of all rows of an index."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from cycada.action_units import INTENSITY_MAX, OCCURRENCE_THRESHOLD
+from cycada.errors import DataError
+from cycada.thermal import Unit, Window
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Kind = Literal["occurrence", "intensity", "class", "none"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+UNITS: tuple[Unit, ...] = get_args(Unit)
+
+TOML_NAME = "index.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexInfo:
+    """What is true of all rows of an index."""
+
+    kind: Kind  # what the labels are
+    threshold: float = OCCURRENCE_THRESHOLD  # intensity from which an AU occurs
+    unit: Unit = "grey"  # of the thermal images
+    window: Window = Window()  # deg C that the thermal images span
+    source: str = ""
+    licence: str = ""
+    translator: str = ""  # run that made a translated set
+    translator_hash: str = ""
+
+
+def read_info(file: Path) -> IndexInfo:
+    """Read ``index.toml``.
+
+    Raises:
+        DataError: the file is missing or wrong, naming it and the key.
+    """
+    try:
+        with file.open("rb") as stream:
+            given = tomllib.load(stream)
+    except FileNotFoundError:
+        raise DataError(
+            f"{file}: is missing; write at least one line that says what the labels are: "
+            f'kind = "occurrence" (0 or 1), "intensity" (0 to 5), "class" or "none".'
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"{file}: cannot be read as TOML ({error}).") from error
+    known = [item.name for item in fields(IndexInfo)]
+    for name in given:
+        if name not in known:
+            raise DataError(f"{file}: unknown key {name!r}.{did_you_mean(name, known)}")
+    if "kind" not in given:
+        raise DataError(f"{file}: the key 'kind' is missing; it is one of {', '.join(KINDS)}.")
+    return IndexInfo(**{name: _info_value(name, value, file) for name, value in given.items()})
+
+
+def _info_value(name: str, value: Any, file: Path) -> Any:
+    if name == "window":
+        if not (isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))):
+            raise DataError(f"{file}: expected window = [LOW, HIGH] in deg C, found {value!r}.")
+        try:
+            return Window(float(value[0]), float(value[1]))
+        except DataError as error:
+            raise DataError(f"{file}: {error}") from None
+    if name == "threshold":
+        if not (_is_number(value) and 0 < value <= INTENSITY_MAX):
+            raise DataError(
+                f"{file}: expected a threshold above 0 and up to {INTENSITY_MAX:g}, "
+                f"found {value!r}."
+            )
+        return float(value)
+    if not isinstance(value, str):
+        raise DataError(f"{file}: expected {name} to be a text in quotes, found {value!r}.")
+    choices: Sequence[str] = {"kind": KINDS, "unit": UNITS}.get(name, ())
+    if choices and value not in choices:
+        hint = did_you_mean(value, choices)
+        raise DataError(f"{file}: {name} = {value!r} is unknown.{hint}")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value)
+
+
+def info_text(info: IndexInfo) -> str:
+    """Return ``info`` as the text of ``index.toml``."""
+    # A string as JSON writes it is a TOML string too.
+    lines = [f"kind = {json.dumps(info.kind)}"]
+    if info.kind == "intensity":
+        lines.append(f"threshold = {float(info.threshold)!r}  # intensity from which an AU occurs")
+    lines.append(f"unit = {json.dumps(info.unit)}")
+    low, high = float(info.window.low), float(info.window.high)
+    lines.append(f"window = [{low!r}, {high!r}]  # deg C")
+    for name in ("source", "licence", "translator", "translator_hash"):
+        if text := getattr(info, name):
+            lines.append(f"{name} = {json.dumps(text)}")
+    return "\n".join(lines) + "\n"
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return the end of a sentence that names the nearest known name, or else all of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else f" Known are {', '.join(known)}."
