@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -34,10 +34,6 @@ class Rows:
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         fields = dataclasses.fields(self)
         return type(self)(**{each.name: change(getattr(self, each.name)) for each in fields})
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def column(value: Tensor) -> Tensor:
