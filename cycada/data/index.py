@@ -19,6 +19,7 @@ from cycada.errors import DataError
 from cycada.files import replacing
 
 __all__ = [
+    "CSV_NAME",
     "DOMAINS",
     "SPLITS",
     "Domain",
@@ -165,8 +166,8 @@ def write_index(index: Index) -> None:
             temporary.write_text(info_text(index.info), encoding="utf-8")
         with replacing(file) as temporary:
             temporary.write_text(table.getvalue(), encoding="utf-8", newline="")
-    except OSError as error:
-        raise DataError(f"{file}: cannot be written ({error.strerror}).") from error
+    except (OSError, UnicodeEncodeError) as error:
+        raise DataError(f"{file}: cannot be written ({error}).") from error
 
 
 def check_disjoint(indexes: Iterable[Index]) -> None:

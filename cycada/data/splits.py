@@ -40,7 +40,7 @@ def split_subjects(
     wanted = sum(fraction > 0 for fraction in fractions)
     if len(names) < wanted:
         raise DataError(
-            f"{len(names)} subject(s) cannot fill {wanted} splits; "
+            f"{len(names)} subject(s) ({', '.join(names) or 'none'}) cannot fill {wanted} splits; "
             f"a subject is never cut in two, so at least {wanted} are needed."
         )
     dealt = sorted(names, key=lambda name: (_place(name, seed), name))

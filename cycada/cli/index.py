@@ -1,0 +1,85 @@
+"""``cycada index``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+_UNITS = ("grey", "centikelvin", "decikelvin", "kelvin64", "kelvin16", "kelvin", "celsius")
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.option("--rgb", type=_FOLDER, help="Folder of RGB faces, searched recursively.")
+@click.option("--thermal", type=_FOLDER, help="Folder of thermal faces, searched recursively.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the new index.")
+@click.option(
+    "--labels",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV table of labels or subjects; repeatable.",
+)
+@click.option(
+    "--subject",
+    default="folder",
+    metavar="folder|REGEX",
+    show_default=True,
+    help="Subject by the first folder, or by the group of a pattern on the path.",
+)
+@click.option("--unit", type=click.Choice(_UNITS), help="What thermal pixels count.")
+@click.option(
+    "--window",
+    nargs=2,
+    type=float,
+    default=(20.0, 40.0),
+    show_default=True,
+    metavar="LOW HIGH",
+    help="Temperatures in deg C that the thermal images span.",
+)
+@click.option("--kind", type=click.Choice(("occurrence", "intensity")), help="What labels are.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 5, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Intensity from which an AU occurs.",
+)
+@click.option(
+    "--missing", multiple=True, type=float, help="Label value that means not annotated; repeatable."
+)
+@click.option(
+    "--fractions",
+    nargs=3,
+    type=float,
+    default=(0.7, 0.1, 0.2),
+    show_default=True,
+    metavar="TRAIN VAL TEST",
+    help="Shares of the subjects.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Deals the subjects.")
+@click.option("--source", default="", help="Where the images come from; kept in the index.")
+@click.option("--licence", default="", help="Their licence; kept in the index.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave broken images out and list them.")
+@click.option("--overwrite", is_flag=True, help="Replace an index that is there already.")
+def index(**given: Any) -> None:
+    """Index folders of face images: who they show, their labels, and their split.
+
+    The images stay where they are; the index (index.csv and index.toml) points to them. Subjects
+    are dealt to train, val and test, never single images.
+
+    \b
+    cycada index --rgb faces --labels faces/au.csv --out data/rgb
+    cycada index --thermal lepton --unit centikelvin --out data/thermal
+    """  # noqa: D301  # click keeps the lines after the backspace
+    from cycada.progress import Progress
+    from cycada.stages.index import IndexOptions, make_index, summary
+    from cycada.thermal import Window
+
+    given["window"] = Window(*given["window"])
+    made = make_index(IndexOptions(**given), progress=Progress(shown=sys.stderr.isatty()))
+    for note in made.notes:
+        click.echo(note)
+    click.echo(summary(made.faces))
