@@ -97,7 +97,7 @@ def _inception(network: Any) -> FeatureExtractor:
 
 
 def _fixed(network: nn.Module) -> nn.Module:
-    return network.eval().requires_grad_(False)  # noqa: FBT003
+    return network.eval().requires_grad_(False)
 
 
 def _load(

@@ -81,7 +81,7 @@ def luminance_correlation(rgb: Tensor, thermal: Tensor) -> Tensor:
     warm = thermal.mean(1).flatten(1)
     grey = grey - grey.mean(1, keepdim=True)
     warm = warm - warm.mean(1, keepdim=True)
-    length = grey.norm(dim=1) * warm.norm(dim=1)
+    length = (grey.square().sum(1) * warm.square().sum(1)).sqrt()
     return (grey * warm).sum(1) / length.clamp(min=1e-12)
 
 

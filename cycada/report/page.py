@@ -1,0 +1,224 @@
+"""What a page says, as plain data, and how it becomes one HTML file without any other file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import ClassVar
+
+from jinja2 import Environment, StrictUndefined
+
+from cycada.errors import CycadaError
+from cycada.files import replacing
+from cycada.report.images import filter_tables
+from cycada.report.plots import DARK, LIGHT, PLOT_STYLE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tile:
+    """One picture of a strip."""
+
+    uri: str  # data URI
+    alt: str
+    thermal: bool = False  # grey in the file, coloured by the page
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scale:
+    """What the coldest and the warmest colour mean."""
+
+    low: str
+    high: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StripRow:
+    """One kind of picture, a column for each face."""
+
+    label: str
+    tiles: tuple[Tile, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Strip:
+    """Faces side by side: a row for each kind of picture."""
+
+    kind: ClassVar[str] = "strip"
+    rows: tuple[StripRow, ...]
+    columns: tuple[str, ...] = ()
+    scale: Scale | None = None
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One cell of a table; ``shade`` from 0 to 1 colours it."""
+
+    text: str
+    note: str = ""
+    shade: float | None = None
+    strong: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Rows under a header; the first ``names`` columns hold words, the others figures."""
+
+    kind: ClassVar[str] = "table"
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    names: int = 1
+    total: int = 0  # leading rows that sum up the others
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plot:
+    """An SVG drawing from :mod:`cycada.report.plots`."""
+
+    kind: ClassVar[str] = "plot"
+    svg: str
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plots:
+    """Small plots side by side."""
+
+    kind: ClassVar[str] = "plots"
+    svgs: tuple[str, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """One wide picture."""
+
+    kind: ClassVar[str] = "picture"
+    uri: str
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """Names and values."""
+
+    kind: ClassVar[str] = "facts"
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """A paragraph; ``warns`` sets it apart."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+    warns: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Code:
+    """Text to read on demand, such as the settings."""
+
+    kind: ClassVar[str] = "code"
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beside:
+    """Two blocks side by side where the screen is wide enough."""
+
+    kind: ClassVar[str] = "beside"
+    left: Block
+    right: Block
+
+
+Block = Strip | Table | Plot | Plots | Picture | Facts | Text | Code | Beside
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A number that matters, large."""
+
+    value: str
+    label: str
+    note: str = ""
+    accent: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """A heading, what it is about, and its blocks."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    intro: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """A whole report."""
+
+    title: str
+    subtitle: str = ""
+    figures: tuple[Figure, ...] = ()
+    hero: Strip | None = None
+    sections: tuple[Section, ...] = ()
+    provenance: tuple[tuple[str, str], ...] = field(default=())
+
+
+def render_page(page: Page) -> str:
+    """Return the page as HTML that needs no network, no script and no other file."""
+    folder = files("cycada.report")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
+    style = (folder / "page.css").read_text(encoding="utf-8")
+    return template.render(
+        page=page,
+        anchors=[_anchor(section.title, place) for place, section in enumerate(page.sections)],
+        style=style.replace("/*light*/", LIGHT).replace("/*dark*/", DARK) + PLOT_STYLE,
+        filter_tables=filter_tables(),
+        has_thermal=any(_shows_thermal(block) for block in _blocks(page)),
+    )
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write the page whole or not at all; make missing folders.
+
+    Raises:
+        CycadaError: The file cannot be written.
+    """
+    text = render_page(page)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CycadaError(f"{path}: cannot be written ({error.strerror}).") from error
+
+
+def _blocks(page: Page) -> Sequence[Block]:
+    blocks: list[Block] = [page.hero] if page.hero else []
+    for section in page.sections:
+        blocks += section.blocks
+    return blocks
+
+
+def _shows_thermal(block: Block) -> bool:
+    if isinstance(block, Beside):
+        return _shows_thermal(block.left) or _shows_thermal(block.right)
+    return isinstance(block, Strip) and any(
+        tile.thermal for row in block.rows for tile in row.tiles
+    )
+
+
+def _anchor(title: str, place: int) -> str:
+    words = "".join(letter if letter.isalnum() else " " for letter in title.lower()).split()
+    return "-".join([*words[:5], str(place + 1)])
