@@ -42,18 +42,29 @@ def column(value: Tensor) -> Tensor:
 
 
 def bump(offset: Tensor, width: Tensor | float) -> Tensor:
-    """Return a Gaussian that is 1 at offset 0 and 0.37 at ``width``."""
-    return torch.exp(-((offset / width) ** 2))
+    """Return a bell that is 1 at offset 0 and 0.34 at ``width``."""
+    scaled = offset / width
+    return _bell(scaled.mul_(scaled))
 
 
 def spot(across: Tensor, along: Tensor) -> Tensor:
-    """Return a round Gaussian of two offsets given in units of its widths."""
-    return torch.exp(-(across * across + along * along))
+    """Return a round bell of two offsets given in units of its widths."""
+    return _bell(across * across + along * along)
+
+
+def _bell(square: Tensor) -> Tensor:
+    # (1 - x/8)^8 is close to exp(-x), three times as fast, and ends in exact zeros: the tails of
+    # exp are denormal numbers, which slow every later multiplication tenfold.
+    base = square.mul_(-0.125).add_(1).clamp_(min=0)
+    base.mul_(base)
+    base.mul_(base)
+    return base.mul_(base)
 
 
 def step(offset: Tensor, width: Tensor | float) -> Tensor:
     """Return a smooth step from 0 to 1 about offset 0."""
-    return torch.sigmoid(offset * (4.0 / width))
+    part = (offset / (1.5 * width)).add_(0.5).clamp_(0, 1)
+    return (3 - 2 * part).mul_(part).mul_(part)
 
 
 def cover(depth: Tensor, pixel: Tensor) -> Tensor:
