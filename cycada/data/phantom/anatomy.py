@@ -115,6 +115,7 @@ def anatomy(identity: Identity, act: Action) -> Anatomy:
         nostril=1 + 0.7 * act[38] + 0.2 * act[9],
         corner_u=corner_u,
         corner_v=rest
+        - column(identity.mouth_curve)
         - 1.0 * act[12]
         + 0.45 * act[15]
         + 0.22 * act[20]

@@ -141,8 +141,8 @@ def mouth(place: Place, face: Anatomy, act: Action) -> Mouth:
     dark = dark * (0.1 / (0.1 + 0.25 * pixel)).sqrt() * (1 - gap)
 
     nose = v - face.nose_base
-    hole_u = (side - 0.42 * face.wing) / (0.40 * face.nostril)
-    hole_v = (nose + 0.10 + 0.16 * act[38]) / (0.19 * face.nostril**0.8)
+    hole_u = (side - 0.42 * face.wing) / (0.36 * face.nostril)
+    hole_v = (nose + 0.10 + 0.16 * act[38]) / (0.16 * face.nostril**0.8)
     slant = hole_v + 0.35 * hole_u
     nostril = step(1 - (hole_u * hole_u + slant * slant), 1.2)
     return Mouth(

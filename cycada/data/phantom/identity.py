@@ -44,6 +44,7 @@ class Identity(Rows):
     nose_depth: Tensor  # (N,) protrusion of the tip
     mouth: Tensor  # (N,) v of the line between the lips
     mouth_width: Tensor  # (N,) half
+    mouth_curve: Tensor  # (N,) by which the corners lie higher than the middle
     lip_upper: Tensor  # (N,) height of the red part
     lip_lower: Tensor  # (N,)
     lip_red: Tensor  # (N,) 0 pale to 1 red
@@ -73,7 +74,8 @@ class Identity(Rows):
 
 
 _SKIN = ((0.86, 0.63, 0.52), (0.73, 0.48, 0.36), (0.52, 0.31, 0.21), (0.27, 0.15, 0.10), (0.12, 0.065, 0.045))
-_HAIR = ((0.012, 0.010, 0.009), (0.045, 0.025, 0.015), (0.12, 0.06, 0.03), (0.26, 0.09, 0.03), (0.50, 0.33, 0.15))
+_HAIR = ((0.012, 0.010, 0.009), (0.035, 0.020, 0.013), (0.09, 0.05, 0.028), (0.20, 0.12, 0.06), (0.50, 0.34, 0.16))
+_RED_HAIR = (0.24, 0.07, 0.02)
 _IRIS = ((0.06, 0.03, 0.015), (0.16, 0.09, 0.03), (0.13, 0.17, 0.07), (0.14, 0.26, 0.42), (0.25, 0.30, 0.33))
 _GREY = (0.55, 0.55, 0.55)
 
@@ -99,7 +101,8 @@ def sample_identities(count: int, *, generator: Generator) -> Identity:
         "nose_width": draw.normal(1.65, 0.15) + 0.25 * melanin - 0.1 * feminine,
         "nose_depth": draw.normal(1.9, 0.2),
         "mouth": draw.normal(0.0, 0.15) + 6.75 + 0.25 * (chin - 11.2),
-        "mouth_width": draw.normal(2.5, 0.16),
+        "mouth_width": draw.normal(2.55, 0.16),
+        "mouth_curve": draw.normal(0.1, 0.1),
         "asymmetry": torch.stack([draw.normal(0, 0.012), draw.normal(0, 0.012)], dim=1),
     }
     lips = {
@@ -113,14 +116,16 @@ def sample_identities(count: int, *, generator: Generator) -> Identity:
 def _colours(draw: _Draw, melanin: Tensor, age: Tensor) -> dict[str, Tensor]:
     skin = _ramp(_SKIN, melanin) * (1 + 0.06 * draw.gauss(3))
     pigment = (0.75 * draw.uniform(0, 1) + 0.5 * (0.55 - melanin)).clamp(0, 1)
-    grey = ((age - 0.55) * 3 * draw.uniform(0, 1)).clamp(0, 1)[:, None]
+    red = (draw.chance(0.10) * (melanin < 0.35)).float()[:, None] * 0.85
+    hair = _ramp(_HAIR, pigment) * (1 - red) + torch.tensor(_RED_HAIR) * red
+    grey = ((age - 0.6) * 3 * draw.uniform(0, 1)).clamp(0, 1)[:, None]
     iris = (draw.uniform(0, 1) * (1.35 - 1.6 * melanin)).clamp(0, 1)
     return {
         "skin": skin.clamp(0.02, 0.95),
         "melanin": melanin,
         "freckles": draw.uniform(0, 1) * draw.chance(0.25) * (1 - melanin),
         "skin_noise": draw.grid(2),
-        "hair": _ramp(_HAIR, pigment) * (1 - grey) + torch.tensor(_GREY) * grey,
+        "hair": hair * (1 - grey) + torch.tensor(_GREY) * grey,
         "iris": _ramp(_IRIS, iris),
     }
 

@@ -127,17 +127,19 @@ def _hair(
     line = line + 0.22 * strands
     # Sideburns end where short hair does; long hair goes on beside the cheeks.
     over = torch.minimum(line - v, rim + 0.8 * volume + 0.15 * strands)
-    strip = torch.minimum(1.1 + 0.25 * strands - rim, torch.minimum(length, v * 0 + 2.0) - v)
+    burn = 1.35 - 0.22 * (v + 2).clamp(min=0) + 0.2 * strands
+    strip = torch.minimum(burn - rim, length.clamp(max=2.0) + 0.4 * strands - v)
     strip = torch.minimum(strip, rim + 0.8 * volume)
     front = torch.maximum(over, torch.minimum(strip, v + 7))
     long = (length > 5).float()
     half = column(identity.half_width)
     inner_edge = half - 0.35 - 0.35 * volume - 0.06 * (v - 2).clamp(min=0)
-    curtain = torch.minimum(side - inner_edge + 0.2 * strands, length - v)
+    tips = length - v + 0.8 * strands + 0.35 * (side - half)
+    curtain = torch.minimum(side - inner_edge + 0.2 * strands, tips)
     width = half + 0.9 * volume + 0.10 * (v.clamp(min=0))
     curtain = torch.minimum(curtain, width - side + 0.3 * strands)
     front = torch.maximum(front, torch.where(long > 0, curtain, -9.0 + 0 * v))
-    back = torch.minimum(width - side + 0.3 * strands, length - v)
+    back = torch.minimum(width - side + 0.3 * strands, tips)
     back = torch.where(v < -2, torch.minimum(back, rim + 0.8 * volume), back)
     back = torch.where(long > 0, back, rim + 0.7 * volume - (v > 1.5).float() * 9)
     soft = pixel + 0.15
@@ -156,8 +158,9 @@ def _beard(
     jawline = torch.maximum(jawline, step(1.5 - rim, 1.2) * step(v - 2.0, 2.0))
     beard = jawline * step(v - 1.5, 2)
     lip = face.mouth_v - face.red_upper
-    band = step(lip + 0.15 - v + 0.1 * side, 0.35) * step(v - face.nose_base - 0.25, 0.6)
-    band = band * step(face.corner_u + 0.5 - side, 0.9) * step(side - 0.12, 0.5)
+    droop = lip + 0.2 + 0.10 * side * side
+    band = step(droop - v, 0.5) * step(v - face.nose_base - 0.2 - 0.13 * side * side, 0.7)
+    band = band * step(face.corner_u + 0.4 - side, 1.2) * step(side + 0.25, 0.8)
     return beard * column(identity.beard), band * column(identity.moustache)
 
 

@@ -44,12 +44,13 @@ def develop(colour: Tensor, face: Face) -> Tensor:
     """Return the camera's ``(N, 3, H, W)`` uint8 picture of linear light."""
     scene = face.scene
     exposed = colour * scene.exposure[:, None, None, None]
-    toned = exposed.clamp(min=0) * 1.1 / (exposed + 0.1 + 0.0) if False else exposed.clamp(0, 1)
+    # A soft shoulder: highlights on fair skin bleach gradually, not at an edge.
+    toned = exposed.clamp(min=0) * 1.35 / (1 + 0.35 * exposed)
     grain = torch.stack([
         torch.randn(colour.shape[1:], generator=torch.Generator().manual_seed(seed))
         for seed in scene.seed.tolist()
     ])
-    encoded = toned.sqrt() + grain * scene.noise[:, None, None, None]
+    encoded = toned.clamp(max=1).sqrt() + grain * scene.noise[:, None, None, None]
     return encoded.mul(255).add(0.5).clamp(0, 255).to(torch.uint8)
 
 
@@ -81,7 +82,7 @@ def _light(face: Face) -> Tensor:
     place, features = face.place, face.anatomy
     hollow = 0.45 * face.relief.crease + 0.30 * face.relief.fold
     hollow = hollow + 0.28 * spot((place.side - 2.3) / 1.2, (place.v + 0.6) / 0.9)
-    hollow = hollow + 0.30 * spot(place.side / 1.5, (place.v - features.nose_base - 0.3) / 0.5)
+    hollow = hollow + 0.22 * spot(place.side / 1.5, (place.v - features.nose_base - 0.3) / 0.45)
     hollow = hollow + 0.20 * spot(place.side / 1.5, (face.mouth.under - 0.4) / 0.4)
     hollow = hollow + 0.35 * step(0.6 - face.outline.rim, 1.6)
     shade = 1 / (1 + hollow)
@@ -122,8 +123,8 @@ def _skin(face: Face) -> Tensor:
     albedo = _over(albedo, cavity, lips.gap)
     albedo = _over(albedo, _tone(_TONGUE, skin).expand_as(albedo), lips.tongue * 0.8)
     albedo = _over(albedo, _tone(_TEETH, skin).expand_as(albedo), lips.teeth)
-    albedo = _over(albedo, cavity, lips.nostril * 0.85)
-    brow = identity.hair[:, :, None, None] * 0.8
+    albedo = _over(albedo, cavity, lips.nostril * 0.75)
+    brow = identity.hair[:, :, None, None] * 0.6 * (1 + 0.2 * face.outline.strands[:, None])
     return _over(albedo, brow, face.eyes.brow)
 
 

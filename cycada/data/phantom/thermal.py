@@ -19,7 +19,7 @@ _FOREHEAD = 33.4  # deg C, +- 0.8 between persons (anchors: forehead, cornea and
 _NETD = 0.05  # K, noise-equivalent temperature difference
 _FIXED_PATTERN = 0.03  # K
 _VIGNETTE = 0.25  # K lost in the corners
-_BLUR = 0.012  # share of the image's side, standard deviation of the lens blur
+_BLUR = 0.010  # share of the image's side, standard deviation of the lens blur
 
 
 def temperatures(face: Face) -> Tensor:
