@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cycada.data.labels import LabelTable, read_labels
+from cycada.errors import DataError
+
+
+def table(tmp_path: Path, text: str, **options: object) -> LabelTable:
+    file = tmp_path / "labels.csv"
+    file.write_text(text, encoding="utf-8")
+    return read_labels(file, **options)  # type: ignore[arg-type]
+
+
+def units(read: LabelTable) -> list[dict[int, float]]:
+    return [dict(row.action_units) for row in read.rows]
+
+
+@pytest.mark.parametrize(
+    "name", ["AU1", "AU01", "au_1", "au1", "AU 1", " AU01 ", "AU01_c", "AU1_r"]
+)
+def test_an_action_unit_is_known_by_any_common_name(tmp_path: Path, name: str) -> None:
+    read = table(tmp_path, f"\ufeffpath,{name},colour\na.png,1,red\nb.png,,blue\n")
+    assert units(read) == [{1: 1.0}, {}]
+    assert read.rows[0].path == "a.png"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_the_separator_is_found(tmp_path: Path, separator: str) -> None:
+    text = "path,AU01,AU12\na.png,0,1\n".replace(",", separator)
+    assert units(table(tmp_path, text)) == [{1: 0.0, 12: 1.0}]
+
+
+def test_columns_are_taken_by_name_and_not_by_place(tmp_path: Path) -> None:
+    assert units(table(tmp_path, "AU12,path,AU02,AU01\n1,a.png,0,1\n")) == [
+        {12: 1.0, 2: 0.0, 1: 1.0}
+    ]
+
+
+def test_empty_cells_and_nan_are_unknown(tmp_path: Path) -> None:
+    assert units(table(tmp_path, "path,AU01,AU02,AU04\na.png,, NaN ,1\n")) == [{4: 1.0}]
+
+
+def test_the_kind_is_inferred_from_the_values_and_reported(tmp_path: Path) -> None:
+    read = table(tmp_path, "path,AU01\na.png,0\nb.png,1\n")
+    assert read.kind == "occurrence"
+    assert "look like occurrences" in read.notes[0]
+    read = table(tmp_path, "path,AU01\na.png,0\nb.png,3.5\n")
+    assert read.kind == "intensity"
+    assert table(tmp_path, "path,AU01\na.png,1\n", kind="intensity").kind == "intensity"
+
+
+def test_of_two_columns_per_unit_the_one_of_the_kind_is_taken(tmp_path: Path) -> None:
+    text = "path,AU01_r,AU01_c,AU28_c\na.png,3.2,1,0\n"
+    assert units(table(tmp_path, text)) == [{1: 1.0, 28: 0.0}]
+    read = table(tmp_path, text, kind="intensity")
+    assert units(read) == [{1: 3.2}]
+    assert "no intensity column for AU28" in read.notes[0]
+
+
+def test_a_table_may_name_subject_and_frame_or_only_subjects(tmp_path: Path) -> None:
+    row = table(tmp_path, "subject,frame,sequence,AU01\nF001,12,T1,1\n").rows[0]
+    assert (row.subject, row.frame, row.sequence) == ("F001", 12, "T1")
+    read = table(tmp_path, "path,subject\na.png,F001\n")
+    assert (read.kind, read.rows[0].subject) == (None, "F001")
+    assert table(tmp_path, "path,label\na.png,pain\n").rows[0].label == "pain"
+
+
+def test_values_that_mean_missing_are_masked_when_the_user_says_so(tmp_path: Path) -> None:
+    text = "path,AU01,AU02\na.png,9,1\n"
+    assert units(table(tmp_path, text, missing=[9], kind="occurrence")) == [{2: 1.0}]
+    with pytest.raises(DataError, match="say so with --missing 9"):
+        table(tmp_path, text)
+
+
+BAD = {
+    "no key": ("file,AU01\na,1\n", "row 1: a label file needs the column 'path'"),
+    "no AU": ("path,mood\na,1\n", "row 1: no column names an Action Unit"),
+    "AU": ("path,AU99\na,1\n", "row 1: 'AU99' is no Action Unit"),
+    "twice": ("path,AU01,au_1\na,1,1\n", "row 1: the column 'au_1' is there twice"),
+    "text": ("path,AU01\na,1\nb,yes\n", "row 3, column AU01: expected a number.*'yes'"),
+    "comma": ("path;AU01\na;1,5\n", "row 2, column AU01: expected a number.*'1,5'"),
+    "probability": ("path,AU01\na,0.37\n", r"such as 0\.37\) may be probabilities"),
+    "range": ("path,AU01\na,7\nb,2\n", "row 2, column AU01: expected an intensity from 0 to 5"),
+    "frame": ("subject,frame,AU01\na,x,1\n", "row 2, column frame: .*'x'"),
+    "no frame": ("subject,frame,AU01\na,,1\n", "row 2: the subject or frame is empty"),
+    "no path": ("path,AU01\n,1\n", "row 2: the path is empty"),
+    "same": ("path,AU01\na,1\nb,1\na,0\n", "row 4: names the same image as row 2"),
+    "cells": ("path,AU01\na\n", "row 2: has 1 cells, but the header has 2"),
+    "empty": ("", "is empty"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_wrong_table_is_refused_with_its_place(tmp_path: Path, case: str) -> None:
+    text, message = BAD[case]
+    with pytest.raises(DataError, match=message) as caught:
+        table(tmp_path, text)
+    assert "labels.csv" in str(caught.value)
+
+
+def test_an_intensity_among_stated_occurrences_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected 0 or 1, found 3\..*--kind intensity"):
+        table(tmp_path, "path,AU01\na,3\n", kind="occurrence")
+
+
+def test_a_missing_file_or_another_encoding_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such label file"):
+        read_labels(tmp_path / "gone.csv")
+    (tmp_path / "wide.csv").write_bytes("path,AU01\n".encode("utf-16"))
+    with pytest.raises(DataError, match=r"wide\.csv: cannot be read as a CSV table in UTF-8"):
+        read_labels(tmp_path / "wide.csv")

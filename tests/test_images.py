@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cycada.errors import DataError
+from cycada.images import from_signed, read_image, resize, to_signed, with_channels, write_image
+from cycada.thermal import Unit, Window, counts_from_celsius
+
+WINDOW = Window(20, 40)
+
+
+def every_count() -> Tensor:
+    """Return an image that holds each 16-bit value once."""
+    return torch.arange(65536, dtype=torch.int32).to(torch.uint16).reshape(1, 256, 256)
+
+
+def colours() -> Tensor:
+    return torch.arange(3 * 5 * 7, dtype=torch.uint8).reshape(3, 5, 7)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".TIFF", ".npy"])
+def test_all_16_bit_values_survive_a_file(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"face{suffix}"
+    write_image(file, every_count())
+    again = read_image(file)
+    assert again.dtype == torch.uint16
+    assert torch.equal(again, every_count())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_8_bit_values_survive_a_lossless_file(tmp_path: Path, suffix: str, channels: int) -> None:
+    file = tmp_path / f"face{suffix}"
+    write_image(file, colours()[:channels])
+    assert torch.equal(read_image(file), colours()[:channels])
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+def test_floats_survive_a_file(tmp_path: Path, suffix: str) -> None:
+    celsius = torch.linspace(20, 40, 35).reshape(1, 5, 7)
+    write_image(tmp_path / f"face{suffix}", celsius)
+    assert torch.equal(read_image(tmp_path / f"face{suffix}"), celsius)
+
+
+def test_a_jpeg_comes_back_nearly_the_same(tmp_path: Path) -> None:
+    image = torch.full((3, 16, 16), 90, dtype=torch.uint8)
+    image[0] = 200
+    write_image(tmp_path / "face.jpg", image)
+    difference = read_image(tmp_path / "face.jpg").float() - image.float()
+    assert difference.abs().max() <= 3
+
+
+def test_the_writer_leaves_no_metadata_and_no_temporary_file(tmp_path: Path) -> None:
+    write_image(tmp_path / "new" / "face.jpg", colours())
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["face.jpg"]
+    with Image.open(tmp_path / "new" / "face.jpg") as picture:
+        assert not picture.getexif()
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(_picture: Image.Image, file: Path, **_options: object) -> None:
+        file.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    file = tmp_path / "face.png"
+    write_image(file, colours())
+    monkeypatch.setattr(Image.Image, "save", break_off)
+    with pytest.raises(DataError, match=r"face\.png: cannot be written \(No space left"):
+        write_image(file, colours())
+    assert [found.name for found in tmp_path.iterdir()] == ["face.png"]
+    assert torch.equal(read_image(file), colours())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "image", "message"),
+    [
+        (".jpg", every_count(), r"\.jpg holds no 1-channel uint16 image; use \.png"),
+        (".png", torch.zeros(1, 2, 2), r"\.png holds no 1-channel float32 image; use \.tif"),
+        (".bmp", colours(), r"\.bmp holds no 3-channel uint8 image"),
+    ],
+)
+def test_a_format_that_cannot_hold_the_values_is_refused(
+    tmp_path: Path, suffix: str, image: Tensor, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        write_image(tmp_path / f"face{suffix}", image)
+    assert not list(tmp_path.iterdir())
+
+
+def test_grey_values_come_back_from_signed() -> None:
+    bytes_ = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
+    assert torch.equal(from_signed(to_signed(bytes_), dtype=torch.uint8), bytes_)
+    again = from_signed(to_signed(every_count()), dtype=torch.uint16)
+    assert torch.equal(again, every_count())
+
+
+def test_grey_ranges_end_at_minus_one_and_one() -> None:
+    for values in (
+        torch.tensor([0, 255]).to(torch.uint8),
+        torch.tensor([0, 65535]).to(torch.uint16),
+    ):
+        assert to_signed(values.reshape(1, 1, 2)).flatten().tolist() == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize("unit", ["centikelvin", "decikelvin", "kelvin64", "kelvin16"])
+def test_every_count_within_the_window_comes_back_from_signed(unit: Unit) -> None:
+    ends = torch.tensor([WINDOW.low, WINDOW.high])
+    first, last = counts_from_celsius(ends, unit).tolist()
+    counts = torch.arange(first + 1, last, dtype=torch.int32).to(torch.uint16).reshape(1, 1, -1)
+    signed = to_signed(counts, unit=unit, window=WINDOW)
+    assert signed.abs().max() < 1
+    again = from_signed(signed, dtype=torch.uint16, unit=unit, window=WINDOW)
+    assert torch.equal(again, counts)
+
+
+def test_centikelvin_at_the_ends_of_the_window_are_exact() -> None:
+    counts = torch.tensor([29315, 30315, 31315]).to(torch.uint16).reshape(1, 1, 3)
+    signed = to_signed(counts, unit="centikelvin", window=WINDOW)
+    assert signed.flatten().tolist() == pytest.approx([-1, 0, 1], abs=1e-6)
+    again = from_signed(signed, dtype=torch.uint16, unit="centikelvin", window=WINDOW)
+    assert torch.equal(again, counts)
+
+
+def test_temperatures_as_floats_come_back_from_signed() -> None:
+    celsius = torch.linspace(20, 40, 101).reshape(1, 1, -1)
+    for unit, shift in (("celsius", 0.0), ("kelvin", 273.15)):
+        signed = to_signed(celsius + shift, unit=unit, window=WINDOW)  # type: ignore[arg-type]
+        again = from_signed(signed, dtype=torch.float32, unit=unit, window=WINDOW)  # type: ignore[arg-type]
+        assert torch.allclose(again, celsius + shift, atol=5e-5)
+
+
+def test_an_image_whose_range_is_unknown_is_refused() -> None:
+    with pytest.raises(DataError, match="needs the unit"):
+        to_signed(torch.zeros(1, 2, 2))
+    with pytest.raises(DataError, match="8-bit image cannot count centikelvin"):
+        to_signed(torch.zeros(1, 2, 2, dtype=torch.uint8), unit="centikelvin", window=WINDOW)
+    with pytest.raises(ValueError, match="too coarse"):
+        from_signed(torch.zeros(1), dtype=torch.uint16, unit="celsius", window=WINDOW)
+
+
+def test_channels_are_weighted_as_the_eye_weighs_them() -> None:
+    rgb = torch.tensor([1.0, 0.0, -1.0]).reshape(1, 3, 1, 1)
+    assert with_channels(rgb, 1).item() == pytest.approx(0.299 - 0.114)
+    grey = torch.rand(2, 1, 3, 3)
+    assert torch.equal(with_channels(grey, 3)[:, 2], grey[:, 0])
+    assert torch.allclose(with_channels(with_channels(grey, 3), 1), grey)
+
+
+def test_resizing_averages_what_it_shrinks() -> None:
+    stripes = torch.tensor([-1.0, 1.0]).repeat(32).expand(3, 64, 64)
+    small = resize(stripes, 8)
+    assert small.shape == (3, 8, 8)
+    assert small[..., 2:-2].abs().max() < 0.1  # without antialiasing it would be 1
+    assert resize(stripes[None], (16, 8)).shape == (1, 3, 16, 8)
+    assert resize(stripes, 64) is stripes
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_the_orientation_in_the_metadata_is_applied(tmp_path: Path, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    stored = np.zeros((8, 16), dtype=np.uint8)
+    stored[:, :8] = 255  # left in the file, so above when upright
+    Image.fromarray(stored).save(tmp_path / f"face{suffix}", exif=exif)
+    image = read_image(tmp_path / f"face{suffix}")
+    assert image.shape == (1, 16, 8)
+    assert image[0, :7].min() > 250
+    assert image[0, 9:].max() < 5
+
+
+def test_palettes_become_colours(tmp_path: Path) -> None:
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([10, 20, 30, 40, 50, 60])
+    picture.putpixel((1, 0), 1)
+    picture.save(tmp_path / "face.png")
+    assert read_image(tmp_path / "face.png").flatten(1).T.tolist() == [[10, 20, 30], [40, 50, 60]]
+
+
+def test_an_opaque_alpha_channel_is_dropped_and_a_transparent_one_refused(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (1, 2, 3, 255)).save(tmp_path / "opaque.png")
+    assert read_image(tmp_path / "opaque.png")[:, 0, 0].tolist() == [1, 2, 3]
+    Image.new("RGBA", (4, 4), (1, 2, 3, 254)).save(tmp_path / "glass.png")
+    with pytest.raises(DataError, match=r"glass\.png: has transparent pixels"):
+        read_image(tmp_path / "glass.png")
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (1, 5, 7)])
+def test_arrays_are_read_in_every_order_of_axes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = np.arange(35, dtype=">u2").reshape(5, 7) + 30000
+    np.save(tmp_path / "face.npy", values.reshape(shape))
+    assert read_image(tmp_path / "face.npy")[0].tolist() == values.tolist()
+    np.save(tmp_path / "rgb.npy", colours().numpy().transpose(1, 2, 0))
+    assert torch.equal(read_image(tmp_path / "rgb.npy"), colours())
+
+
+def test_whole_numbers_of_another_type_are_kept_when_they_can_only_be_16_bit(
+    tmp_path: Path,
+) -> None:
+    np.save(tmp_path / "face.npy", np.full((2, 2), 30515, dtype=np.int64))
+    assert read_image(tmp_path / "face.npy").dtype == torch.uint16
+    Image.fromarray(np.full((2, 2), 30515, dtype=np.int32)).save(tmp_path / "face.tif")
+    assert read_image(tmp_path / "face.tif").tolist() == [[[30515, 30515]] * 2]
+
+
+def colour_png_with_16_bits(file: Path) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    head = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    pixel = zlib.compress(b"\0" + struct.pack(">HHH", 30000, 30001, 30002))
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", pixel) + chunk(b"IEND", b"")
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+
+
+def several_pages(file: Path) -> None:
+    page = Image.new("L", (2, 2))
+    page.save(file, save_all=True, append_images=[page])
+
+
+def truncated(file: Path) -> None:
+    Image.effect_noise((64, 64), 50).save(file)
+    file.write_bytes(file.read_bytes()[:-500])
+
+
+BAD: list[tuple[str, Callable[[Path], object], str]] = [
+    ("gone.png", lambda _: None, "there is no such image file"),
+    ("face.gif", lambda file: file.write_bytes(b"x"), r"\.gif is no image format"),
+    ("empty.png", lambda file: file.write_bytes(b""), "cannot be read as an image"),
+    ("text.jpg", lambda file: file.write_text("hello"), "cannot be read as an image"),
+    ("half.png", truncated, "cannot be read as an image"),
+    ("half.jpg", truncated, "cannot be read as an image"),
+    ("half.tif", truncated, "cannot be read as an image"),
+    ("text.npy", lambda file: file.write_text("hello"), "cannot be read as an image"),
+    ("folder.png", lambda file: file.mkdir(), "cannot be read as an image"),
+    ("pages.tif", several_pages, "holds several pages"),
+    ("deep.png", colour_png_with_16_bits, "16 bits in each of several channels"),
+    ("print.jpg", lambda file: Image.new("CMYK", (2, 2)).save(file), "kind CMYK"),
+    ("nan.npy", lambda file: np.save(file, np.full((2, 2), np.nan)), "not finite"),
+    ("line.npy", lambda file: np.save(file, np.zeros(5, np.uint8)), r"not the shape \(5,"),
+    ("none.npy", lambda file: np.save(file, np.zeros((0, 5), np.uint8)), "not the shape"),
+    ("minus.npy", lambda file: np.save(file, np.full((2, 2), -1)), "values from -1 to -1"),
+    ("small.npy", lambda file: np.save(file, np.full((2, 2), 200)), "may be 8 or 16 bits"),
+    ("bool.npy", lambda file: np.save(file, np.ones((2, 2), bool)), "holds bool values"),
+    ("object.npy", lambda file: np.save(file, np.array([[{}]])), "cannot be read as an image"),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "message"), BAD, ids=[case[0] for case in BAD])
+def test_an_unusable_file_is_named_in_one_sentence(
+    tmp_path: Path, name: str, make: Callable[[Path], object], message: str
+) -> None:
+    make(tmp_path / name)
+    with pytest.raises(DataError, match=message) as caught:
+        read_image(tmp_path / name)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
