@@ -1,0 +1,347 @@
+"""Score a run on faces of subjects that it has never seen."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import cycada
+from cycada.action_units import BY_NUMBER, column
+from cycada.data.dataset import FaceImages, signed
+from cycada.data.index import Domain, Face, Index, Split, read_index
+from cycada.errors import CycadaError, DataError, RunError
+from cycada.files import replacing
+from cycada.images import with_channels
+from cycada.metrics.bootstrap import RESAMPLES
+from cycada.metrics.detection import DetectionScores, score_detector
+from cycada.progress import Progress
+from cycada.report.plots import Estimates, standalone, units_plot
+
+SCORES_NAME, PREDICTIONS_NAME, PLOT_NAME = "scores.json", "predictions.csv", "scores.svg"
+BATCH = 64
+_NAMED = 3  # subjects that an error lists
+
+
+class LoadedDetector(Protocol):
+    """What evaluation needs of a detector."""
+
+    @property
+    def action_units(self) -> tuple[int, ...]:
+        """AUs in the order of the outputs."""
+
+    @property
+    def thresholds(self) -> Tensor:
+        """``(A,)`` from validation data."""
+
+    @property
+    def train_subjects(self) -> frozenset[str]:
+        """Subjects that any stage before it has learned from."""
+
+    @property
+    def channels(self) -> int:
+        """Of the input."""
+
+    @property
+    def size(self) -> int:
+        """Side of the input in px."""
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return ``(B, A)`` probabilities of ``(B, C, S, S)`` images in [-1, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateOptions:
+    """What to score, and with which helpers."""
+
+    run: Path
+    index: Path
+    out: Path
+    split: Split | None = "test"
+    domain: Domain = "thermal"  # of the faces that a detector is shown
+    detector: Path | None = None  # RGB detector that judges a translator; None: the run's own
+    lpips: str | None = None  # AlexNet weights; empty downloads them, None leaves LPIPS out
+    features: Path | None = None  # Inception v3 or MobileNetV2, for kernel and Frechet distance
+    device: str = "cpu"
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+
+def evaluate(options: EvaluateOptions, *, progress: Progress) -> dict[str, Any]:
+    """Score a detector or translator run, write the results to ``options.out``, return them.
+
+    Raises:
+        RunError: The run is unfinished, or has learned from a subject to be scored.
+        DataError: No face to score, or no label to score against.
+    """
+    # Loading models pulls in torchvision and Accelerate; the scoring below needs neither.
+    from cycada.stages.evaluate_translator import evaluate_translator
+    from cycada.training.run import load_detector, load_translator, run_kind
+
+    index = read_index(options.index)
+    device = torch.device(options.device)
+    if run_kind(options.run) == "detector":
+        detector = load_detector(options.run, device)
+        chosen = _chosen(index, options.split, options.domain)
+        check_unseen(chosen.subjects(), detector.train_subjects, options.run)
+        return evaluate_detector(detector, chosen, options, progress=progress)
+    translator = load_translator(options.run, device)
+    chosen = _chosen(index, options.split, None)
+    check_unseen(chosen.subjects(), translator.train_subjects, options.run)
+    judge_path = options.detector or _own_detector(options.run, translator.config.detector)
+    judge = None if judge_path is None else load_detector(judge_path, device)
+    if judge is not None:
+        check_unseen(chosen.subjects(), judge.train_subjects, options.run)
+    return evaluate_translator(translator, judge, chosen, options, progress=progress)
+
+
+def check_unseen(subjects: Iterable[str], trained_on: Iterable[str], run: Path) -> None:
+    """Refuse to score subjects that the run, or a run before it, has learned from.
+
+    Raises:
+        RunError: Naming the first of them.
+    """
+    seen = sorted(set(subjects) & set(trained_on))
+    if seen:
+        named = ", ".join(seen[:_NAMED]) + (", ..." if len(seen) > _NAMED else "")
+        raise RunError(
+            f"{run}: has learned from {len(seen)} of the subjects to be scored ({named}), itself "
+            "or through the translator that made its images; scores on them would be too good. "
+            "Evaluate on a split that no stage has trained on, such as --split test."
+        )
+
+
+def evaluate_detector(
+    detector: LoadedDetector, index: Index, options: EvaluateOptions, *, progress: Progress
+) -> dict[str, Any]:
+    """Score ``detector`` on all faces of ``index``; write scores, predictions and plot.
+
+    Raises:
+        DataError: The faces carry no label of an AU that the detector knows.
+    """
+    numbers = detector.action_units
+    labels, known = index.occurrences(numbers)
+    if not known.any():
+        carried = ", ".join(map(column, index.action_units())) or "no AU at all"
+        raise DataError(
+            f"{index.root}: no label to score against; the detector knows "
+            f"{', '.join(map(column, numbers))}, the chosen faces are annotated for {carried}."
+        )
+    probabilities = predict_faces(
+        detector, index, domain=options.domain, device=options.device, progress=progress
+    ).double()
+    annotated = known.any(dim=1)
+    subjects = np.array([face.subject for face in index.faces])
+    thresholds = torch.as_tensor(detector.thresholds).double().cpu()
+    scores = score_detector(
+        probabilities[annotated],
+        labels[annotated],
+        known[annotated],
+        subjects=subjects[annotated.numpy()],
+        thresholds=thresholds,
+        action_units=numbers,
+        resamples=options.resamples,
+        seed=options.seed,
+    )
+    notes = _notes(scores, index, numbers, options.split, int((~annotated).sum()))
+    result = {
+        **described(options, "detector"),
+        "domain": options.domain,
+        "notes": notes,
+        "scores": scores.to_json(),
+    }
+    table = predictions_table(
+        index.faces, numbers, probabilities=probabilities, thresholds=thresholds,
+        labels=labels, known=known,
+    )  # fmt: skip
+    write_results(
+        options.out,
+        {
+            SCORES_NAME: json.dumps(result, indent=1, allow_nan=False) + "\n",
+            PREDICTIONS_NAME: table,
+            PLOT_NAME: standalone(scores_plot(scores)),
+        },
+    )
+    return result
+
+
+@torch.no_grad()
+def predict_faces(
+    detector: LoadedDetector,
+    index: Index,
+    *,
+    domain: Domain,
+    device: str,
+    progress: Progress,
+) -> Tensor:
+    """Return ``(N, A)`` probabilities for the faces of ``index``, which are of one domain."""
+    faces = FaceImages([index], domain=domain, size=detector.size)
+    parts = [
+        detector.predict(with_channels(batch, detector.channels)).float().cpu()
+        for batch in batches(faces, device=device, progress=progress, desc="detecting")
+    ]
+    return torch.cat(parts)
+
+
+def batches(
+    faces: FaceImages, *, device: str, progress: Progress, desc: str
+) -> Iterable[Tensor]:
+    """Yield all images in order, ``(B, C, S, S)`` in [-1, 1]."""
+    starts = range(0, len(faces), BATCH)
+    for start in progress(starts, total=len(starts), desc=desc):
+        numbers = torch.arange(start, min(start + BATCH, len(faces)))
+        yield signed(faces.batch(numbers).to(device))
+
+
+def predictions_table(
+    faces: Sequence[Face],
+    numbers: Sequence[int],
+    *,
+    probabilities: Tensor,
+    thresholds: Tensor,
+    labels: Tensor,
+    known: Tensor,
+) -> str:
+    """Return one CSV row for each face: probability, decision and label of every AU."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    kinds = ("probability", "decision", "label")
+    names = [f"{column(number)}_{kind}" for number in numbers for kind in kinds]
+    writer.writerow(["path", "subject", *names])
+    decisions = (probabilities >= thresholds).int()
+    for row, face in enumerate(faces):
+        cells: list[str] = []
+        for unit in range(len(numbers)):
+            label = str(int(labels[row, unit])) if known[row, unit] else ""
+            decision = str(int(decisions[row, unit]))
+            cells += [f"{float(probabilities[row, unit]):.6f}", decision, label]
+        writer.writerow([face.path, face.subject, *cells])
+    return table.getvalue()
+
+
+def scores_plot(scores: DetectionScores) -> str:
+    """Return the F1 of every AU with its interval, and their mean, as SVG."""
+    rows = [unit for unit in scores.units if unit.present]
+    everything = Estimates(
+        name="F1",
+        values=[scores.macro_f1, *(unit.f1 for unit in rows)],
+        low=[scores.macro_f1_interval.low, *(unit.f1_interval.low for unit in rows)],
+        high=[scores.macro_f1_interval.high, *(unit.f1_interval.high for unit in rows)],
+        tone="2",
+    )
+    names = [f"{column(u.action_unit)} {BY_NUMBER[u.action_unit].name}" for u in rows]
+    return units_plot([everything], ["Mean over AUs", *names], title="F1 of each Action Unit")
+
+
+def described(options: EvaluateOptions, kind: str) -> dict[str, Any]:
+    """Return what was scored on what, for the head of ``scores.json``."""
+    return {
+        "kind": kind,
+        "run": str(options.run),
+        "index": str(options.index),
+        "split": options.split or "all",
+        "version": cycada.__version__,
+    }
+
+
+def write_results(folder: Path, texts: dict[str, str]) -> None:
+    """Write the files, each whole or not at all.
+
+    Raises:
+        CycadaError: The folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            with replacing(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise CycadaError(f"{folder}: cannot be written to ({error.strerror}).") from error
+
+
+def summary_lines(result: dict[str, Any], out: Path) -> list[str]:
+    """Return what the command line says of a result."""
+    scores = result["scores"]
+    lines = []
+    if result["kind"] == "detector":
+        read = DetectionScores.from_json(scores)
+        for name, value, bounds in (
+            ("macro F1", read.macro_f1, read.macro_f1_interval),
+            ("macro ROC-AUC", read.macro_roc_auc, read.macro_roc_auc_interval),
+        ):
+            lines.append(f"{name} {value:.3f}{_spoken(bounds)}")
+        lines.append(
+            f"{len(read.averaged)} AUs, {read.frames} frames of {read.subjects} subjects"
+        )
+    else:
+        for name, figure in scores["figures"].items():
+            lines.append(f"{name.replace('_', ' ')} {figure['mean']:.4f}")
+        for name, value in scores["distances"].items():
+            lines.append(f"{name} {value:.4f}")
+        for name, reason in scores["not_available"].items():
+            lines.append(f"{name.replace('_', ' ')}: not available: {reason}")
+    lines += [f"note: {note}" for note in result.get("notes", ())]
+    lines.append(f"written to {out}")
+    return lines
+
+
+def _spoken(bounds: tuple[float, float]) -> str:
+    low, high = bounds
+    return f" (95 % interval {low:.3f} to {high:.3f})" if math.isfinite(low) else ""
+
+
+def _chosen(index: Index, split: Split | None, domain: Domain | None) -> Index:
+    chosen = index.select(domain=domain, split=split)
+    if not chosen.faces:
+        wanted = " ".join(word for word in (domain, split) if word)
+        raise DataError(
+            f"{index.root}: has no {wanted} face to score; it holds "
+            f"{', '.join(sorted({f'{face.domain} {face.split}' for face in index.faces}))}."
+        )
+    return chosen
+
+
+def _own_detector(run: Path, named: str) -> Path | None:
+    """Return the detector that a translator was trained with, as named or beside the run."""
+    if not named:
+        return None
+    places: tuple[Path, ...] = (Path(named), run.parent / Path(named).name)
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _notes(
+    scores: DetectionScores,
+    index: Index,
+    numbers: Sequence[int],
+    split: Split | None,
+    unlabelled: int,
+) -> list[str]:
+    tell: list[tuple[bool, Callable[[], str]]] = [
+        (
+            bool(scores.left_out),
+            lambda: f"no annotated frame shows {', '.join(map(column, scores.left_out))}: left "
+            "out of the means.",
+        ),
+        (
+            bool(set(index.action_units()) - set(numbers)),
+            lambda: "annotated but not detected: "
+            f"{', '.join(map(column, sorted(set(index.action_units()) - set(numbers))))}.",
+        ),
+        (unlabelled > 0, lambda: f"{unlabelled} frames without any label were not scored."),
+        (
+            split != "test",
+            lambda: "the thresholds may have been tuned on these subjects; use --split test for "
+            "a figure to report.",
+        ),
+        (scores.subjects == 1, lambda: "one subject only, so there are no intervals."),
+    ]
+    return [text() for holds, text in tell if holds]
