@@ -55,7 +55,9 @@ def main(
     )
 
 
-def _action_units(size: int, generator: torch.Generator, window: tuple[float, float]) -> Image.Image:
+def _action_units(
+    size: int, generator: torch.Generator, window: tuple[float, float]
+) -> Image.Image:
     """Draw each AU at three intensities; RGB above thermal."""
     numbers = phantom.PHANTOM_ACTION_UNITS
     people = _presentable(len(numbers), generator)

@@ -124,7 +124,7 @@ def anatomy(identity: Identity, act: Action) -> Anatomy:
         + 0.3 * jaw * (1 - jaw_free),
         corner_rest=width,
         mouth_v=mouth_v,
-        teeth_v=rest + 0.22,
+        teeth_v=rest + 0.34,
         part=part,
         red_upper=column(identity.lip_upper) * thin * stretch * (1 - 0.2 * act[10] * 0),
         red_lower=column(identity.lip_lower) * thin * stretch * (1 + 0.15 * act[17]),

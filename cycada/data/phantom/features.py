@@ -55,7 +55,7 @@ class Mouth:
     along: Tensor  # |u| in units of the corner's
 
 
-def eyes(place: Place, identity: Identity, face: Anatomy, act: Action, scene: Scene) -> Eyes:
+def eyes(place: Place, identity: Identity, *, face: Anatomy, act: Action, scene: Scene) -> Eyes:
     """Return eyes and brows."""
     side, v, pixel = place.side, place.v, place.pixel
     along = (side - face.eye) / face.eye_half
@@ -111,18 +111,19 @@ def _brow(place: Place, identity: Identity, face: Anatomy, act: Action) -> Tenso
     return body * ends * column(identity.brow_strength)
 
 
-def mouth(place: Place, face: Anatomy, act: Action) -> Mouth:
+def mouth(place: Place, face: Anatomy, *, act: Action) -> Mouth:
     """Return lips, teeth, the mouth's inside and the nostrils."""
     side, v, pixel = place.side, place.v, place.pixel
     along = side / face.corner_u
     s2 = (along * along).clamp(max=1)
     arc = 1 - s2
     full = arc * (1.35 - 0.35 * arc)
-    bend = s2 * (0.55 + 0.45 * s2)
+    wide = (face.part / 1.6).clamp(max=1)  # a wide mouth is an oval, a narrow one a slit
+    bend = s2 * (0.55 - 0.5 * wide + (0.45 + 0.5 * wide) * s2)
     line = face.mouth_v + (face.corner_v - face.mouth_v) * bend + face.hook * s2 * s2 * s2
     bow = 1 - 0.22 * bump(along, 0.14) - 0.12 * along.clamp(max=1)
     top = line - face.red_upper * full * bow
-    inner_low = line + face.part * (arc * 0.75 + 0.25 * full)
+    inner_low = line + face.part * arc * (1 + (0.1 + 0.6 * wide) * s2)
     bottom = inner_low + face.red_lower * full
 
     over, under = top - v, v - bottom
@@ -130,7 +131,7 @@ def mouth(place: Place, face: Anatomy, act: Action) -> Mouth:
     lower = torch.minimum(v - inner_low, -under)
     inside = torch.minimum(v - line, inner_low - v)
     width = cover(face.corner_u - side, pixel)
-    gap = cover(inside - 0.25 * pixel, pixel) * width
+    gap = cover(inside - 0.5 * pixel, pixel) * width
     red = (cover(upper, pixel) + cover(lower, pixel)).clamp(max=1) * width * (1 - gap)
     upper_teeth = step(face.teeth_v - v - 0.10 * s2, 0.12)
     lower_teeth = step(v - (face.teeth_v + 0.25 + 1.05 * face.jaw), 0.15) * 0.8

@@ -73,10 +73,28 @@ class Identity(Rows):
     vessel_warmth: Tensor  # (N,) K of superficial vessels
 
 
-_SKIN = ((0.86, 0.63, 0.52), (0.73, 0.48, 0.36), (0.52, 0.31, 0.21), (0.27, 0.15, 0.10), (0.12, 0.065, 0.045))
-_HAIR = ((0.012, 0.010, 0.009), (0.035, 0.020, 0.013), (0.09, 0.05, 0.028), (0.20, 0.12, 0.06), (0.50, 0.34, 0.16))
+_SKIN = (
+    (0.86, 0.63, 0.52),
+    (0.73, 0.48, 0.36),
+    (0.52, 0.31, 0.21),
+    (0.27, 0.15, 0.10),
+    (0.12, 0.065, 0.045),
+)
+_HAIR = (
+    (0.012, 0.010, 0.009),
+    (0.035, 0.020, 0.013),
+    (0.09, 0.05, 0.028),
+    (0.20, 0.12, 0.06),
+    (0.50, 0.34, 0.16),
+)
 _RED_HAIR = (0.24, 0.07, 0.02)
-_IRIS = ((0.06, 0.03, 0.015), (0.16, 0.09, 0.03), (0.13, 0.17, 0.07), (0.14, 0.26, 0.42), (0.25, 0.30, 0.33))
+_IRIS = (
+    (0.06, 0.03, 0.015),
+    (0.16, 0.09, 0.03),
+    (0.13, 0.17, 0.07),
+    (0.14, 0.26, 0.42),
+    (0.25, 0.30, 0.33),
+)
 _GREY = (0.55, 0.55, 0.55)
 
 
@@ -110,7 +128,9 @@ def sample_identities(count: int, *, generator: Generator) -> Identity:
         "lip_lower": draw.normal(0.85, 0.13).clamp(0.5, 1.2) + 0.12 * melanin + 0.08 * feminine,
         "lip_red": draw.uniform(0.2, 0.7) + 0.3 * feminine * draw.chance(0.5),
     }
-    return Identity(**shape, **lips, **_colours(draw, melanin, age), **_hairs(draw, feminine), **_heat(draw))
+    return Identity(
+        **shape, **lips, **_colours(draw, melanin, age), **_hairs(draw, feminine), **_heat(draw)
+    )
 
 
 def _colours(draw: _Draw, melanin: Tensor, age: Tensor) -> dict[str, Tensor]:
@@ -189,7 +209,9 @@ class _Draw:
 
     def normal(self, mean: float, deviation: float) -> Tensor:
         # Cut at 2.5 standard deviations: a monstrous head teaches a detector nothing.
-        return mean + deviation * torch.randn(self._count, generator=self._generator).clamp(-2.5, 2.5)
+        return mean + deviation * torch.randn(self._count, generator=self._generator).clamp(
+            -2.5, 2.5
+        )
 
     def chance(self, probability: float) -> Tensor:
         return (torch.rand(self._count, generator=self._generator) < probability).float()

@@ -50,7 +50,7 @@ class Outline:
 
 def outline(place: Place, identity: Identity, face: Anatomy) -> Outline:
     """Return the outlines of the faces of ``identity``."""
-    u, v, side, pixel = place.u, place.v, place.side, place.pixel
+    v, side, pixel = place.v, place.side, place.pixel
     rim = _head_rim(place, identity, face)
     head = cover(rim, pixel)
     strands = _strands(place, identity)
@@ -108,9 +108,7 @@ def _strands(place: Place, identity: Identity) -> Tensor:
     return 0.7 * noise[:, 0] + 0.5 * fine
 
 
-def _hair(
-    place: Place, identity: Identity, rim: Tensor, strands: Tensor
-) -> tuple[Tensor, Tensor]:
+def _hair(place: Place, identity: Identity, rim: Tensor, strands: Tensor) -> tuple[Tensor, Tensor]:
     """Return hair behind the head and hair in front of it."""
     u, v, side, pixel = place.u, place.v, place.side, place.pixel
     volume = column(identity.hair_volume)
@@ -146,9 +144,7 @@ def _hair(
     return cover(back, soft) * some, cover(front, soft) * some
 
 
-def _beard(
-    place: Place, identity: Identity, face: Anatomy, rim: Tensor
-) -> tuple[Tensor, Tensor]:
+def _beard(place: Place, identity: Identity, face: Anatomy, rim: Tensor) -> tuple[Tensor, Tensor]:
     """Return the cover of beard and moustache."""
     v, side = place.v, place.side
     edge = face.corner_rest + 2.2

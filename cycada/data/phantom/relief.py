@@ -30,13 +30,13 @@ class Relief:
 
 
 def relief(
-    place: Place, identity: Identity, face: Anatomy, act: Action, eye: Eyes, lips: Mouth
+    place: Place, identity: Identity, *, face: Anatomy, act: Action, eye: Eyes, lips: Mouth
 ) -> Relief:
     """Return the relief of faces under the actions ``act``."""
     crease = (
         _forehead(place, face, act, identity)
         + _nose(place, face, act)
-        + _eye(place, face, act, eye, identity)
+        + _eye(place, face, act=act, eye=eye, identity=identity)
         + _mouth(place, face, act, lips)
     )
     furrow, cheek_side = _nasolabial(place, identity, face, act)
@@ -44,7 +44,7 @@ def relief(
     bulge = _bulges(place, face, act, lips)
     fold = 0.75 * eye.fold
     height = (
-        _base(place, identity, face, act, eye, lips)
+        _base(place, identity, face=face, act=act, lips=lips)
         + 0.34 * bulge
         + cheek_side
         - 0.16 * crease
@@ -53,9 +53,7 @@ def relief(
     return Relief(height=height, crease=crease, bulge=bulge, fold=fold)
 
 
-def _base(
-    place: Place, identity: Identity, face: Anatomy, act: Action, eye: Eyes, lips: Mouth
-) -> Tensor:
+def _base(place: Place, identity: Identity, *, face: Anatomy, act: Action, lips: Mouth) -> Tensor:
     """Return head, sockets, nose, cheeks, lips and chin."""
     u, v, side = place.u, place.v, place.side
     nose_depth = column(identity.nose_depth)
@@ -123,11 +121,11 @@ def _nose(place: Place, face: Anatomy, act: Action) -> Tensor:
     return (
         act[9] * (1.1 * root + 1.0 * bunny)
         + 0.3 * act[4] * root
-        + wing * (0.35 + 0.5 * act[9] + 0.3 * act[10] + 0.45 * act[38])
+        + wing * (0.35 + 0.5 * act[9] + 0.3 * act[10] + 0.4 * act[38])
     )
 
 
-def _eye(place: Place, face: Anatomy, act: Action, eye: Eyes, identity: Identity) -> Tensor:
+def _eye(place: Place, face: Anatomy, *, act: Action, eye: Eyes, identity: Identity) -> Tensor:
     v, side = place.v, place.side
     outer = face.eye + face.eye_half
     away = side - outer + 0.55
@@ -139,12 +137,10 @@ def _eye(place: Place, face: Anatomy, act: Action, eye: Eyes, identity: Identity
     bag = bump(under, 0.17) * step(arc, 0.5)
     tight = bump(eye.below - 0.34, 0.13) * step(1 - eye.along.abs(), 0.4)
     lines = 0.95 * act[6] + 0.18 * act[12] + 0.12 * act[9] + 0.12 * column(identity.age)
-    closed = 0.25 * act[43] * bump(eye.above - 0.75, 0.3) * step(1 - eye.along.abs(), 0.4) * 0
     return (
         feet * lines
         + bag * (0.95 * act[6] + 0.3 * act[9] + 0.2 * column(identity.age) + 0.1)
         + tight * (0.75 * act[7] + 0.3 * act[6])
-        + closed
     )
 
 
@@ -158,7 +154,12 @@ def _nasolabial(
     along = (v - top) / (end - top)
     t = along.clamp(-0.3, 1.3)
     bow = 0.35 * act[12] + 0.55 * act[10] + 0.3 * act[9]
-    curve = face.wing + 0.15 + (face.corner_u + 0.55 - face.wing) * t + bow * t * (1 - t) * 2.2
+    curve = (
+        face.wing
+        + 0.15
+        + (face.corner_u + 0.6 + 0.25 * act[12] - face.wing) * t
+        + bow * t * (1 - t) * 2.2
+    )
     across = (side - curve) * 0.8
     window = step(along + 0.05, 0.3) * step(1.05 - along, 0.5)
     high = step(0.75 - along, 0.6)
@@ -187,14 +188,15 @@ def _mouth(place: Place, face: Anatomy, act: Action, lips: Mouth) -> Tensor:
     rim = bump(lips.over - 0.12, 0.14) + bump(lips.under - 0.12, 0.16)
     rim = rim * step(face.corner_u + 0.1 - side, 0.5)
     chin_v = v - face.chin + 1.9
-    pebbles = torch.sin(u * 6.3) * torch.sin(chin_v * 6.6 + 1.5 * torch.sin(u * 2.1))
+    warp = torch.sin(u * 2.3 + 1.7 * chin_v) + torch.sin(3.1 * chin_v - 1.3 * u)
+    pebbles = torch.sin(u * 6.3 + 1.3 * warp) * torch.sin(chin_v * 6.6 + warp)
     pebbles = pebbles.clamp(min=0) * spot(side / 1.8, chin_v / 1.15)
     arch = bump(lips.under - 0.5 + 0.12 * side * side, 0.2) * step(2.3 - side, 1.0)
     lateral = bump(beyond - 0.75 + 0.06 * fall * fall, 0.2) * bump(fall - 0.4, 1.5)
     return (
-        dimple * (0.75 * act[12] + 0.45 * act[20] + 0.2 * act[24])
+        dimple * (0.45 * act[12] + 0.4 * act[20] + 0.2 * act[24])
         + marionette * (1.0 * act[15] + 0.2 * act[17])
-        + tense * (0.7 * act[23])
+        + tense * (0.4 * act[23])
         + rim * (0.45 * act[24] + 0.2 * act[23])
         + pebbles * 1.15 * act[17]
         + arch * (0.95 * act[17] + 0.25 * act[15] + 0.12)

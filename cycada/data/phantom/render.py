@@ -54,7 +54,10 @@ def render_pair(identity: Identity, intensities: Tensor, scene: Scene, *, size: 
     The pictures are the same, bit for bit, as those of :func:`render_rgb` and
     :func:`render_celsius`.
     """
-    colours, heats = [torch.empty(0, 3, size, size, dtype=torch.uint8)], [torch.empty(0, size, size)]
+    colours, heats = (
+        [torch.empty(0, 3, size, size, dtype=torch.uint8)],
+        [torch.empty(0, size, size)],
+    )
     for face in _faces(identity, intensities, scene, size=size):
         colours.append(rgb.develop(_shrink(rgb.paint(face), size), face))
         heat = _shrink(thermal.temperatures(face)[:, None], size)[:, 0]
@@ -62,16 +65,17 @@ def render_pair(identity: Identity, intensities: Tensor, scene: Scene, *, size: 
     return Pair(torch.cat(colours), torch.cat(heats))
 
 
-def _faces(
-    identity: Identity, intensities: Tensor, scene: Scene, *, size: int
-) -> Iterator[Face]:
+def _faces(identity: Identity, intensities: Tensor, scene: Scene, *, size: int) -> Iterator[Face]:
     """Lay out the faces, a chunk at a time."""
     fine = size * 2 if size < _FINE_BELOW else size
     step = max(1, _CHUNK_PIXELS // fine**2)
     for start in range(0, len(intensities), step):
         stop = min(start + step, len(intensities))
         yield lay_out(
-            identity.slice(start, stop), intensities[start:stop], scene.slice(start, stop), size=fine
+            identity.slice(start, stop),
+            intensities[start:stop],
+            scene.slice(start, stop),
+            size=fine,
         )
 
 

@@ -46,10 +46,12 @@ def develop(colour: Tensor, face: Face) -> Tensor:
     exposed = colour * scene.exposure[:, None, None, None]
     # A soft shoulder: highlights on fair skin bleach gradually, not at an edge.
     toned = exposed.clamp(min=0) * 1.35 / (1 + 0.35 * exposed)
-    grain = torch.stack([
-        torch.randn(colour.shape[1:], generator=torch.Generator().manual_seed(seed))
-        for seed in scene.seed.tolist()
-    ])
+    grain = torch.stack(
+        [
+            torch.randn(colour.shape[1:], generator=torch.Generator().manual_seed(seed))
+            for seed in scene.seed.tolist()
+        ]
+    )
     encoded = toned.clamp(max=1).sqrt() + grain * scene.noise[:, None, None, None]
     return encoded.mul(255).add(0.5).clamp(0, 255).to(torch.uint8)
 
@@ -106,7 +108,7 @@ def _skin(face: Face) -> Tensor:
     redden = _tone((0.10, -0.22, -0.25), skin)
     albedo = skin * (1 + blood[:, None] * redden) * (1 - 0.30 * freckle[:, None])
     # Deep lines hold shadow whatever the light, and blood gathers in them.
-    crease = face.relief.crease.clamp(max=1.6)[:, None]
+    crease = face.relief.crease.clamp(max=1.25)[:, None]
     albedo = albedo * (1 - crease * _tone((0.24, 0.30, 0.32), skin))
     around = spot((place.side - face.anatomy.eye) / 1.7, (place.v - 0.35) / 1.0)[:, None]
     albedo = albedo * (1 - 0.16 * around)
@@ -116,7 +118,9 @@ def _skin(face: Face) -> Tensor:
     albedo = _over(albedo, lip, lips.red * 0.9)
     hair = identity.hair[:, :, None, None] * (1 + 0.25 * face.outline.strands[:, None])
     bristle = (0.8 + 0.25 * face.blotches[:, 1]).clamp(0, 1)
-    albedo = _over(albedo, hair * 1.1, (face.outline.beard * bristle * (1 - lips.red)).clamp(0, 0.95))
+    albedo = _over(
+        albedo, hair * 1.1, (face.outline.beard * bristle * (1 - lips.red)).clamp(0, 0.95)
+    )
     albedo = _over(albedo, hair * 1.1, (face.outline.moustache * (1 - lips.red)).clamp(0, 0.95))
     albedo = albedo * (1 - 0.75 * (lips.line * (1 - lips.gap))[:, None])
     cavity = _tone(_CAVITY, skin).expand_as(albedo)
@@ -160,6 +164,8 @@ def _neck(face: Face) -> Tensor:
 def _glasses(face: Face, colour: Tensor) -> Tensor:
     out, place = face.outline, face.place
     glare = bump(place.u + place.v * 0.8 - 2.0 - 4.5 * torch.sign(place.u), 0.7) * 0.18
-    colour = colour * (1 - 0.08 * out.lens[:, None]) + (glare * out.lens)[:, None] * _flat(face) * 0.5
+    colour = (
+        colour * (1 - 0.08 * out.lens[:, None]) + (glare * out.lens)[:, None] * _flat(face) * 0.5
+    )
     frame = face.identity.glasses_colour[:, :, None, None] * _flat(face)
     return _over(colour, frame.expand_as(colour), out.frame * 0.95)

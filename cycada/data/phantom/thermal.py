@@ -60,10 +60,12 @@ def capture(heat: Tensor, face: Face) -> Tensor:
 
 def _grain(seeds: Tensor, size: int, stream: int) -> Tensor:
     shape = (size, size)
-    return torch.stack([
-        torch.randn(shape, generator=torch.Generator().manual_seed(seed * 4 + stream))
-        for seed in seeds.tolist()
-    ])
+    return torch.stack(
+        [
+            torch.randn(shape, generator=torch.Generator().manual_seed(seed * 4 + stream))
+            for seed in seeds.tolist()
+        ]
+    )
 
 
 @lru_cache(maxsize=8)
@@ -127,7 +129,7 @@ def _physiology(face: Face) -> Tensor:
     chin = spot(side / 2.2, (v - face.anatomy.chin + 1.3) / 1.4)
     temple = spot((side - 5.6) / 1.0, (v + 1.5) / 2.6)
     around = spot(side / 3.4, (v - 7.0) / 1.8)
-    vein = bump(face.blotches[:, 0], 0.3)
+    vein = bump(face.blotches[:, 0], 0.5)
     edge = 1 - face.normal[2]
     return (
         _FOREHEAD
@@ -138,7 +140,7 @@ def _physiology(face: Face) -> Tensor:
         - 0.7 * chin
         + 0.4 * temple
         + 0.2 * around
-        + column(identity.vessel_warmth) * (vein - 0.35)
+        + column(identity.vessel_warmth) * (vein - 0.5)
         + 0.12 * face.blotches[:, 1]
         - 1.6 * edge * edge
         - 0.6 * step(0.35 - face.outline.rim, 1.2)

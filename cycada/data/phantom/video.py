@@ -63,9 +63,7 @@ def sample_sequence(
     return Sequence(intensities, scene, SequenceTruth(rate, phase.sin(), seconds))
 
 
-def _courses(
-    seconds: Tensor, *, domain: Domain, generator: Generator, per_minute: float
-) -> Tensor:
+def _courses(seconds: Tensor, *, domain: Domain, generator: Generator, per_minute: float) -> Tensor:
     """Return the largest of overlapping events, each with onset, apex and offset."""
     last = float(seconds[-1]) if len(seconds) else 0.0
     events = max(1, round(last / 60 * per_minute))
@@ -91,9 +89,10 @@ def _ease(part: Tensor) -> Tensor:
 
 def _breathing(seconds: Tensor, mean_rate: float, generator: Generator) -> tuple[Tensor, Tensor]:
     """Return the phase of breathing, whose sine is the air flow, and the rate."""
-    wander = sum(
-        0.03 * torch.sin(2 * torch.pi * (seconds / period + start))
-        for period, start in zip((17.0, 29.0), torch.rand(2, generator=generator), strict=True)
+    start = torch.rand(2, generator=generator)
+    wander = 0.03 * (
+        torch.sin(2 * torch.pi * (seconds / 17 + start[0]))
+        + torch.sin(2 * torch.pi * (seconds / 29 + start[1]))
     )
     rate = mean_rate * (1 + wander)
     gaps = torch.diff(seconds, prepend=seconds[:1])
