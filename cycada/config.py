@@ -146,8 +146,6 @@ class AlignmentConfig:
     )
     hidden: int = setting(256, "units in each of the domain classifier's two layers", low=1)
     learning_rate: float = setting(5e-4, "of the domain classifier", low=0)
-    steps: int = setting(2000, "steps of adda's second phase, after training on the source", low=1)
-    encoder_learning_rate: float = setting(5e-5, "of adda's target encoder", low=0)
     healthy_from: float = setting(
         0.6, "adda's encoder learns only while the domain classifier is right this often (CyCADA)",
         low=0, high=1,
@@ -166,6 +164,10 @@ class DetectorConfig:
     labelled_target: tuple[str, ...] = setting(
         (), "indexes whose labelled thermal faces are mixed into the source"
     )
+    labelled_share: float = setting(
+        0.25, "share of each batch taken from labelled_target", low=0, high=0.9
+    )
+    initial: str = setting("", "run of a detector to begin from; adda needs one (its step one)")
     action_units: tuple[int, ...] = setting((), "AUs to detect; empty: all that the source labels")
     backbone: Literal["small", "resnet18", "resnet50", "convnext_tiny"] = setting(
         "resnet18", "network; small is a convnet for images of about 64 px"

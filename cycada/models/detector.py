@@ -30,6 +30,7 @@ class Detector(nn.Module):
             if backbone == "small"
             else TorchvisionBackbone(backbone, channels, pretrained=pretrained)
         )
+        self.channels = channels
         self.head = nn.Linear(self.backbone.features, outputs)
 
     def forward(self, image: Tensor) -> Detection:

@@ -1,0 +1,170 @@
+"""Images of an index as tensors of one size, decoded once where memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cycada import images
+from cycada.data.index import Domain, Index
+from cycada.errors import DataError
+from cycada.progress import Progress
+from cycada.thermal import Unit, Window
+
+T = TypeVar("T")
+
+_BYTES_PER_MB = 2**20
+_SIXTEEN_BIT = 65535
+
+
+class FaceImages:
+    """The faces of one domain, from one or more indexes, as square images.
+
+    An image is scaled so that its shorter side is ``size`` and cropped to the central square.
+    RGB is held as uint8, thermal as uint16 over the temperature window (or over the range of
+    grey images), so that a 16-bit file keeps its precision.
+    """
+
+    def __init__(self, indexes: Sequence[Index], *, domain: Domain, size: int) -> None:
+        """Take the rows of ``domain`` from ``indexes``.
+
+        Raises:
+            DataError: No row of that domain, or thermal indexes with different units' kind or
+                windows.
+        """
+        chosen = [index.select(domain=domain) for index in indexes]
+        self.domain, self.size = domain, size
+        self.faces = tuple(face for index in chosen for face in index.faces)
+        if not self.faces:
+            listed = ", ".join(str(index.root) for index in indexes) or "no index"
+            raise DataError(f"no {domain} face to use in {listed}; check `domain` and `split`.")
+        self.window = common_window(chosen) if domain == "thermal" else None
+        self._files = [(index.file(face), index.info) for index in chosen for face in index.faces]
+        self._cache: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of faces."""
+        return len(self.faces)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images: 3 for RGB, 1 for thermal."""
+        return 3 if self.domain == "rgb" else 1
+
+    def decode(self, number: int) -> Tensor:
+        """Return image ``number`` as ``(C, size, size)``, uint8 (RGB) or int32 0..65535."""
+        file, info = self._files[number]
+        image = images.read_image(file)
+        unit: Unit = info.unit if self.domain == "thermal" else "grey"
+        try:
+            signed = images.to_signed(image, unit=unit, window=info.window)
+        except DataError as error:
+            raise DataError(f"{file}: {error}") from None
+        signed = images.with_channels(signed, self.channels)
+        square = images.resize(signed, scaled_size(signed.shape[-2:], self.size))
+        square = centre_crop(square, self.size)
+        if self.domain == "rgb":
+            return images.from_signed(square, dtype=torch.uint8)
+        return images.from_signed(square, dtype=torch.uint16).to(torch.int32)
+
+    @property
+    def cached(self) -> bool:
+        """Whether the decoded images are in memory."""
+        return self._cache is not None
+
+    def preload(self, *, limit_mb: int, progress: Progress) -> bool:
+        """Decode all images into memory if they fit into ``limit_mb``; tell whether they did."""
+        shape = (len(self), self.channels, self.size, self.size)
+        dtype = torch.uint8 if self.domain == "rgb" else torch.int32
+        cache_bytes = shape[0] * shape[1] * shape[2] * shape[3] * dtype.itemsize
+        if cache_bytes > limit_mb * _BYTES_PER_MB:
+            return False
+        cache = torch.empty(shape, dtype=dtype)
+        with ThreadPoolExecutor() as pool:
+            decoded = pool.map(self.decode, range(len(self)))
+            for number, image in enumerate(
+                progress(decoded, total=len(self), desc=f"reading {self.domain}")
+            ):
+                cache[number] = image
+        self._cache = cache
+        return True
+
+    def batch(self, numbers: Tensor) -> Tensor:
+        """Return the images ``numbers`` as stored, ``(B, C, size, size)``."""
+        if self._cache is not None:
+            return self._cache[numbers]
+        return torch.stack([self.decode(int(number)) for number in numbers])
+
+
+def signed(stored: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Map stored images (uint8, or int32 up to 65535) to [-1, 1]."""
+    half = 255 / 2 if stored.dtype == torch.uint8 else _SIXTEEN_BIT / 2
+    return stored.to(dtype) / half - 1
+
+
+def common_window(indexes: Sequence[Index]) -> Window | None:
+    """Return the temperature window that thermal indexes share, ``None`` for grey images.
+
+    Raises:
+        DataError: Two indexes span different temperatures, or only one of them is radiometric.
+    """
+    spans = {
+        index.root: None if index.info.unit == "grey" else index.info.window
+        for index in indexes
+        if index.faces
+    }
+    distinct = list(dict.fromkeys(spans.values()))
+    if len(distinct) > 1:
+        told = "; ".join(
+            f"{root}: {'grey' if span is None else f'{span.low:g} to {span.high:g} deg C'}"
+            for root, span in spans.items()
+        )
+        raise DataError(
+            f"the thermal indexes span different temperatures ({told}); give them one window."
+        )
+    return distinct[0] if distinct else None
+
+
+def scaled_size(shape: Sequence[int], side: int) -> tuple[int, int]:
+    """Return ``(height, width)`` after scaling so that the shorter side is ``side``."""
+    height, width = shape
+    scale = side / min(height, width)
+    return max(side, round(height * scale)), max(side, round(width * scale))
+
+
+def centre_crop(image: Tensor, side: int) -> Tensor:
+    """Return the central ``side`` x ``side`` square of ``(..., H, W)``."""
+    top, left = (image.shape[-2] - side) // 2, (image.shape[-1] - side) // 2
+    return image[..., top : top + side, left : left + side]
+
+
+class _Steps(Dataset[Any]):
+    """Step number -> the batch of that step."""
+
+    def __init__(self, make: Callable[[int], Any], steps: int) -> None:
+        self.make, self.steps = make, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> Any:
+        return self.make(step)
+
+
+def step_batches(
+    make: Callable[[int], T], *, done: int, total: int, workers: int
+) -> Iterator[T]:
+    """Yield ``make(step)`` for the steps ``done`` to ``total - 1``, made ahead by ``workers``."""
+    steps = range(done, total)
+    if workers == 0:
+        return (make(step) for step in steps)
+    loader = DataLoader(
+        _Steps(make, total), sampler=steps, batch_size=None, num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+    )  # fmt: skip
+    return iter(loader)

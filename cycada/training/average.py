@@ -1,0 +1,20 @@
+"""Exponential moving average of weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, module: nn.Module, *, decay: float, step: int) -> None:
+    """Move the averaged weights towards those of ``module`` after step ``step`` (from 1).
+
+    The decay starts small, ``(1 + step) / (10 + step)``, so that the random first weights are
+    soon forgotten. Buffers, such as running statistics, are copied.
+    """
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    slow, fast = list(average.parameters()), list(module.parameters())
+    torch._foreach_lerp_(slow, fast, share)
+    for there, here in zip(average.buffers(), module.buffers(), strict=True):
+        there.copy_(here)

@@ -1,0 +1,128 @@
+"""Labelled and unlabelled faces as batches for the detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cycada import images
+from cycada.action_units import mirrored
+from cycada.config import AugmentConfig
+from cycada.data.augment import apply_changes, draw_changes
+from cycada.data.dataset import FaceImages, signed
+from cycada.data.sampling import Order, Share, generator
+
+
+class Labelled(NamedTuple):
+    """A batch of faces with what is known of their AUs."""
+
+    images: Tensor  # (B, C, S, S) in [-1, 1]
+    labels: Tensor  # (B, A) 0 or 1
+    known: Tensor  # (B, A) bool
+
+
+class Examples:
+    """Faces of one or more sets, numbered through, with labels for the AUs ``numbers``."""
+
+    def __init__(
+        self,
+        parts: Sequence[FaceImages],
+        *,
+        labels: Tensor,
+        known: Tensor,
+        numbers: Sequence[int],
+        channels: int,
+    ) -> None:
+        """Join ``parts``; ``labels`` and ``known`` are ``(N, A)`` over all of them."""
+        self.parts, self.labels, self.known = tuple(parts), labels, known
+        self.channels = channels
+        self._starts = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
+        self._partner = [numbers.index(m) if (m := mirrored(n)) in numbers else -1 for n in numbers]
+
+    def __len__(self) -> int:
+        """Return the number of faces."""
+        return int(self._starts[-1])
+
+    @property
+    def cached(self) -> bool:
+        """Whether all decoded images are in memory."""
+        return all(part.cached for part in self.parts)
+
+    def subjects(self) -> set[str]:
+        """Return the names of all subjects."""
+        return {face.subject for part in self.parts for face in part.faces}
+
+    def batch(self, numbers: Tensor) -> Labelled:
+        """Return the faces ``numbers``, images in [-1, 1]."""
+        pictures: list[Tensor | None] = [None] * len(numbers)
+        for part, first, last in zip(self.parts, self._starts, self._starts[1:], strict=False):
+            rows = ((numbers >= first) & (numbers < last)).nonzero().squeeze(1)
+            if len(rows):
+                stored = part.batch(numbers[rows] - first)
+                converted = images.with_channels(signed(stored), self.channels)
+                for row, picture in zip(rows.tolist(), converted, strict=True):
+                    pictures[row] = picture
+        return Labelled(
+            torch.stack([p for p in pictures if p is not None]),
+            self.labels[numbers],
+            self.known[numbers],
+        )
+
+    def mirror(self, labels: Tensor, known: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
+        """Swap left and right AUs of the flipped faces; a missing partner becomes unknown."""
+        partner = torch.tensor(self._partner)
+        other = (partner >= 0)[None] & flipped[:, None].cpu()
+        other, partner = other.to(labels.device), partner.clamp(min=0).to(labels.device)
+        lost = (torch.tensor(self._partner) < 0)[None] & flipped[:, None].cpu()
+        labels = torch.where(other, labels[:, partner], labels)
+        known = torch.where(other, known[:, partner], known) & ~lost.to(known.device)
+        return labels, known
+
+
+class Mixture:
+    """What each step sees: mostly source faces, a share of labelled target faces."""
+
+    def __init__(
+        self, source: Examples, extra: Examples | None, *, share: Share, extra_share: float,
+        seed: int,
+    ) -> None:  # fmt: skip
+        """Take ``extra_share`` of the lanes, at least one, from ``extra`` where there is any."""
+        self.source, self.extra, self.share = source, extra, share
+        count = 0
+        if extra is not None:
+            count = min(max(1, round(extra_share * share.lanes)), share.lanes - 1)
+        self._source_order = Order(len(source), share.lanes - count, seed=seed, stream="source")
+        self._extra_order = (
+            None if extra is None else Order(len(extra), count, seed=seed, stream="extra")
+        )
+
+    @property
+    def cached(self) -> bool:
+        """Whether all decoded images are in memory."""
+        return self.source.cached and (self.extra is None or self.extra.cached)
+
+    def batch(self, step: int) -> Labelled:
+        """Return this process's part of the batch of ``step``."""
+        source, first, last = self._source_order(step), self.share.first, self.share.last
+        parts = [self.source.batch(source[first:last])] if first < len(source) else []
+        if self.extra is not None and self._extra_order is not None and last > len(source):
+            extra = self._extra_order(step)
+            parts.append(
+                self.extra.batch(extra[max(first - len(source), 0) : last - len(source)])
+            )
+        return Labelled(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def augmented(
+    batch: Labelled, examples: Examples, config: AugmentConfig, *, share: Share, key: tuple[int | str, ...]
+) -> Labelled:
+    """Return the batch with random changes that depend on ``key`` and the lane alone."""
+    size = batch.images.shape[-1]
+    changes = draw_changes(share.lanes, config, size=size, generator=generator(*key)).rows(
+        share.first, share.last
+    )
+    labels, known = examples.mirror(batch.labels, batch.known, changes.flipped)
+    return Labelled(apply_changes(batch.images, changes), labels, known)

@@ -1,0 +1,61 @@
+"""The Accelerator, with the precision that the hardware is good at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from cycada.config import Precision
+from cycada.data.sampling import Share, share
+from cycada.errors import ConfigError
+
+
+def make_accelerator(precision: Precision, *, double: bool) -> Accelerator:
+    """Return an Accelerator for this machine, alone or under ``accelerate launch``."""
+    wanted = "no" if double else precision
+    if wanted == "auto":
+        wanted = "bf16" if multiplies_in_bf16() else "no"
+    return Accelerator(mixed_precision=wanted)
+
+
+def multiplies_in_bf16() -> bool:
+    """Tell whether the hardware has instructions for bfloat16, rather than emulating it."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def my_share(lanes: int, accelerator: Accelerator) -> Share:
+    """Return this process's part of a batch of ``lanes`` images.
+
+    Raises:
+        ConfigError: The batch cannot be shared evenly.
+    """
+    try:
+        return share(lanes, rank=accelerator.process_index, processes=accelerator.num_processes)
+    except ValueError:
+        raise ConfigError(
+            f"batch_size {lanes} cannot be shared evenly by {accelerator.num_processes} processes; "
+            "choose a multiple."
+        ) from None
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield ``module`` with its weights fixed: gradients pass through it, not into it."""
+    module.requires_grad_(False)  # noqa: FBT003
+    try:
+        yield module
+    finally:
+        module.requires_grad_(True)  # noqa: FBT003
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group to ``factor`` times its ``base`` learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["base"] * factor

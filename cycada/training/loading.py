@@ -1,0 +1,141 @@
+"""Trained networks, ready for use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cycada import images
+from cycada.config import DetectorConfig, TranslatorConfig
+from cycada.models.build import build_detector, build_generators
+from cycada.models.cycle import Generators
+from cycada.models.detector import Detector
+from cycada.thermal import Unit, Window
+from cycada.training.run import finished_checkpoint, run_config
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDetector:
+    """A trained detector with what is needed to use it."""
+
+    root: Path
+    module: Detector
+    config: DetectorConfig
+    action_units: tuple[int, ...]
+    thresholds: Tensor  # (A,) probabilities from which an AU counts as present
+    seen_subjects: frozenset[str]  # in training or validation, of this or an earlier stage
+    window: Window | None  # deg C of [-1, 1]; None for RGB and grey images
+    device: torch.device
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images that it takes; others are converted."""
+        return self.module.channels
+
+    @property
+    def size(self) -> int:
+        """Side of the images that it was trained on, in px."""
+        return self.config.size
+
+    @torch.no_grad()
+    def predict(self, pictures: Tensor) -> Tensor:
+        """Return ``(B, A)`` probabilities for ``(B, 1 or 3, size, size)`` images in [-1, 1]."""
+        ready = images.with_channels(pictures.to(self.device), self.channels)
+        return torch.sigmoid(self.module(ready).logits).cpu()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTranslator:
+    """A trained translator with what is needed to use it."""
+
+    root: Path
+    module: Generators
+    config: TranslatorConfig
+    window: Window | None  # deg C of thermal [-1, 1]; None for grey images
+    unit: Unit  # of the thermal images that it learned from
+    seen_subjects: frozenset[str]
+    fingerprint: str
+    device: torch.device
+
+    @property
+    def size(self) -> int:
+        """Shorter side of the images that it was trained on, in px."""
+        return self.config.size
+
+    @torch.no_grad()
+    def to_thermal(self, rgb: Tensor) -> Tensor:
+        """Return ``(B, 1, H, W)`` for ``(B, 3, H, W)`` in [-1, 1]; sides are multiples of 4."""
+        made: Tensor = self.module.to_thermal(rgb.to(self.device)).cpu()
+        return made
+
+    @torch.no_grad()
+    def to_rgb(self, thermal: Tensor) -> Tensor:
+        """Return ``(B, 3, H, W)`` for ``(B, 1, H, W)`` in [-1, 1]; sides are multiples of 4."""
+        made: Tensor = self.module.to_rgb(thermal.to(self.device)).cpu()
+        return made
+
+
+def default_device() -> torch.device:
+    """Return the accelerator if there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_detector(root: Path, device: torch.device | None = None) -> LoadedDetector:
+    """Load the chosen weights of the newest checkpoint of a detector's run.
+
+    Raises:
+        RunError: ``root`` is no finished run of a detector, or its weights are damaged.
+    """
+    config = run_config(root, "detector", DetectorConfig)
+    checkpoint = finished_checkpoint(root)
+    about = checkpoint.about()
+    numbers = tuple(about["action_units"])
+    module = build_detector(
+        config, channels=about["channels"], outputs=len(numbers), pretrained="none"
+    )
+    checkpoint.load_weights("detector", module)
+    device = device or default_device()
+    return LoadedDetector(
+        root=root,
+        module=module.eval().requires_grad_(False).to(device),  # noqa: FBT003
+        config=config,
+        action_units=numbers,
+        thresholds=torch.tensor(about["thresholds"]),
+        seen_subjects=frozenset(about["seen_subjects"]),
+        window=window_of(about),
+        device=device,
+    )
+
+
+def load_translator(root: Path, device: torch.device | None = None) -> LoadedTranslator:
+    """Load the averaged weights of the newest checkpoint of a translator's run.
+
+    Raises:
+        RunError: ``root`` is no finished run of a translator, or its weights are damaged.
+    """
+    config = run_config(root, "translator", TranslatorConfig)
+    checkpoint = finished_checkpoint(root)
+    about = checkpoint.about()
+    module = build_generators(config)
+    checkpoint.load_weights("generators", module)
+    device = device or default_device()
+    return LoadedTranslator(
+        root=root,
+        module=module.eval().requires_grad_(False).to(device),  # noqa: FBT003
+        config=config,
+        window=window_of(about),
+        unit=about["unit"],
+        seen_subjects=frozenset(about["seen_subjects"]),
+        fingerprint=checkpoint.fingerprint(),
+        device=device,
+    )
+
+
+def window_of(about: Mapping[str, Any]) -> Window | None:
+    """Return the temperature window that a checkpoint's facts name."""
+    return None if about["window"] is None else Window(*about["window"])

@@ -1,0 +1,119 @@
+"""The loop that both trainings share; it knows no model."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from cycada.errors import RunError
+
+Batch = TypeVar("Batch")
+Scalars = Mapping[str, Tensor]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop, and has saved what it had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """Something to do every so many steps, and after the last one."""
+
+    every: int
+    act: Callable[[int], None]  # takes the number of steps made
+
+    def is_due(self, number: int, total: int) -> bool:
+        """Tell whether it is time after ``number`` of ``total`` steps."""
+        return number % self.every == 0 or number == total
+
+
+def run(
+    batches: Iterable[Batch],
+    step: Callable[[Batch, int], Scalars],
+    *,
+    done: int,
+    total: int,
+    log: Callable[[int, dict[str, float]], None],
+    log_every: int,
+    periodic: Sequence[Periodic],
+    on_stop: Callable[[int], None] | None,
+) -> None:
+    """Train from step ``done`` to step ``total``.
+
+    Args:
+        batches: One batch per step, beginning with that of step ``done``.
+        step: Makes one step (counted from 0) and returns its figures, still on the device.
+        done: Steps made before.
+        total: Steps to have been made at the end.
+        log: Takes the number of steps made and the means of the figures since the last call.
+        log_every: Steps between two logs.
+        periodic: What else to do between steps, such as saving; in this order, after the log.
+        on_stop: Saves when Ctrl-C or SIGTERM comes between two steps. ``None`` with several
+            processes, which the signal may reach at different steps.
+
+    Raises:
+        Interrupted: After Ctrl-C or SIGTERM.
+        RunError: A figure is not finite.
+    """
+    recent: list[Scalars] = []
+    with _stop_signal() as stopped:
+        for number, batch in enumerate(batches, start=done + 1):
+            recent.append(step(batch, number - 1))
+            if number % log_every == 0 or number == total:
+                log(number, _means(recent, number))
+                recent.clear()
+            for task in periodic:
+                if task.is_due(number, total):
+                    task.act(number)
+            if stopped.is_set() and number < total:
+                if on_stop is not None:
+                    on_stop(number)
+                raise Interrupted
+
+
+def _means(recent: Sequence[Scalars], number: int) -> dict[str, float]:
+    """Return the mean of each figure over the steps that have it; waits for the device once."""
+    names = list(dict.fromkeys(name for figures in recent for name in figures))
+    means = torch.stack(
+        [
+            torch.stack([figures[name].float() for figures in recent if name in figures]).mean()
+            for name in names
+        ]
+    ).tolist()
+    for name, mean in zip(names, means, strict=True):
+        if not math.isfinite(mean):
+            raise RunError(
+                f"{name} is {mean} before step {number}; the last checkpoint is kept. Lower "
+                "learning_rate, or set mixed_precision=no, and start a new run."
+            )
+    return dict(zip(names, means, strict=True))
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into a flag, so that no step is cut in two."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if flag.is_set():
+            raise KeyboardInterrupt
+        flag.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

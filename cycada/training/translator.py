@@ -1,0 +1,367 @@
+"""Stage one: train the generators against the discriminators (CycleGAN, with CyCADA's term)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from cycada import images
+from cycada.config import TranslatorConfig
+from cycada.data.dataset import FaceImages, signed, step_batches
+from cycada.data.sampling import Order, Share, generator
+from cycada.errors import ConfigError
+from cycada.losses.action_units import semantic_loss
+from cycada.losses.adversarial import discriminator_loss, generator_loss
+from cycada.losses.perceptual import PerceptualDistance
+from cycada.models.build import build_discriminators, build_generators
+from cycada.models.cycle import Discriminators, Generators, Judgement, Translation
+from cycada.models.detector import Detector
+from cycada.progress import Progress
+from cycada.training import loop
+from cycada.training.average import update_average
+from cycada.training.launch import frozen, my_share, set_learning_rate
+from cycada.training.pool import ReplayPool
+from cycada.training.run import Run
+from cycada.training.samples import write_samples
+from cycada.training.schedule import linear_decay
+
+BETAS = (0.5, 0.999)  # of Adam; CycleGAN's released settings
+
+
+class Batch(NamedTuple):
+    """The images of one step on this process, as stored, and which are mirrored."""
+
+    rgb: Tensor  # (B, 3, S, S) uint8
+    thermal: Tensor  # (B, 1, S, S) int32
+    mirrored: Tensor  # (2, B) bool: RGB, thermal
+
+
+@dataclass(slots=True)
+class TranslatorState:
+    """Everything that changes while the translator trains."""
+
+    generators: nn.Module
+    discriminators: nn.Module
+    average: Generators
+    generator_optimizer: Any
+    discriminator_optimizer: Any
+    rgb_pool: ReplayPool
+    thermal_pool: ReplayPool
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """Fixed networks that the generators' loss asks."""
+
+    detector: Detector | None
+    perceptual: PerceptualDistance | None
+
+
+def make_state(config: TranslatorConfig, accelerator: Accelerator) -> TranslatorState:
+    """Return the state before the first step: the same weights on every process."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        generators, discriminators = build_generators(config), build_discriminators(config)
+        for module in (generators, discriminators):
+            module.apply(_initialise)
+    average = copy.deepcopy(generators).requires_grad_(False)  # noqa: FBT003
+    if config.double:
+        for module in (generators, discriminators, average):
+            module.double()
+    optimizers = [
+        torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=BETAS)
+        for module in (generators, discriminators)
+    ]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["base"] = config.learning_rate
+    share = my_share(config.batch_size, accelerator)
+    prepared = accelerator.prepare(generators, discriminators, *optimizers)
+    return TranslatorState(
+        generators=prepared[0],
+        discriminators=prepared[1],
+        average=average.to(accelerator.device),
+        generator_optimizer=prepared[2],
+        discriminator_optimizer=prepared[3],
+        rgb_pool=ReplayPool(config.pool, share, seed=config.seed, stream="rgb"),
+        thermal_pool=ReplayPool(config.pool, share, seed=config.seed, stream="thermal"),
+    )
+
+
+def translator_step(
+    state: TranslatorState,
+    rgb: Tensor,
+    thermal: Tensor,
+    *,
+    step: int,
+    judges: Judges,
+    config: TranslatorConfig,
+    accelerator: Accelerator,
+) -> dict[str, Tensor]:
+    """Improve the generators, then the discriminators, on one unpaired batch.
+
+    Args:
+        state: Changed in place.
+        rgb: ``(B, 3, S, S)`` in [-1, 1].
+        thermal: ``(B, 1, S, S)`` in [-1, 1].
+        step: Number of this step, from 0.
+        judges: Fixed networks for the semantic and the perceptual term.
+        config: Settings.
+        accelerator: Runs the backward passes.
+
+    Returns:
+        Every term of both losses, unweighted, as scalars on the device.
+    """
+    factor = linear_decay(step, total=config.steps, start=config.decay_from)
+    set_learning_rate(state.generator_optimizer, factor)
+    set_learning_rate(state.discriminator_optimizer, factor)
+    weights = config.weights
+    same = weights.identity > 0
+    made: Translation = state.generators(
+        rgb,
+        thermal,
+        images.with_channels(thermal, 3) if same else None,
+        images.with_channels(rgb, 1) if same else None,
+    )
+    terms = _generator_terms(state, made, rgb, thermal, judges, config, accelerator)
+    loss = terms["adversarial"] + sum(
+        getattr(weights, name) * value for name, value in terms.items() if name != "adversarial"
+    )
+    state.generator_optimizer.zero_grad()
+    accelerator.backward(loss)
+    if config.clip_norm:
+        accelerator.clip_grad_norm_(state.generators.parameters(), config.clip_norm)
+    state.generator_optimizer.step()
+    update_average(
+        state.average, accelerator.unwrap_model(state.generators),
+        decay=config.average_decay, step=step + 1,
+    )  # fmt: skip
+    judged: Judgement = state.discriminators(
+        rgb,
+        state.rgb_pool.swap(made.rgb.detach(), step),
+        thermal,
+        state.thermal_pool.swap(made.thermal.detach(), step),
+    )
+    loss_rgb = discriminator_loss(judged.real_rgb, judged.made_rgb, config.adversarial)
+    loss_thermal = discriminator_loss(
+        judged.real_thermal, judged.made_thermal, config.adversarial
+    )
+    state.discriminator_optimizer.zero_grad()
+    accelerator.backward(loss_rgb + loss_thermal)
+    if config.clip_norm:
+        accelerator.clip_grad_norm_(state.discriminators.parameters(), config.clip_norm)
+    state.discriminator_optimizer.step()
+    figures = {**terms, "judge_rgb": loss_rgb, "judge_thermal": loss_thermal}
+    return {name: value.detach() for name, value in figures.items()}
+
+
+def train_translator(
+    run: Run,
+    config: TranslatorConfig,
+    *,
+    rgb: FaceImages,
+    thermal: FaceImages,
+    samples: tuple[Tensor, Tensor],
+    judges: Judges,
+    about: dict[str, Any],
+    accelerator: Accelerator,
+    progress: Progress,
+) -> None:
+    """Train from the newest checkpoint of ``run`` to ``config.steps``.
+
+    Args:
+        run: Directory to continue and to write to.
+        config: Settings.
+        rgb: Training faces.
+        thermal: Training faces.
+        samples: RGB and thermal images in [-1, 1] to show in ``samples/``.
+        judges: Fixed networks.
+        about: Facts for users of the weights, stored with every checkpoint.
+        accelerator: From :func:`cycada.training.launch.make_accelerator`.
+        progress: Shows the steps.
+    """
+    state = make_state(config, accelerator)
+    done = restore(state, run, accelerator)
+    run.forget_after(done)
+    dtype = torch.float64 if config.double else torch.float32
+    make = _batch_maker(config, rgb, thermal, my_share(config.batch_size, accelerator))
+    workers = 0 if rgb.cached and thermal.cached else config.workers
+
+    def step(batch: Batch, number: int) -> dict[str, Tensor]:
+        device = accelerator.device
+        pictures = [
+            _mirrored(signed(stored.to(device), dtype=dtype), flips.to(device))
+            for stored, flips in zip(batch[:2], batch.mirrored, strict=True)
+        ]
+        return translator_step(
+            state, *pictures, step=number, judges=judges, config=config, accelerator=accelerator
+        )
+
+    def log(number: int, figures: dict[str, float]) -> None:
+        run.log(number, figures)
+        progress.show(figures)
+
+    def save(number: int) -> None:
+        saved = collect(state, accelerator)
+        run.save(
+            number, state=saved, weights={"generators": state.average}, about=about,
+            keep=config.keep,
+        )  # fmt: skip
+
+    def show(number: int) -> None:
+        if run.writes:
+            write_samples(run.root / "samples" / f"{number:06d}.png", state.average, *samples)
+
+    loop.run(
+        progress(step_batches(make, done=done, total=config.steps, workers=workers),
+                 done=done, total=config.steps, desc="translator"),
+        step,
+        done=done,
+        total=config.steps,
+        periodic=[
+            loop.Periodic(config.sample_every, show), loop.Periodic(config.save_every, save)
+        ],
+        log=log,
+        log_every=config.log_every,
+        on_stop=save if accelerator.num_processes == 1 else None,
+    )  # fmt: skip
+
+
+def collect(state: TranslatorState, accelerator: Accelerator) -> dict[str, Any]:
+    """Return the training state by name; all processes must call it, for the pools are gathered."""
+    pools = {"rgb_pool": state.rgb_pool, "thermal_pool": state.thermal_pool}
+    return {
+        "generators": accelerator.unwrap_model(state.generators).state_dict(),
+        "discriminators": accelerator.unwrap_model(state.discriminators).state_dict(),
+        "average": state.average.state_dict(),
+        "generator_optimizer": state.generator_optimizer.state_dict(),
+        "discriminator_optimizer": state.discriminator_optimizer.state_dict(),
+        **{
+            name: None if pool.images is None else accelerator.gather(pool.images)
+            for name, pool in pools.items()
+        },
+    }
+
+
+def restore(state: TranslatorState, run: Run, accelerator: Accelerator) -> int:
+    """Load the newest checkpoint into ``state``; returns the steps made, 0 without one."""
+    checkpoint = run.newest()
+    if checkpoint is None:
+        return 0
+    saved = checkpoint.state()
+    accelerator.unwrap_model(state.generators).load_state_dict(saved["generators"])
+    accelerator.unwrap_model(state.discriminators).load_state_dict(saved["discriminators"])
+    state.average.load_state_dict(saved["average"])
+    state.generator_optimizer.load_state_dict(saved["generator_optimizer"])
+    state.discriminator_optimizer.load_state_dict(saved["discriminator_optimizer"])
+    for name in ("rgb_pool", "thermal_pool"):
+        pool: ReplayPool = getattr(state, name)
+        if saved[name] is not None:
+            pool.images = pool.share.of(saved[name]).to(accelerator.device).clone()
+    return checkpoint.step
+
+
+def _generator_terms(
+    state: TranslatorState,
+    made: Translation,
+    rgb: Tensor,
+    thermal: Tensor,
+    judges: Judges,
+    config: TranslatorConfig,
+    accelerator: Accelerator,
+) -> dict[str, Tensor]:
+    judge: Discriminators = accelerator.unwrap_model(state.discriminators)
+    with frozen(judge), accelerator.autocast():
+        scores = judge.rgb(made.rgb), judge.thermal(made.thermal)
+    terms = {
+        "adversarial": sum(generator_loss(s.to(rgb.dtype), config.adversarial) for s in scores),
+        "cycle": F.l1_loss(made.rgb_again, rgb) + F.l1_loss(made.thermal_again, thermal),
+    }
+    if made.thermal_same is not None and made.rgb_same is not None:
+        terms["identity"] = F.l1_loss(made.thermal_same, thermal) + F.l1_loss(made.rgb_same, rgb)
+    if judges.detector is not None and config.weights.semantic:
+        terms["semantic"] = _semantic(judges.detector, made, rgb, thermal, config, accelerator)
+    if judges.perceptual is not None:
+        terms["perceptual"] = judges.perceptual(made.rgb_again, rgb) + judges.perceptual(
+            made.thermal_again, thermal
+        )
+    return terms  # type: ignore[return-value]
+
+
+def _semantic(
+    detector: Detector,
+    made: Translation,
+    rgb: Tensor,
+    thermal: Tensor,
+    config: TranslatorConfig,
+    accelerator: Accelerator,
+) -> Tensor:
+    """Return CyCADA's equation 4: what the detector says, before and after, both ways."""
+    channels = detector.channels
+    with accelerator.autocast():
+        with torch.no_grad():
+            before = detector(
+                torch.cat([images.with_channels(x, channels) for x in (rgb, thermal)])
+            ).logits
+        after = detector(
+            torch.cat([images.with_channels(x, channels) for x in (made.thermal, made.rgb)])
+        ).logits
+    return 2 * semantic_loss(after.to(rgb.dtype), before.to(rgb.dtype), config.pseudo_labels)
+
+
+def _batch_maker(
+    config: TranslatorConfig, rgb: FaceImages, thermal: FaceImages, share: Share
+) -> Callable[[int], Batch]:
+    orders = {
+        name: Order(len(faces), share.lanes, seed=config.seed, stream=name)
+        for name, faces in (("rgb", rgb), ("thermal", thermal))
+    }
+    return partial(_make_batch, config, rgb, thermal, share, orders)
+
+
+def _make_batch(
+    config: TranslatorConfig,
+    rgb: FaceImages,
+    thermal: FaceImages,
+    share: Share,
+    orders: dict[str, Order],
+    step: int,
+) -> Batch:
+    coins = torch.rand(2, share.lanes, generator=generator(config.seed, "flip", step))
+    flips = (coins < 0.5) & torch.tensor(config.flip)  # noqa: PLR2004
+    return Batch(
+        rgb=rgb.batch(share.of(orders["rgb"](step))),
+        thermal=thermal.batch(share.of(orders["thermal"](step))),
+        mirrored=flips[:, share.first : share.last],
+    )
+
+
+def _mirrored(pictures: Tensor, flips: Tensor) -> Tensor:
+    return torch.where(flips.view(-1, 1, 1, 1), pictures.flip(-1), pictures)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Draw weights from N(0, 0.02) (CycleGAN, appendix 7.1)."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def check_size(config: TranslatorConfig) -> None:
+    """Refuse a size that the generators cannot halve twice.
+
+    Raises:
+        ConfigError: ``size`` is no multiple of 4.
+    """
+    if config.size % 4:
+        raise ConfigError(f"size must be a multiple of 4, found {config.size}.")
+
