@@ -195,9 +195,9 @@ def _load_picture(path: Path) -> NDArray[Any]:
         mode = picture.mode
         upright = ImageOps.exif_transpose(picture)
         if mode in ("F", "I") or mode.startswith("I;16"):
-            return np.asarray(upright)
+            return _array(upright)
         if mode == "1":
-            return np.asarray(upright.convert("L"))
+            return _array(upright.convert("L"))
         if mode not in ("L", "RGB", "P", "LA", "RGBA", "PA"):
             raise DataError(f"{path}: has colours of the kind {mode}; save it as grey or RGB.")
         if mode in ("LA", "RGBA", "PA") or "transparency" in picture.info:
@@ -207,10 +207,15 @@ def _load_picture(path: Path) -> NDArray[Any]:
                     f"{path}: has transparent pixels, whose colour is undefined; "
                     f"save it upon a background."
                 )
-        return np.asarray(upright if mode == "L" else upright.convert(_OPAQUE[mode]))
+        return _array(upright if mode == "L" else upright.convert(_OPAQUE[mode]))
 
 
 _OPAQUE = {"RGB": "RGB", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "LA": "L"}
+
+
+def _array(picture: Image.Image) -> NDArray[Any]:
+    pixels: NDArray[Any] = np.asarray(picture)
+    return pixels
 
 
 def _is_deep_colour(picture: Image.Image) -> bool:

@@ -83,6 +83,15 @@ def test_every_split_of_every_domain_has_faces_and_no_subject_is_cut(
         assert sum(map(len, subjects)) == len(set.union(*subjects))
 
 
+def test_a_subject_of_both_domains_is_in_one_split(tmp_path: Path, rgb: Path) -> None:
+    for subject in ("F000", "M1", "M2", "M3"):
+        image = torch.zeros(1, 4, 4, dtype=torch.uint8)
+        write_image(tmp_path / "thermal" / subject / "1.png", image)
+    made = make(tmp_path / "index", rgb=rgb, thermal=tmp_path / "thermal").faces
+    assert len({face.split for face in made.faces if face.subject == "F000"}) == 1
+    assert len({face.domain for face in made.faces if face.subject == "F000"}) == 2
+
+
 def test_the_same_seed_makes_the_same_index_and_another_one_another(
     tmp_path: Path, rgb: Path
 ) -> None:
@@ -229,7 +238,14 @@ def frame_in_two_sequences(rgb: Path, _thermal: Path) -> dict[str, object]:
     return {"rgb": rgb, "labels": (labels(rgb, "subject,frame,AU01\nF000,1,1\n"),)}
 
 
+def same_name_in_both_folders(rgb: Path, thermal: Path) -> dict[str, object]:
+    write_image(thermal / "F000" / "T1" / "1.png", counts_from_celsius(celsius(), "centikelvin"))
+    table = labels(rgb.parent, "path,AU01\nF000/T1/1.png,1\n")
+    return {"rgb": rgb, "thermal": thermal, "labels": (table,)}
+
+
 BAD = {
+    "two folders": (same_name_in_both_folders, DataError, "is in several of the searched folders"),
     "nothing": (lambda *_: {}, UsageError, "give --rgb DIR, --thermal DIR, or both"),
     "no folder": (lambda rgb, _: {"rgb": rgb / "gone"}, DataError, "gone: there is no such folder"),
     "empty": (empty, DataError, "empty: holds no image"),
