@@ -229,9 +229,10 @@ def _is_deep_colour(picture: Image.Image) -> bool:
 
 
 def _load_array(path: Path) -> NDArray[Any]:
-    pixels = np.load(path, allow_pickle=False)
-    if not isinstance(pixels, np.ndarray):
+    loaded = np.load(path, allow_pickle=False)
+    if not isinstance(loaded, np.ndarray):
         raise DataError(f"{path}: holds several arrays; save one image as one .npy file.")
+    pixels: NDArray[Any] = loaded
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3):
         pixels = pixels.transpose(1, 2, 0)
     return pixels
