@@ -64,9 +64,8 @@ def evaluate(
 
     from cycada.progress import Progress
     from cycada.stages import evaluate as stage
+    from cycada.training.loading import default_device
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     options = stage.EvaluateOptions(
         run=run,
         index=index,
@@ -76,7 +75,7 @@ def evaluate(
         detector=detector,
         lpips="" if lpips == "download" else lpips,
         features=features,
-        device=device,
+        device=default_device() if device == "auto" else torch.device(device),
         seed=seed,
     )
     result = stage.evaluate(options, progress=Progress(shown=sys.stderr.isatty()))

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from cycada.errors import CycadaError
 from cycada.files import replacing
 from cycada.report.images import filter_tables
-from cycada.report.plots import DARK, LIGHT, PLOT_STYLE
+from cycada.report.plots import DARK, LIGHT, PLOT_STYLE, Tone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +94,14 @@ class Plots:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Legend:
+    """What the colours of the plots below mean."""
+
+    kind: ClassVar[str] = "legend"
+    items: tuple[tuple[str, Tone], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
     """One wide picture."""
 
@@ -138,7 +146,7 @@ class Beside:
     right: Block
 
 
-Block = Strip | Table | Plot | Plots | Picture | Facts | Text | Code | Beside
+Block = Strip | Table | Plot | Plots | Legend | Picture | Facts | Text | Code | Beside
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

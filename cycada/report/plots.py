@@ -78,7 +78,10 @@ class Estimates:
 def curves_plot(
     curves: Sequence[Curve], *, title: str, width: int = 340, height: int = 190
 ) -> str:
-    """Return curves over training steps, each faint as logged and strong when smoothed."""
+    """Return curves over training steps, each faint as logged and strong when smoothed.
+
+    Several curves differ by tone; the page names them in one legend for all its plots.
+    """
     points = [(x, y) for c in curves for x, y in zip(c.x, c.y, strict=True) if math.isfinite(y)]
     if not points:
         return _svg(width, height, title, [_text(width / 2, height / 2, "no values", "middle")])
@@ -100,13 +103,6 @@ def curves_plot(
             parts.append(_path(across, up, x, y, f"line faint tone-{curve.tone}"))
             y = smoothed(y)
         parts.append(_path(across, up, x, y, f"line tone-{curve.tone}"))
-    if len(curves) > 1:
-        place = float(width - 10)
-        for curve in reversed(curves):
-            parts.append(_text(place, 16, curve.name, "end"))
-            place -= 6.4 * len(curve.name) + 12
-            parts.append(f'<circle class="dot tone-{curve.tone}" cx="{place:.1f}" cy="12" r="4"/>')
-            place -= 12
     return _svg(width, height, title, parts)
 
 

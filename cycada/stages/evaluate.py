@@ -6,10 +6,10 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,42 +21,17 @@ from cycada.data.dataset import FaceImages, signed
 from cycada.data.index import Domain, Face, Index, Split, read_index
 from cycada.errors import CycadaError, DataError, RunError
 from cycada.files import replacing
-from cycada.images import with_channels
 from cycada.metrics.bootstrap import RESAMPLES
 from cycada.metrics.detection import DetectionScores, score_detector
 from cycada.progress import Progress
 from cycada.report.plots import Estimates, standalone, units_plot
+from cycada.thermal import Window
+from cycada.training.loading import LoadedDetector, default_device, load_detector, load_translator
+from cycada.training.run import run_kind
 
 SCORES_NAME, PREDICTIONS_NAME, PLOT_NAME = "scores.json", "predictions.csv", "scores.svg"
 BATCH = 64
 _NAMED = 3  # subjects that an error lists
-
-
-class LoadedDetector(Protocol):
-    """What evaluation needs of a detector."""
-
-    @property
-    def action_units(self) -> tuple[int, ...]:
-        """AUs in the order of the outputs."""
-
-    @property
-    def thresholds(self) -> Tensor:
-        """``(A,)`` from validation data."""
-
-    @property
-    def train_subjects(self) -> frozenset[str]:
-        """Subjects that any stage before it has learned from."""
-
-    @property
-    def channels(self) -> int:
-        """Of the input."""
-
-    @property
-    def size(self) -> int:
-        """Side of the input in px."""
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Return ``(B, A)`` probabilities of ``(B, C, S, S)`` images in [-1, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +46,7 @@ class EvaluateOptions:
     detector: Path | None = None  # RGB detector that judges a translator; None: the run's own
     lpips: str | None = None  # AlexNet weights; empty downloads them, None leaves LPIPS out
     features: Path | None = None  # Inception v3 or MobileNetV2, for kernel and Frechet distance
-    device: str = "cpu"
+    device: torch.device = field(default_factory=default_device)
     resamples: int = RESAMPLES
     seed: int = 0
 
@@ -83,24 +58,22 @@ def evaluate(options: EvaluateOptions, *, progress: Progress) -> dict[str, Any]:
         RunError: The run is unfinished, or has learned from a subject to be scored.
         DataError: No face to score, or no label to score against.
     """
-    # Loading models pulls in torchvision and Accelerate; the scoring below needs neither.
-    from cycada.stages.evaluate_translator import evaluate_translator
-    from cycada.training.run import load_detector, load_translator, run_kind
+    from cycada.stages.evaluate_translator import evaluate_translator  # it imports this module
 
     index = read_index(options.index)
-    device = torch.device(options.device)
+    device = options.device
     if run_kind(options.run) == "detector":
         detector = load_detector(options.run, device)
         chosen = _chosen(index, options.split, options.domain)
-        check_unseen(chosen.subjects(), detector.train_subjects, options.run)
+        check_unseen(chosen.subjects(), detector.seen_subjects, options.run)
         return evaluate_detector(detector, chosen, options, progress=progress)
     translator = load_translator(options.run, device)
     chosen = _chosen(index, options.split, None)
-    check_unseen(chosen.subjects(), translator.train_subjects, options.run)
+    check_unseen(chosen.subjects(), translator.seen_subjects, options.run)
     judge_path = options.detector or _own_detector(options.run, translator.config.detector)
     judge = None if judge_path is None else load_detector(judge_path, device)
     if judge is not None:
-        check_unseen(chosen.subjects(), judge.train_subjects, options.run)
+        check_unseen(chosen.subjects(), judge.seen_subjects, options.run)
     return evaluate_translator(translator, judge, chosen, options, progress=progress)
 
 
@@ -137,11 +110,11 @@ def evaluate_detector(
             f"{', '.join(map(column, numbers))}, the chosen faces are annotated for {carried}."
         )
     probabilities = predict_faces(
-        detector, index, domain=options.domain, device=options.device, progress=progress
+        detector, index, domain=options.domain, progress=progress
     ).double()
     annotated = known.any(dim=1)
     subjects = np.array([face.subject for face in index.faces])
-    thresholds = torch.as_tensor(detector.thresholds).double().cpu()
+    thresholds = detector.thresholds.double()
     scores = score_detector(
         probabilities[annotated],
         labels[annotated],
@@ -152,7 +125,7 @@ def evaluate_detector(
         resamples=options.resamples,
         seed=options.seed,
     )
-    notes = _notes(scores, index, numbers, options.split, int((~annotated).sum()))
+    notes = _notes(scores, index, numbers, int((~annotated).sum()))
     result = {
         **described(options, "detector"),
         "domain": options.domain,
@@ -174,32 +147,46 @@ def evaluate_detector(
     return result
 
 
-@torch.no_grad()
 def predict_faces(
-    detector: LoadedDetector,
-    index: Index,
-    *,
-    domain: Domain,
-    device: str,
-    progress: Progress,
+    detector: LoadedDetector, index: Index, *, domain: Domain, progress: Progress
 ) -> Tensor:
-    """Return ``(N, A)`` probabilities for the faces of ``index``, which are of one domain."""
+    """Return ``(N, A)`` probabilities for the faces of ``index``, which are of one domain.
+
+    Raises:
+        DataError: The detector learned from another temperature window.
+    """
     faces = FaceImages([index], domain=domain, size=detector.size)
-    parts = [
-        detector.predict(with_channels(batch, detector.channels)).float().cpu()
-        for batch in batches(faces, device=device, progress=progress, desc="detecting")
-    ]
-    return torch.cat(parts)
+    if domain == "thermal" and detector.window is not None:
+        check_window(faces.window, detector.window, root=index.root, network="detector")
+    return torch.cat(
+        [detector.predict(batch) for batch in batches(faces, progress=progress, desc="detecting")]
+    )
 
 
-def batches(
-    faces: FaceImages, *, device: str, progress: Progress, desc: str
-) -> Iterable[Tensor]:
+def check_window(
+    found: Window | None, trained: Window | None, *, root: Path, network: str
+) -> None:
+    """Refuse thermal images that span other temperatures than those that a network knows.
+
+    Raises:
+        DataError: Naming both.
+    """
+    if found != trained:
+        told = [
+            "grey" if window is None else f"{window.low:g} to {window.high:g} deg C"
+            for window in (found, trained)
+        ]
+        raise DataError(
+            f"{root}: its thermal images are {told[0]}, but the {network} was trained on "
+            f"{told[1]}; index them with the same unit and window."
+        )
+
+
+def batches(faces: FaceImages, *, progress: Progress, desc: str) -> Iterable[Tensor]:
     """Yield all images in order, ``(B, C, S, S)`` in [-1, 1]."""
     starts = range(0, len(faces), BATCH)
     for start in progress(starts, total=len(starts), desc=desc):
-        numbers = torch.arange(start, min(start + BATCH, len(faces)))
-        yield signed(faces.batch(numbers).to(device))
+        yield signed(faces.batch(torch.arange(start, min(start + BATCH, len(faces)))))
 
 
 def predictions_table(
@@ -322,26 +309,16 @@ def _notes(
     scores: DetectionScores,
     index: Index,
     numbers: Sequence[int],
-    split: Split | None,
     unlabelled: int,
 ) -> list[str]:
-    tell: list[tuple[bool, Callable[[], str]]] = [
-        (
-            bool(scores.left_out),
-            lambda: f"no annotated frame shows {', '.join(map(column, scores.left_out))}: left "
-            "out of the means.",
-        ),
-        (
-            bool(set(index.action_units()) - set(numbers)),
-            lambda: "annotated but not detected: "
-            f"{', '.join(map(column, sorted(set(index.action_units()) - set(numbers))))}.",
-        ),
-        (unlabelled > 0, lambda: f"{unlabelled} frames without any label were not scored."),
-        (
-            split != "test",
-            lambda: "the thresholds may have been tuned on these subjects; use --split test for "
-            "a figure to report.",
-        ),
-        (scores.subjects == 1, lambda: "one subject only, so there are no intervals."),
-    ]
-    return [text() for holds, text in tell if holds]
+    notes = []
+    if scores.left_out:
+        listed = ", ".join(map(column, scores.left_out))
+        notes.append(f"no annotated frame shows {listed}: left out of the means.")
+    if unheard := sorted(set(index.action_units()) - set(numbers)):
+        notes.append(f"annotated but not detected: {', '.join(map(column, unheard))}.")
+    if unlabelled:
+        notes.append(f"{unlabelled} frames without any label were not scored.")
+    if scores.subjects == 1:
+        notes.append("one subject only, so there are no intervals.")
+    return notes

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from cycada import images
 from cycada.data.dataset import FaceImages
 from cycada.data.index import Face, Index
-from cycada.errors import CycadaError, DataError
+from cycada.errors import CycadaError
 from cycada.images import with_channels
 from cycada.metrics import translation as metrics
 from cycada.metrics.bootstrap import bootstrap_mean
@@ -26,32 +25,15 @@ from cycada.progress import Progress
 from cycada.stages.evaluate import (
     SCORES_NAME,
     EvaluateOptions,
-    LoadedDetector,
     batches,
+    check_window,
     described,
     write_results,
 )
 from cycada.thermal import Window
+from cycada.training.loading import LoadedDetector, LoadedTranslator
 
 MEAN_NAME = "mean_thermal.png"
-
-
-class LoadedTranslator(Protocol):
-    """What evaluation needs of a translator."""
-
-    @property
-    def config(self) -> Any:
-        """Settings, of which ``size`` is read."""
-
-    @property
-    def window(self) -> Window | None:
-        """Temperatures that [-1, 1] spans; None for grey thermal images."""
-
-    def to_thermal(self, rgb: Tensor) -> Tensor:
-        """Translate ``(B, 3, S, S)`` to ``(B, 1, S, S)``."""
-
-    def to_rgb(self, thermal: Tensor) -> Tensor:
-        """Translate ``(B, 1, S, S)`` to ``(B, 3, S, S)``."""
 
 
 class Collected:
@@ -101,7 +83,7 @@ def evaluate_translator(
         DataError: The index spans other temperatures than the translator.
     """
     rgb, thermal = index.select(domain="rgb"), index.select(domain="thermal")
-    size, window = translator.config.size, translator.window
+    size, window = translator.size, translator.window
     missing: dict[str, str] = {}
     lpips, extract = _helpers(options, missing)
     collected, seen = Collected(), _Seen(size)
@@ -113,20 +95,20 @@ def evaluate_translator(
         missing["cycle_thermal"] = "the index has no thermal face in this split."
     if thermal.faces:
         images_of = FaceImages([thermal], domain="thermal", size=size)
-        _check_window(images_of.window, window, index.root)
+        check_window(images_of.window, window, root=index.root, network="translator")
         _there_and_back_thermal(
             translator, images_of, collected, seen,
-            device=options.device, progress=progress, lpips=lpips, extract=extract,
+            progress=progress, lpips=lpips, extract=extract,
         )  # fmt: skip
     if rgb.faces:
         decisions = _there_and_back_rgb(
             translator, judge, FaceImages([rgb], domain="rgb", size=size), collected, seen,
-            device=options.device, progress=progress, lpips=lpips, extract=extract,
+            progress=progress, lpips=lpips, extract=extract,
         )  # fmt: skip
     if partners:
         _compare_pairs(
             translator, rgb, thermal, partners, collected,
-            size=size, device=options.device, progress=progress, lpips=lpips,
+            size=size, progress=progress, lpips=lpips,
         )  # fmt: skip
     elif rgb.faces and thermal.faces:
         missing["paired"] = "the index names no pair of one face in both domains."
@@ -174,7 +156,8 @@ class _Seen:
         self.sums[kind] += thermal.float().sum(0).cpu()
         self.counts[kind] += len(thermal)
         if extract is not None:
-            self.features[kind].append(extract(thermal).cpu())
+            device = next(extract.network.parameters()).device
+            self.features[kind].append(extract(thermal.to(device)).cpu())
 
     def mean_images(self) -> Tensor | None:
         """Return the mean real image beside the mean made one."""
@@ -221,7 +204,6 @@ def _there_and_back_rgb(
     collected: Collected,
     seen: _Seen,
     *,
-    device: str,
     progress: Progress,
     lpips: Any,
     extract: Any,
@@ -229,7 +211,7 @@ def _there_and_back_rgb(
     before: list[Tensor] = []
     after: list[Tensor] = []
     done = 0
-    for rgb in batches(faces, device=device, progress=progress, desc="RGB there and back"):
+    for rgb in batches(faces, progress=progress, desc="RGB there and back"):
         rows = faces.faces[done : done + len(rgb)]
         done += len(rgb)
         made = translator.to_thermal(rgb)
@@ -243,10 +225,8 @@ def _there_and_back_rgb(
         collected.add("luminance_correlation_made", correlation, rows)
         if judge is not None:
             for picture, decided in ((rgb, before), (again, after)):
-                resized = images.resize(with_channels(picture, judge.channels), judge.size)
-                decided.append(
-                    judge.predict(resized).cpu() >= torch.as_tensor(judge.thresholds).cpu()
-                )
+                resized = images.resize(picture, judge.size)
+                decided.append(judge.predict(resized) >= judge.thresholds)
     return (torch.cat(before), torch.cat(after)) if judge is not None else None
 
 
@@ -257,13 +237,12 @@ def _there_and_back_thermal(
     collected: Collected,
     seen: _Seen,
     *,
-    device: str,
     progress: Progress,
     lpips: Any,
     extract: Any,
 ) -> None:
     done = 0
-    for thermal in batches(faces, device=device, progress=progress, desc="thermal there and back"):
+    for thermal in batches(faces, progress=progress, desc="thermal there and back"):
         rows = faces.faces[done : done + len(thermal)]
         done += len(thermal)
         again = translator.to_thermal(translator.to_rgb(thermal))
@@ -283,7 +262,6 @@ def _compare_pairs(
     collected: Collected,
     *,
     size: int,
-    device: str,
     progress: Progress,
     lpips: Any,
 ) -> None:
@@ -293,8 +271,8 @@ def _compare_pairs(
     )
     done = 0
     for source, truth in zip(
-        batches(sources, device=device, progress=progress, desc="pairs"),
-        batches(truths, device=device, progress=Progress(shown=False), desc=""),
+        batches(sources, progress=progress, desc="pairs"),
+        batches(truths, progress=Progress(shown=False), desc=""),
         strict=True,
     ):
         rows = sources.faces[done : done + len(source)]
@@ -341,7 +319,7 @@ def _helpers(options: EvaluateOptions, missing: dict[str, str]) -> tuple[Any, An
         except CycadaError as error:
             missing["lpips"] = str(error)
         else:
-            lpips = _each(distance)
+            lpips = _each(distance, options.device)
     if options.features is None:
         missing["feature_distances"] = (
             "KID and FID not asked for; give Inception v3's weights with --features."
@@ -352,12 +330,13 @@ def _helpers(options: EvaluateOptions, missing: dict[str, str]) -> tuple[Any, An
     return lpips, extract
 
 
-def _each(distance: Any) -> Any:
+def _each(distance: Any, device: torch.device) -> Any:
     """Return LPIPS of each image pair instead of the batch mean."""
 
     def measure(first: Tensor, second: Tensor) -> Tensor:
-        values: Tensor = distance.metric(with_channels(first, 3), with_channels(second, 3))
-        return values.flatten()
+        three = (with_channels(image, 3).to(device) for image in (first, second))
+        values: Tensor = distance.metric(*three)
+        return values.flatten().cpu()
 
     return measure
 
@@ -391,15 +370,3 @@ def _in_celsius(figures: dict[str, Measured], window: Window | None) -> dict[str
         for name, figure in figures.items()
         if name in ("cycle_thermal", "paired_l1", "paired_rmse")
     }
-
-
-def _check_window(found: Window | None, trained: Window | None, root: Path) -> None:
-    if found != trained:
-        told = [
-            "grey" if window is None else f"{window.low:g} to {window.high:g} deg C"
-            for window in (found, trained)
-        ]
-        raise DataError(
-            f"{root}: its thermal images are {told[0]}, but the translator was trained on "
-            f"{told[1]}; index them with the same unit and window."
-        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -34,11 +33,12 @@ class Brightness:
 
     action_units = (1, 12)
     thresholds = torch.tensor([0.5, 0.5])
-    train_subjects = frozenset({"trained"})
+    window = None
     channels = 1
     size = SIZE
 
     def predict(self, pictures):
+        pictures = images.with_channels(pictures, 1)
         assert pictures.shape[1:] == (1, SIZE, SIZE)
         share = (pictures.mean((1, 2, 3)) + 1) / 2
         return torch.stack([share, 1 - share], dim=1)
@@ -47,7 +47,7 @@ class Brightness:
 class Inverted:
     """A translator that turns the grey values around, both ways."""
 
-    config = SimpleNamespace(size=SIZE)
+    size = SIZE
     window = Window(20, 40)
 
     def to_thermal(self, rgb):
@@ -129,9 +129,9 @@ def test_predictions_hold_a_row_for_each_face_and_no_label_where_none_is_known(d
 
 def test_predictions_do_not_depend_on_the_batch(dataset, monkeypatch):
     chosen = dataset.select(domain="thermal")
-    whole = predict_faces(Brightness(), chosen, domain="thermal", device="cpu", progress=QUIET)
+    whole = predict_faces(Brightness(), chosen, domain="thermal", progress=QUIET)
     monkeypatch.setattr("cycada.stages.evaluate.BATCH", 4)
-    parts = predict_faces(Brightness(), chosen, domain="thermal", device="cpu", progress=QUIET)
+    parts = predict_faces(Brightness(), chosen, domain="thermal", progress=QUIET)
     assert torch.equal(whole, parts)
 
 
@@ -235,3 +235,12 @@ def test_another_temperature_window_is_refused(dataset, tmp_path):
     other.window = Window(10, 40)
     with pytest.raises(DataError, match="20 to 40 deg C, but the translator was trained on 10"):
         evaluate_translator(other, None, dataset, options(dataset, tmp_path), progress=QUIET)
+
+
+def test_a_detector_of_another_temperature_window_is_refused(dataset, tmp_path):
+    other = Brightness()
+    other.window = Window(10, 40)
+    with pytest.raises(DataError, match="but the detector was trained on 10 to 40 deg C"):
+        evaluate_detector(
+            other, dataset.select(domain="thermal"), options(dataset, tmp_path), progress=QUIET
+        )

@@ -1,0 +1,32 @@
+"""``cycada report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="HTML file, or the folder for report.html.",
+)
+@click.option("--title", default="", help="Heading of the page.")
+@click.option("--device", default="cpu", show_default=True, help="For translating the examples.")
+def report(paths: tuple[Path, ...], out: Path, title: str, device: str) -> None:
+    """Write one HTML page about PATHS: runs, evaluations and indexes, in any mix.
+
+    The page needs no network and no other file. A folder that holds such PATHS may be given
+    instead of them.
+
+    \b
+    cycada report runs/translator results/pixel results/both --out report.html
+    cycada report demo --out demo
+    """  # noqa: D301  # click keeps the lines after the backspace
+    from cycada.stages.report import report as make_report
+
+    click.echo(f"written to {make_report(paths, out, title=title, device=device)}")

@@ -1,0 +1,236 @@
+"""Detectors compared: figures, table and plots of the same faces scored by several methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from cycada.action_units import BY_NUMBER, column
+from cycada.metrics.bootstrap import Interval
+from cycada.metrics.detection import DetectionScores, gap_closed
+from cycada.report.page import Beside, Block, Cell, Facts, Figure, Plot, Section, Table, Text
+from cycada.report.plots import TONES, Estimates, Tone, methods_plot, units_plot
+
+BASELINE, CEILING = "source_only", "target_supervised"
+
+_KNOWN: Mapping[str, tuple[str, Tone]] = MappingProxyType(
+    {
+        BASELINE: ("Source only", "baseline"),
+        "pixel": ("Pixel", "1"),
+        "feature": ("Feature", "3"),
+        "both": ("Pixel + feature", "2"),
+        CEILING: ("Supervised on target", "ceiling"),
+    }
+)
+"""The methods of CyCADA's table, in its order, as `cycada demo` names their folders."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """The scores of one method, by the name of its folder."""
+
+    name: str
+    scores: DetectionScores
+    head: Mapping[str, Any]  # run, index, split, domain, notes
+
+    @property
+    def title(self) -> str:
+        """The name to show."""
+        return spoken(self.name)
+
+
+def spoken(name: str) -> str:
+    """Return the name of a folder as the page shows it."""
+    return _KNOWN[name][0] if name in _KNOWN else name.replace("_", " ")
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Return the names in the order of CyCADA's table; unknown ones between its ends."""
+    order = list(_KNOWN)
+    places = {name: order.index(name) for name in names if name in order}
+    return sorted(names, key=lambda name: places.get(name, order.index(CEILING) - 0.5))
+
+
+def tones(names: Sequence[str]) -> dict[str, Tone]:
+    """Return a colour for each name: the same one on the whole page."""
+    free = [tone for tone in TONES if tone not in {_KNOWN[n][1] for n in names if n in _KNOWN}]
+    result: dict[str, Tone] = {}
+    for name in names:
+        if name in _KNOWN:
+            result[name] = _KNOWN[name][1]
+        else:
+            result[name] = free[len(set(names[: names.index(name)]) - set(_KNOWN)) % len(free)]
+    return result
+
+
+def detection_figures(methods: Sequence[Scored]) -> tuple[Figure, ...]:
+    """Return the numbers for the head of the page: best method, ends, gap closed."""
+    named = {method.name: method.scores for method in methods}
+    middle = [method for method in methods if method.name not in (BASELINE, CEILING)]
+    if not methods:
+        return ()
+    best = named.get("both")
+    shown = next((m for m in methods if m.scores is best), None) or max(
+        middle or methods, key=lambda m: _rank(m.scores.macro_f1)
+    )
+    figures = [
+        Figure(
+            label=f"Macro F1, {shown.title}",
+            value=figure_text(shown.scores.macro_f1),
+            note=_interval_text(shown.scores.macro_f1_interval),
+            accent=True,
+        )
+    ]
+    for end in (BASELINE, CEILING):
+        if end in named and shown.name != end:
+            figures.append(Figure(label=spoken(end), value=figure_text(named[end].macro_f1)))
+    if BASELINE in named and CEILING in named and middle:
+        share = gap_closed(
+            named[BASELINE].macro_f1, shown.scores.macro_f1, named[CEILING].macro_f1
+        )
+        if math.isfinite(share):
+            figures.append(
+                Figure(label="Gap closed", value=f"{share:.0%}", note="of baseline to ceiling")
+            )
+    return tuple(figures)
+
+
+def detection_section(methods: Sequence[Scored]) -> Section:
+    """Return the comparison of detectors that were scored on the same faces."""
+    colours = tones([method.name for method in methods])
+    named = {method.name: method.scores for method in methods}
+    head, first = methods[0].head, methods[0].scores
+    zone = None
+    if BASELINE in named and CEILING in named:
+        zone = (named[BASELINE].macro_f1, named[CEILING].macro_f1)
+    totals = [_total(method, colours[method.name]) for method in methods]
+    facts = (
+        ("Faces", f"{head.get('domain', '')} {head.get('split', '')}".strip()),
+        ("Frames", f"{first.frames:,}"),
+        ("Subjects", f"{first.subjects:,}"),
+        ("AUs averaged", f"{len(first.averaged)}"),
+        ("Intervals", f"{first.interval_level:.0%}, {first.resamples:,} resamples of subjects"),
+    )
+    shaded = " The shaded range is the gap between baseline and ceiling." if zone else ""
+    blocks: list[Block] = [
+        Beside(
+            left=Plot(
+                svg=methods_plot(totals, title="Macro F1 of each method", zone=zone),
+                caption=f"Mean F1 over the AUs, with its interval.{shaded}",
+            ),
+            right=Facts(pairs=facts),
+        ),
+        Beside(left=_units_table(methods), right=_units_drawing(methods, colours)),
+    ]
+    told = {note: None for method in methods for note in method.head.get("notes", ())}
+    blocks += [Text(text=sentence(note), warns=True) for note in told]
+    return Section(
+        title="Action Units",
+        intro="F1 of each Action Unit: true and false positives pooled over frames, thresholds "
+        "from validation subjects, intervals by resampling subjects.",
+        blocks=tuple(blocks),
+    )
+
+
+def figure_text(value: float) -> str:
+    """Return a score with three decimals, or a dash where it is undefined."""
+    return f"{value:.3f}" if math.isfinite(value) else "–"
+
+
+def shade(value: float) -> float | None:
+    """Return how strongly a score colours its cell; None where it is undefined."""
+    return max(value, 0.0) if math.isfinite(value) else None
+
+
+def sentence(text: str) -> str:
+    """Return the text with a capital letter and a full stop."""
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith(".") else text + "."
+
+
+def _units_table(methods: Sequence[Scored]) -> Table:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            Cell(text="Mean over AUs"),
+            Cell(text=""),
+            *(
+                Cell(
+                    text=figure_text(method.scores.macro_f1),
+                    note=_short_interval(method.scores.macro_f1_interval),
+                    shade=shade(method.scores.macro_f1),
+                )
+                for method in methods
+            ),
+        )
+    ]
+    scores = {m.name: {u.action_unit: u for u in m.scores.units} for m in methods}
+    for number in sorted({number for units in scores.values() for number in units}):
+        found = [scores[method.name].get(number) for method in methods]
+        values = [math.nan if unit is None else unit.f1 for unit in found]
+        judged = [v for m, v in zip(methods, values, strict=True) if m.name != CEILING]
+        best = max((v for v in judged if math.isfinite(v)), default=math.nan)
+        share = next((unit.prevalence for unit in found if unit is not None), math.nan)
+        rows.append(
+            (
+                Cell(text=column(number), note=BY_NUMBER[number].name),
+                Cell(text=f"{share:.0%}" if math.isfinite(share) else "–"),
+                *(
+                    Cell(
+                        text=figure_text(value),
+                        shade=shade(value),
+                        strong=len(judged) > 1 and value == best and method.name != CEILING,
+                    )
+                    for method, value in zip(methods, values, strict=True)
+                ),
+            )
+        )
+    return Table(
+        header=("Action Unit", "Present", *(method.title for method in methods)),
+        rows=tuple(rows),
+        total=1,
+        caption="F1. Present: share of annotated frames. Bold: the best below the ceiling.",
+    )
+
+
+def _units_drawing(methods: Sequence[Scored], colours: Mapping[str, Tone]) -> Plot:
+    numbers = [u.action_unit for u in methods[0].scores.units if u.present]
+    estimates = []
+    for method in methods:
+        units = {unit.action_unit: unit for unit in method.scores.units}
+        rows = [units.get(number) for number in numbers]
+        estimates.append(
+            Estimates(
+                name=method.title,
+                values=[math.nan if unit is None else unit.f1 for unit in rows],
+                low=[math.nan if unit is None else unit.f1_interval.low for unit in rows],
+                high=[math.nan if unit is None else unit.f1_interval.high for unit in rows],
+                tone=colours[method.name],
+            )
+        )
+    names = [f"{column(number)} {BY_NUMBER[number].name}" for number in numbers]
+    return Plot(
+        svg=units_plot(estimates, names, title="F1 of each Action Unit and method"),
+        caption="Dots: F1. Lines: intervals over subjects.",
+    )
+
+
+def _total(method: Scored, tone: Tone) -> Estimates:
+    low, high = method.scores.macro_f1_interval
+    return Estimates(
+        name=method.title, values=[method.scores.macro_f1], low=[low], high=[high], tone=tone
+    )
+
+
+def _rank(value: float) -> float:
+    return value if math.isfinite(value) else -1.0
+
+
+def _interval_text(bounds: Interval) -> str:
+    low, high = bounds
+    return f"95 % interval {low:.2f} to {high:.2f}" if math.isfinite(low) else ""
+
+
+def _short_interval(bounds: Interval) -> str:
+    return f"{bounds.low:.2f}–{bounds.high:.2f}" if math.isfinite(bounds.low) else ""

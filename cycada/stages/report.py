@@ -1,0 +1,253 @@
+"""Gather runs, evaluations and datasets into one page to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+import cycada
+from cycada.config import TranslatorConfig
+from cycada.data.index import CSV_NAME, Index, read_index
+from cycada.errors import CycadaError, DataError, UsageError
+from cycada.metrics.detection import DetectionScores
+from cycada.report.methods import (
+    Scored,
+    detection_figures,
+    detection_section,
+    in_order,
+    spoken,
+)
+from cycada.report.page import Block, Page, Section, Strip, Text, write_page
+from cycada.report.sections import curves_section, settings_section, translation_section
+from cycada.stages.evaluate import SCORES_NAME
+from cycada.stages.report_faces import dataset_strips, samples_strip, translated_strips
+from cycada.training.loading import load_translator
+from cycada.training.run import CONFIG_NAME, read_log, run_config, run_kind
+
+Kind = Literal["translator", "detector", "evaluation", "dataset"]
+
+PAGE_NAME = "report.html"
+_DEPTH = 3  # folders below a given one that are searched
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the given folders are."""
+
+    translators: list[Path] = field(default_factory=list)
+    detectors: list[Path] = field(default_factory=list)
+    evaluations: list[Path] = field(default_factory=list)
+    datasets: list[Path] = field(default_factory=list)
+
+
+def report(
+    paths: Sequence[Path], out: Path, *, title: str = "", device: str = "cpu"
+) -> Path:
+    """Write a page about runs, evaluations and datasets, and return its file.
+
+    Args:
+        paths: Run directories, folders of ``evaluate``, indexes, or a folder that holds some of
+            them.
+        out: The HTML file, or the folder for it.
+        title: Heading; empty chooses one.
+        device: For the translators whose images are shown.
+
+    Raises:
+        UsageError: A path is none of these.
+        CycadaError: Something in them cannot be read.
+    """
+    found = _sorted(paths)
+    methods, translations = _read_evaluations(found.evaluations)
+    sections: list[Section] = []
+    heroes: list[Strip] = []
+    for group in _comparable(methods):
+        sections.append(detection_section(group))
+    for run in found.translators:
+        section, hero = _translator_section(run, device, many=len(found.translators) > 1)
+        sections.append(section)
+        heroes += hero
+    if translations:
+        sections.append(translation_section(translations))
+    for dataset in found.datasets:
+        section, hero = _dataset_section(dataset)
+        sections.append(section)
+        heroes += hero
+    sections += _detector_sections(found.detectors)
+    runs = [*found.translators, *found.detectors]
+    heads = [(run.name, _read_json(run / CONFIG_NAME)) for run in runs]
+    if heads:
+        sections.append(settings_section([(name, head["settings"]) for name, head in heads]))
+    groups = _comparable(methods)
+    page = Page(
+        title=title or _title(found),
+        subtitle=_subtitle(groups, found),
+        figures=detection_figures(groups[0]) if groups else (),
+        hero=heroes[0] if heroes else None,
+        sections=tuple(sections),
+        provenance=_provenance([head for _, head in heads]),
+    )
+    file = out if out.suffix.lower() in (".html", ".htm") else out / PAGE_NAME
+    write_page(file, page)
+    return file
+
+
+def _sorted(paths: Sequence[Path]) -> _Found:
+    found = _Found()
+    for path in paths:
+        kind = _kind(path)
+        places = [(path, kind)] if kind else list(_below(path, _DEPTH))
+        if not places:
+            raise UsageError(
+                f"{path}: expected a run, a folder of `cycada evaluate`, an index, or a folder "
+                "that holds some of them."
+            )
+        for place, what in places:
+            known: list[Path] = getattr(found, f"{what}s")
+            if place not in known:
+                known.append(place)
+    for known in (found.detectors, found.evaluations):
+        order = in_order([path.name for path in known])
+        known.sort(key=lambda path: order.index(path.name))
+    return found
+
+
+def _kind(path: Path) -> Kind | None:
+    if (path / CONFIG_NAME).is_file():
+        return run_kind(path)
+    if (path / SCORES_NAME).is_file():
+        return "evaluation"
+    if (path / CSV_NAME).is_file() or (path.name == CSV_NAME and path.is_file()):
+        return "dataset"
+    return None
+
+
+def _below(path: Path, depth: int) -> Iterable[tuple[Path, Kind]]:
+    """Yield what lies below a folder: runs, evaluations, and datasets made by translation."""
+    if depth == 0 or not path.is_dir():
+        return
+    for child in sorted(path.iterdir()):
+        kind = _kind(child) if child.is_dir() else None
+        if kind is None:
+            yield from _below(child, depth - 1)
+        elif kind != "dataset" or read_index(child).info.translator:
+            yield child, kind
+
+
+def _read_evaluations(
+    paths: Sequence[Path],
+) -> tuple[list[Scored], list[tuple[str, dict[str, Any]]]]:
+    methods, translations = [], []
+    for path in paths:
+        result = _read_json(path / SCORES_NAME)
+        try:
+            if result["kind"] == "detector":
+                scores = DetectionScores.from_json(result["scores"])
+                methods.append(Scored(name=path.name, scores=scores, head=result))
+            else:
+                translations.append((path.name, result))
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"{path / SCORES_NAME}: was not written by `cycada evaluate` ({error})."
+            ) from error
+    return methods, translations
+
+
+def _comparable(methods: Sequence[Scored]) -> list[list[Scored]]:
+    """Group scores of the same faces: only those may stand in one table."""
+    groups: dict[tuple[Any, ...], list[Scored]] = {}
+    for method in methods:
+        head, scores = method.head, method.scores
+        key = (*(head.get(name) for name in ("index", "split", "domain")), scores.frames)
+        groups.setdefault(key, []).append(method)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def _translator_section(run: Path, device: str, *, many: bool) -> tuple[Section, list[Strip]]:
+    config = run_config(run, "translator", TranslatorConfig)
+    blocks: list[Block] = []
+    heroes: list[Strip] = []
+    try:
+        translator = load_translator(run, torch.device(device))
+        strips = translated_strips(translator, _indexes(config.data, run))
+        heroes = strips[:1]
+        blocks += strips if many else strips[1:]
+    except CycadaError as error:
+        blocks.append(Text(text=f"No translations to show: {error}", warns=True))
+    blocks += samples_strip(run)
+    curves = curves_section("", [(run.name, read_log(run))])
+    blocks += curves.blocks if curves else ()
+    title = f"Translator {spoken(run.name)}" if many else "Translator"
+    intro = f"{config.steps:,} steps at {config.size} px, batches of {config.batch_size}."
+    return Section(title=title, intro=intro, blocks=tuple(blocks)), heroes
+
+
+def _indexes(paths: Sequence[str], run: Path) -> list[Index]:
+    """Read the indexes of a run, where they were or beside the run."""
+    found = []
+    for text in paths:
+        places = (Path(text), run.parent / text, run.parent / Path(text).name)
+        place = next((p for p in places if (p / CSV_NAME).is_file()), Path(text))
+        found.append(read_index(place))
+    return found
+
+
+def _dataset_section(path: Path) -> tuple[Section, list[Strip]]:
+    index = read_index(path)
+    strips = dataset_strips(index)
+    intro = (
+        f"{len(index.faces):,} faces of {len(index.subjects()):,} subjects; "
+        f"{len(index.action_units())} Action Units annotated."
+    )
+    return Section(title=f"Dataset {spoken(index.root.name)}", intro=intro, blocks=tuple(strips)), strips
+
+
+def _detector_sections(runs: Sequence[Path]) -> list[Section]:
+    section = curves_section(
+        "Detector training", [(run.name, read_log(run)) for run in runs if read_log(run)]
+    )
+    return [section] if section else []
+
+
+def _title(found: _Found) -> str:
+    if found.translators and (found.detectors or found.evaluations):
+        return "Action Units in infrared faces"
+    if found.translators:
+        return "RGB faces as infrared faces"
+    return "Action Unit detection" if found.detectors or found.evaluations else "Faces"
+
+
+def _subtitle(groups: Sequence[Sequence[Scored]], found: _Found) -> str:
+    if groups:
+        head, scores = groups[0][0].head, groups[0][0].scores
+        return (
+            f"{len(groups[0])} detectors, scored on {scores.frames:,} {head['domain']} faces of "
+            f"{scores.subjects:,} {head['split']} subjects."
+        )
+    names = [path.name for paths in (found.translators, found.datasets) for path in paths]
+    return ", ".join(map(spoken, names))
+
+
+def _provenance(heads: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+    rows = {"cycada": {cycada.__version__}}
+    for head in heads:
+        for name, key in (("cycada", "version"), ("PyTorch", "torch"), ("Python", "python")):
+            if key in head:
+                rows.setdefault(name, set()).add(str(head[key]))
+        if "seed" in head["settings"]:
+            rows.setdefault("Seed", set()).add(str(head["settings"]["seed"]))
+    return tuple((name, ", ".join(sorted(values))) for name, values in rows.items())
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read ({error}).") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{file}: expected a JSON object.")
+    return found

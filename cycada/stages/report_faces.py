@@ -1,0 +1,175 @@
+"""Strips of example faces for the page: what translators make of them, and what datasets hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cycada import images
+from cycada.data.dataset import FaceImages, signed
+from cycada.data.index import DOMAINS, Domain, Face, Index
+from cycada.report.images import file_uri, rgb_uri, thermal_uri
+from cycada.report.page import Block, Picture, Scale, Strip, StripRow, Tile
+from cycada.thermal import Window
+from cycada.training.loading import LoadedTranslator
+
+_FACES = 8  # columns of a strip
+_ROWS_OF_SAMPLES = 6  # as training/samples.py writes them
+_MOMENTS = 5  # steps shown of the samples
+
+
+def translated_strips(translator: LoadedTranslator, indexes: Sequence[Index]) -> list[Strip]:
+    """Return RGB faces there and back, and thermal faces there and back."""
+    size, window = translator.size, translator.window
+    strips = []
+    rgb, split = _examples(indexes, "rgb")
+    if rgb is not None:
+        real = _images(rgb, "rgb", size)
+        made = translator.to_thermal(real)
+        rows = [
+            _row("RGB", "real", real, rgb.faces),
+            _row("As thermal", "made", made, rgb.faces),
+            _row("Back in RGB", "made", translator.to_rgb(made), rgb.faces),
+        ]
+        if (truth := _partners(rgb, indexes)) is not None:
+            rows.append(
+                _row("True thermal", "the same face", _images(truth, "thermal", size), truth.faces)
+            )
+        strips.append(Strip(rows=tuple(rows), scale=_scale(window), caption=_told(split)))
+    thermal, split = _examples(indexes, "thermal")
+    if thermal is not None:
+        real = _images(thermal, "thermal", size)
+        made = translator.to_rgb(real)
+        rows = [
+            _row("Thermal", "real", real, thermal.faces),
+            _row("As RGB", "made", made, thermal.faces),
+            _row("Back in thermal", "made", translator.to_thermal(made), thermal.faces),
+        ]
+        strips.append(Strip(rows=tuple(rows), scale=_scale(window), caption=_told(split)))
+    return strips
+
+
+def samples_strip(run: Path) -> list[Block]:
+    """Return what became of the same faces in the course of the training."""
+    files = sorted((run / "samples").glob("*.png"))
+    if not files:
+        return []
+    steps = sorted({round(i * (len(files) - 1) / (_MOMENTS - 1)) for i in range(_MOMENTS)})
+    grids = [(files[i].stem, images.to_signed(images.read_image(files[i]))) for i in steps]
+    height, width = grids[-1][1].shape[-2:]
+    side = height // _ROWS_OF_SAMPLES
+    if height % _ROWS_OF_SAMPLES or width % side:
+        uri = file_uri(files[-1])
+        return [Picture(uri=uri, alt="Samples", caption=f"Samples at step {files[-1].stem}.")]
+
+    def row(grid: Tensor, number: int) -> list[Tensor]:
+        line = grid[:, number * side : (number + 1) * side]
+        return list(torch.split(line, side, dim=-1))[:_FACES]
+
+    rows = [StripRow(label="RGB", tiles=_tiles(row(grids[-1][1], 0), "RGB face"))]
+    for step, grid in grids:
+        tiles = _tiles(row(grid, 1), f"made thermal face, step {step}", thermal=True)
+        rows.append(StripRow(label=f"Step {int(step):,}", tiles=tiles))
+    return [Strip(rows=tuple(rows), caption="Training faces as thermal, in the course of training.")]
+
+
+def dataset_strips(index: Index, *, side: int = 128) -> list[Strip]:
+    """Return examples of each domain; beside translated ones their origin and, if known, truth."""
+    strips = []
+    made = bool(index.info.translator)
+    for domain in DOMAINS:
+        chosen, _ = _examples([index], domain)
+        if chosen is None:
+            continue
+        rows = []
+        origins = [_file(index, face.origin) for face in chosen.faces]
+        if all(origins):
+            tiles = [_read(origin, side) for origin in origins if origin]
+            rows.append(StripRow(label="Origin", note="real", tiles=_tiles(tiles, "RGB face")))
+        label = "Thermal" if domain == "thermal" else "RGB"
+        pictures = _images(chosen, domain, side)
+        rows.append(_row(label, "made" if made else "real", pictures, chosen.faces))
+        if made and index.info.unit != "grey" and all(_file(index, f.pair) for f in chosen.faces):
+            truth = replace(chosen, faces=tuple(replace(f, path=f.pair) for f in chosen.faces))
+            pictures = _images(truth, domain, side)
+            rows.append(_row("True thermal", "the same face", pictures, truth.faces))
+        window = None if index.info.unit == "grey" else index.info.window
+        strips.append(
+            Strip(rows=tuple(rows), scale=_scale(window) if domain == "thermal" else None)
+        )
+    return strips
+
+
+def _examples(indexes: Sequence[Index], domain: Domain) -> tuple[Index | None, str]:
+    """Return a few faces of different subjects, unseen in training where there are any."""
+    for split in ("test", "val", "train"):
+        for index in indexes:
+            first: dict[str, Face] = {}
+            for face in index.select(domain=domain, split=split).faces:
+                first.setdefault(face.subject, face)
+            if first:
+                faces = list(first.values())
+                count = min(_FACES, len(faces))
+                places = [i * len(faces) // count for i in range(count)]
+                return Index(index.root, index.info, tuple(faces[i] for i in places)), split
+    return None, ""
+
+
+def _partners(rgb: Index, indexes: Sequence[Index]) -> Index | None:
+    """Return the true thermal images of the RGB faces, if every one has its own."""
+    for index in indexes:
+        if index.root == rgb.root:
+            by_path = {face.path: face for face in index.faces if face.domain == "thermal"}
+            found = [by_path[face.pair] for face in rgb.faces if face.pair in by_path]
+            if len(found) == len(rgb.faces):
+                return Index(index.root, index.info, tuple(found))
+    return None
+
+
+def _images(index: Index, domain: Domain, size: int) -> Tensor:
+    faces = FaceImages([index], domain=domain, size=size)
+    return signed(faces.batch(torch.arange(len(faces))))
+
+
+def _file(index: Index, path: str) -> Path | None:
+    file = index.root / path
+    return file if path and file.is_file() else None
+
+
+def _read(file: Path, side: int) -> Tensor:
+    image = images.to_signed(images.read_image(file))
+    return images.resize(image, side)
+
+
+def _row(label: str, note: str, pictures: Tensor, faces: Sequence[Face]) -> StripRow:
+    thermal = pictures.shape[1] == 1
+    make = thermal_uri if thermal else rgb_uri
+    tiles = tuple(
+        Tile(uri=make(picture), alt=f"{label}, subject {face.subject}", thermal=thermal)
+        for picture, face in zip(pictures, faces, strict=True)
+    )
+    return StripRow(label=label, note=note, tiles=tiles)
+
+
+def _tiles(pictures: Sequence[Tensor], alt: str, *, thermal: bool = False) -> tuple[Tile, ...]:
+    make = thermal_uri if thermal else rgb_uri
+    return tuple(Tile(uri=make(picture), alt=alt, thermal=thermal) for picture in pictures)
+
+
+def _scale(window: Window | None) -> Scale:
+    if window is None:
+        return Scale(low="cold", high="warm")
+    return Scale(low=f"{window.low:g} °C", high=f"{window.high:g} °C")
+
+
+def _told(split: str) -> str:
+    words = {
+        "test": "Faces of test subjects, whom no stage has learned from.",
+        "val": "Faces of validation subjects.",
+        "train": "Faces of training subjects: there are no others.",
+    }
+    return words[split]
