@@ -1,0 +1,180 @@
+"""The page gathers whatever it is given, and says what it cannot show."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cycada import images
+from cycada.config import DetectorConfig, GeneratorConfig, TranslatorConfig
+from cycada.data.index import Face, Index, IndexInfo, write_index
+from cycada.errors import DataError, UsageError
+from cycada.metrics.detection import score_detector
+from cycada.models.build import build_generators
+from cycada.report.methods import Scored, detection_figures, detection_section, in_order, tones
+from cycada.report.page import Strip, Table
+from cycada.stages.report import report
+from cycada.training.run import Run, open_run
+
+SIZE = 16
+
+
+def evaluation(folder, skill: float, *, frames: int = 200, index: str = "data"):
+    """Write the scores of a made-up detector that sees the labels through noise."""
+    draw = np.random.default_rng(0)
+    labels = draw.random((frames, 3)) < 0.4
+    scores = score_detector(
+        np.clip(skill * labels + (1 - skill) * draw.random((frames, 3)), 0, 1),
+        labels,
+        np.ones_like(labels),
+        subjects=np.arange(frames) // 10,
+        thresholds=[0.5] * 3,
+        action_units=[1, 2, 12],
+        resamples=50,
+    )
+    head = {"kind": "detector", "run": "r", "index": index, "split": "test", "domain": "thermal"}
+    folder.mkdir(parents=True)
+    text = json.dumps({**head, "notes": ["a note"], "scores": scores.to_json()})
+    (folder / "scores.json").write_text(text)
+    return Scored(name=folder.name, scores=scores, head=head)
+
+
+def dataset(root) -> Index:
+    faces = []
+    for number, split in enumerate(("train", "test", "test")):
+        for domain, channels in (("rgb", 3), ("thermal", 1)):
+            path = f"{domain}/{number}.png"
+            picture = torch.randint(0, 255, (channels, SIZE, SIZE), dtype=torch.uint8)
+            images.write_image(root / path, picture)
+            pair = f"thermal/{number}.png" if domain == "rgb" else ""
+            faces.append(
+                Face(path=path, domain=domain, subject=f"S{number}", split=split, pair=pair)
+            )
+    index = Index(root, IndexInfo(kind="none"), tuple(faces))
+    write_index(index)
+    return index
+
+
+def translator_run(root, data) -> Run:
+    config = TranslatorConfig(
+        data=(str(data),), size=SIZE, generator=GeneratorConfig(width=4, blocks=1), steps=20
+    )
+    run = open_run(root, "translator", config, writes=True)
+    about = {"window": None, "unit": "grey", "seen_subjects": ["S0"]}
+    weights = {"generators": build_generators(config)}
+    run.save(20, state={}, weights=weights, about=about, keep=1)
+    for step in (10, 20):
+        run.log(step, {"cycle": 1.0 / step, "adversarial": 0.5})
+        grid = torch.zeros(3, 6 * SIZE, 4 * SIZE, dtype=torch.uint8)
+        images.write_image(root / "samples" / f"{step:06d}.png", grid)
+    return run
+
+
+def test_a_page_of_everything_shows_everything(tmp_path):
+    dataset(tmp_path / "data")
+    translator_run(tmp_path / "runs" / "translator", tmp_path / "data")
+    detector = open_run(tmp_path / "runs" / "both", "detector", DetectorConfig(), writes=True)
+    detector.log(5, {"action_units": 0.7, "validation": 0.4})
+    for name, skill in (("source_only", 0.1), ("both", 0.4), ("target_supervised", 0.55)):
+        evaluation(tmp_path / "scores" / name, skill)
+    file = report([tmp_path], tmp_path / "out", title="A title")
+    text = file.read_text(encoding="utf-8")
+    assert file == tmp_path / "out" / "report.html"
+    for words in (
+        "<h1>A title</h1>",
+        "Gap closed",
+        "Pixel + feature",
+        "True thermal",
+        "Back in RGB",
+        "Step 20",
+        "Cycle, L1",
+        "Validation, average precision",
+        "&#34;steps&#34;: 20",
+        "whom no stage has learned from",
+        "A note.",
+    ):
+        assert words in text, words
+
+
+def test_only_scores_of_the_same_faces_share_a_table(tmp_path):
+    for name, frames in (("one", 200), ("two", 200), ("three", 100)):
+        evaluation(tmp_path / name, 0.4, frames=frames)
+    paths = [tmp_path / name for name in ("one", "two", "three")]
+    text = report(paths, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.count("<thead>") == 2
+
+
+def test_the_head_of_the_page_tells_the_gap_closed(tmp_path):
+    skills = {"source_only": 0.1, "both": 0.4, "target_supervised": 0.55}
+    methods = [evaluation(tmp_path / name, skill) for name, skill in skills.items()]
+    low, middle, high = (method.scores.macro_f1 for method in methods)
+    shown = {figure.label: figure.value for figure in detection_figures(methods)}
+    assert shown["Macro F1, Pixel + feature"] == f"{middle:.3f}"
+    assert shown["Gap closed"] == f"{(middle - low) / (high - low):.0%}"
+
+
+def test_the_best_method_below_the_ceiling_is_bold(tmp_path):
+    skills = {"source_only": 0.1, "both": 0.4, "target_supervised": 0.55}
+    methods = [evaluation(tmp_path / name, skill) for name, skill in skills.items()]
+    beside = detection_section(methods).blocks[1]
+    assert isinstance(beside.left, Table)
+    for row in beside.left.rows[1:]:
+        assert [cell.strong for cell in row[2:]] == [False, True, False]
+
+
+def test_methods_keep_cycadas_order_and_their_own_colours():
+    names = ["target_supervised", "mine", "both", "source_only"]
+    assert in_order(names) == ["source_only", "both", "mine", "target_supervised"]
+    colours = tones(["mine", "both", "other"])
+    assert len(set(colours.values())) == 3
+    assert colours["both"] == tones(["both"])["both"]
+
+
+def test_a_translator_without_checkpoint_says_so(tmp_path):
+    dataset(tmp_path / "data")
+    config = TranslatorConfig(data=(str(tmp_path / "data"),), size=SIZE)
+    open_run(tmp_path / "run", "translator", config, writes=True)
+    text = report([tmp_path / "run"], tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "No translations to show" in text
+    assert "has no checkpoint yet" in text
+
+
+def test_a_translated_dataset_is_shown_beside_its_origin(tmp_path):
+    source = dataset(tmp_path / "data")
+    made = [face for face in source.faces if face.domain == "rgb"]
+    faces = []
+    for face in made:
+        images.write_image(
+            tmp_path / "made" / face.path, torch.zeros(1, SIZE, SIZE, dtype=torch.uint8)
+        )
+        faces.append(replace(face, domain="thermal", origin=f"../data/{face.path}", pair=""))
+    info = IndexInfo(kind="none", translator="runs/t", translator_hash="0" * 64)
+    write_index(Index(tmp_path / "made", info, tuple(faces)))
+    text = report([tmp_path / "made"], tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Origin" in text
+    assert "Dataset made" in text
+
+
+def test_a_folder_without_anything_to_report_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="expected a run, a folder of `cycada evaluate`"):
+        report([tmp_path / "empty"], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_scores_of_something_else_are_refused(tmp_path):
+    (tmp_path / "scores.json").write_text('{"accuracy": 1}')
+    with pytest.raises(DataError, match="was not written by `cycada evaluate`"):
+        report([tmp_path], tmp_path / "page.html")
+
+
+def test_strips_are_of_different_subjects(tmp_path):
+    from cycada.stages.report_faces import dataset_strips
+
+    strips = dataset_strips(dataset(tmp_path))
+    assert all(isinstance(strip, Strip) for strip in strips)
+    assert [tile.alt for tile in strips[0].rows[0].tiles] == ["RGB, subject S1", "RGB, subject S2"]
