@@ -20,9 +20,7 @@ def _person() -> tuple[phantom.Identity, phantom.Scene]:
     scene = phantom.sample_scenes(_COUNT, generator=generator)
     zero, still = torch.zeros(_COUNT), torch.zeros(_COUNT, 2)
     identity = replace(identity, asymmetry=still)
-    return identity, replace(
-        scene, yaw=zero, pitch=zero, roll=zero, scale=zero + 1, shift=still
-    )
+    return identity, replace(scene, yaw=zero, pitch=zero, roll=zero, scale=zero + 1, shift=still)
 
 
 def _points(number: int = 0, **pose: float) -> dict[str, Tensor]:
@@ -125,12 +123,18 @@ def test_pixels_look_where_landmarks_say_under_pose() -> None:
     opened[:, _UNITS.index(25)] = 5
     opened[:, _UNITS.index(26)] = 5
     change = (
-        phantom.render_rgb(identity, opened, scene, size=_SIZE).float()
-        - phantom.render_rgb(identity, shut, scene, size=_SIZE).float()
-    ).abs().mean(1)
+        (
+            phantom.render_rgb(identity, opened, scene, size=_SIZE).float()
+            - phantom.render_rgb(identity, shut, scene, size=_SIZE).float()
+        )
+        .abs()
+        .mean(1)
+    )
     points = phantom.landmarks(identity, opened, scene, size=_SIZE)
     names = phantom.LANDMARK_NAMES
-    middle = (points[:, names.index("lip_upper_bottom")] + points[:, names.index("lip_lower_top")]) / 2
+    middle = (
+        points[:, names.index("lip_upper_bottom")] + points[:, names.index("lip_lower_top")]
+    ) / 2
     for at in range(_COUNT):
         column, row = middle[at].round().long().tolist()
         near = change[at, row - 3 : row + 4, column - 3 : column + 4].mean()

@@ -54,10 +54,12 @@ def test_the_nostrils_of_the_rendered_video_show_the_breathing() -> None:
     celsius = phantom.render_celsius(people, calm, video.scene, size=48)
     at = phantom.landmarks(people, calm, video.scene, size=48)
     base = at[:, phantom.LANDMARK_NAMES.index("nose_base")].round().long()
-    signal = torch.stack([
-        celsius[frame, row - 1 : row + 3, column - 3 : column + 4].mean()
-        for frame, (column, row) in enumerate(base.tolist())
-    ])
+    signal = torch.stack(
+        [
+            celsius[frame, row - 1 : row + 3, column - 3 : column + 4].mean()
+            for frame, (column, row) in enumerate(base.tolist())
+        ]
+    )
     seen = torch.corrcoef(torch.stack([signal, video.truth.air_flow]))[0, 1]
     assert seen > 0.8
 

@@ -54,7 +54,7 @@ def sample_scenes(count: int, *, generator: Generator) -> Scene:
     def seeds() -> Tensor:
         return torch.randint(_SEED_LIMIT, (count,), generator=generator)
 
-    tint = 1 + 0.10 * torch.randn(count, 3, generator=generator).clamp(-2, 2)
+    tint = 1 + 0.07 * torch.randn(count, 3, generator=generator).clamp(-2, 2)
     power = uniform(0.65, 1.1)
     light = torch.stack([normal(0.55, 1.1), uniform(-0.9, 0.1), uniform(0.6, 1.2)], dim=1)
     return Scene(

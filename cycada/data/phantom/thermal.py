@@ -177,4 +177,4 @@ def _mouth(face: Face) -> Tensor:
     """Return the open mouth: warm inside, teeth cooled by the breath."""
     flow = torch.sin(column(face.scene.breathing_phase)) * column(face.scene.breathing_depth)
     inside = 35.2 + 0.5 * flow - 0.6 * bump(face.mouth.along, 0.5)
-    return inside - (2.6 - 0.4 * flow) * face.mouth.teeth
+    return inside - (3.4 - 0.4 * flow) * face.mouth.teeth
