@@ -91,9 +91,9 @@ def anatomy(identity: Identity, act: Action) -> Anatomy:
     upper = upper + 0.42 * act[5] - 0.12 * act[4]
     lower = 0.52 - 0.36 * act[7] - 0.26 * act[6] - 0.12 * act[9] - 0.1 * act[12]
     lower = lower.clamp(min=0.02)
-    thin = (1 - 0.62 * act[23]) * (1 - 0.82 * act[24])
+    thin = (1 - 0.66 * act[23]) * (1 - 0.82 * act[24])
     stretch = 1 - 0.3 * act[20] - 0.28 * act[12]
-    corner_u = width + 0.85 * act[12] + 0.95 * act[20] - 0.5 * act[23] - 0.2 * act[24]
+    corner_u = width + 0.85 * act[12] + 0.95 * act[20] - 0.6 * act[23] - 0.2 * act[24]
     corner_u = corner_u + 0.15 * act[15] - 0.28 * drop
     lift = 0.55 * act[10] + 0.25 * act[9] + 0.12 * act[12]
     part = 0.6 * act[25] + drop * 0.85
@@ -102,7 +102,7 @@ def anatomy(identity: Identity, act: Action) -> Anatomy:
     rest = column(identity.mouth)
     return Anatomy(
         brow_inner=1.15 - 0.45 * act[4] - 0.15 * act[9],
-        brow_outer=5.7 - 0.1 * act[4] + 0 * rest,
+        brow_outer=5.5 - 0.1 * act[4] + 0 * rest,
         brow_base=-column(identity.brow_height),
         eye=column(identity.eye_distance),
         eye_half=column(identity.eye_width),
@@ -117,7 +117,7 @@ def anatomy(identity: Identity, act: Action) -> Anatomy:
         corner_v=rest
         - column(identity.mouth_curve)
         - 1.0 * act[12]
-        + 0.45 * act[15]
+        + 0.55 * act[15]
         + 0.22 * act[20]
         + 0.25 * act[17]
         + 0.45 * drop
@@ -130,7 +130,7 @@ def anatomy(identity: Identity, act: Action) -> Anatomy:
         red_lower=column(identity.lip_lower) * thin * stretch * (1 + 0.15 * act[17]),
         jaw=jaw,
         chin=column(identity.chin) + jaw - 0.3 * act[17],
-        hook=0.6 * act[15] + 0.25 * act[17] - 0.1 * act[12],
+        hook=0.65 * act[15] + 0.25 * act[17] - 0.1 * act[12],
     )
 
 

@@ -196,9 +196,9 @@ def _mouth(place: Place, face: Anatomy, act: Action, lips: Mouth) -> Tensor:
     return (
         dimple * (0.45 * act[12] + 0.4 * act[20] + 0.2 * act[24])
         + marionette * (1.0 * act[15] + 0.2 * act[17])
-        + tense * (0.4 * act[23])
+        + tense * (0.32 * act[23])
         + rim * (0.45 * act[24] + 0.2 * act[23])
-        + pebbles * 1.15 * act[17]
+        + pebbles * 1.0 * act[17]
         + arch * (0.95 * act[17] + 0.25 * act[15] + 0.12)
         + lateral * 0.8 * act[20]
     )
@@ -225,7 +225,7 @@ def _bulges(place: Place, face: Anatomy, act: Action, lips: Mouth) -> Tensor:
         + wing * (0.7 * act[38] + 0.3 * act[9])
         + triangle * (0.85 * act[10] + 0.6 * act[9])
         + pressed * (1.0 * act[24] + 0.35 * act[23])
-        + boss * 1.0 * act[17]
+        + boss * 1.25 * act[17]
         + corner * (0.5 * act[12] + 0.4 * act[20])
-        + jowl * 0.8 * act[15]
+        + jowl * 0.9 * act[15]
     )

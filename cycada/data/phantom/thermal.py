@@ -97,9 +97,9 @@ def _skin(face: Face) -> Tensor:
     heat = _physiology(face)
     relief, eye, lips = face.relief, face.eyes, face.mouth
     # Furrows see warm skin instead of the room; bulges stand out into the air.
-    heat = heat + 0.75 * relief.crease.clamp(max=1.6) + 0.35 * relief.fold - 0.40 * relief.bulge
+    heat = heat + 0.85 * relief.crease.clamp(max=1.6) + 0.35 * relief.fold - 0.40 * relief.bulge
     heat = heat + _muscles(face)
-    heat = heat + 0.45 * lips.red - 0.30 * lips.line
+    heat = heat + 0.6 * lips.red - 0.30 * lips.line
     # Hair insulates: it takes the temperature of the air that it holds.
     beard = torch.maximum(face.outline.beard, face.outline.moustache) * (1 - lips.red)
     heat = heat - beard * (2.2 + 0.5 * face.blotches[:, 1])
@@ -161,9 +161,9 @@ def _muscles(face: Face) -> Tensor:
         0.35 * act[4] * corrugator
         + 0.2 * (act[1] + act[2]) * frontalis
         + 0.3 * act[12] * zygomatic
-        + 0.3 * act[17] * mentalis
+        + 0.05 * act[17] * mentalis
         + 0.3 * act[20] * risorius
-        + 0.3 * act[15] * depressor
+        + 0.1 * act[15] * depressor
     )
 
 
