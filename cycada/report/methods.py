@@ -180,7 +180,7 @@ def _units_table(methods: Sequence[Scored]) -> Table:
                     Cell(
                         text=figure_text(value),
                         shade=shade(value),
-                        strong=len(judged) > 1 and value == best and method.name != CEILING,
+                        strong=len(judged) > 1 and value == best > 0 and method.name != CEILING,
                     )
                     for method, value in zip(methods, values, strict=True)
                 ),

@@ -10,7 +10,7 @@ from typing import Any
 
 from cycada.action_units import BY_NUMBER, column
 from cycada.report.methods import figure_text, sentence, shade, spoken, tones
-from cycada.report.page import Block, Cell, Code, Legend, Plot, Plots, Section, Table, Text
+from cycada.report.page import Beside, Block, Cell, Code, Legend, Plot, Plots, Section, Table, Text
 from cycada.report.plots import Curve, curves_plot, ranges_plot
 
 _CURVES: Mapping[str, str] = MappingProxyType(
@@ -55,10 +55,18 @@ def translation_section(evaluations: Sequence[tuple[str, Mapping[str, Any]]]) ->
     """Return what was measured of translators: figures, temperatures, what became of the AUs."""
     names = [name for name, _ in evaluations]
     scores = [evaluation["scores"] for _, evaluation in evaluations]
-    blocks: list[Block] = [_figures_table(names, scores)]
-    for name, each in zip(names, scores, strict=True):
-        if each.get("values"):
-            blocks.append(_values_plot(name, each["values"]))
+    drawings = [
+        _values_plot(name, each["values"])
+        for name, each in zip(names, scores, strict=True)
+        if each.get("values")
+    ]
+    figures = _figures_table(names, scores)
+    blocks: list[Block] = (
+        [Beside(left=figures, right=drawings[0])]
+        if len(drawings) == 1
+        else [figures, *drawings]
+    )
+    for each in scores:
         if each.get("units"):
             blocks.append(_agreement_table(each["units"]))
         reasons = each.get("not_available", {})
@@ -68,7 +76,7 @@ def translation_section(evaluations: Sequence[tuple[str, Mapping[str, Any]]]) ->
             )
             blocks.append(Text(text=f"Not available: {listed}"))
     return Section(
-        title="Translation",
+        title="Translator scores",
         intro="How faithful the way there and back is, how close made thermal images come to true "
         "ones, and what becomes of the Action Units on the way.",
         blocks=tuple(blocks),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from cycada import images
 from cycada.data.dataset import FaceImages
-from cycada.data.index import Face, Index
+from cycada.data.index import Domain, Face, Index
 from cycada.errors import CycadaError
 from cycada.images import with_channels
 from cycada.metrics import translation as metrics
@@ -88,7 +89,7 @@ def evaluate_translator(
     lpips, extract = _helpers(options, missing)
     collected, seen = Collected(), _Seen(size)
     decisions = None
-    partners = _pairs(rgb, thermal)
+    pairs = paired_faces(index)
     if not rgb.faces:
         missing["cycle_rgb"] = "the index has no RGB face in this split."
     if not thermal.faces:
@@ -105,13 +106,12 @@ def evaluate_translator(
             translator, judge, FaceImages([rgb], domain="rgb", size=size), collected, seen,
             progress=progress, lpips=lpips, extract=extract,
         )  # fmt: skip
-    if partners:
-        _compare_pairs(
-            translator, rgb, thermal, partners, collected,
-            size=size, progress=progress, lpips=lpips,
-        )  # fmt: skip
-    elif rgb.faces and thermal.faces:
+    if pairs is None:
         missing["paired"] = "the index names no pair of one face in both domains."
+    else:
+        sources = FaceImages([pairs[0]], domain="rgb", size=size)
+        truths = FaceImages([pairs[1]], domain="thermal", size=size)
+        _compare_pairs(translator, sources, truths, collected, progress=progress, lpips=lpips)
     units: tuple[UnitAgreement, ...] = ()
     if judge is None:
         missing["action_units"] = "no RGB detector; give one with --detector."
@@ -122,7 +122,7 @@ def evaluate_translator(
         rgb_images=len(rgb.faces),
         thermal_images=len(thermal.faces),
         subjects=len(index.subjects()),
-        paired=len(partners),
+        paired=0 if pairs is None else len(pairs[0].faces),
         figures=figures | _in_celsius(figures, window),
         distances=seen.distances(extract.name if extract else "", missing),
         values=seen.statistics(window),
@@ -196,7 +196,6 @@ class _Seen:
         }
 
 
-@torch.no_grad()
 def _there_and_back_rgb(
     translator: LoadedTranslator,
     judge: LoadedDetector | None,
@@ -230,7 +229,6 @@ def _there_and_back_rgb(
     return (torch.cat(before), torch.cat(after)) if judge is not None else None
 
 
-@torch.no_grad()
 def _there_and_back_thermal(
     translator: LoadedTranslator,
     faces: FaceImages,
@@ -253,22 +251,15 @@ def _there_and_back_thermal(
             collected.add("cycle_thermal_lpips", lpips(thermal, again), rows)
 
 
-@torch.no_grad()
 def _compare_pairs(
     translator: LoadedTranslator,
-    rgb: Index,
-    thermal: Index,
-    partners: list[tuple[int, int]],
+    sources: FaceImages,
+    truths: FaceImages,
     collected: Collected,
     *,
-    size: int,
     progress: Progress,
     lpips: Any,
 ) -> None:
-    sources = FaceImages([_rows(rgb, [one for one, _ in partners])], domain="rgb", size=size)
-    truths = FaceImages(
-        [_rows(thermal, [two for _, two in partners])], domain="thermal", size=size
-    )
     done = 0
     for source, truth in zip(
         batches(sources, progress=progress, desc="pairs"),
@@ -341,19 +332,22 @@ def _each(distance: Any, device: torch.device) -> Any:
     return measure
 
 
-def _pairs(rgb: Index, thermal: Index) -> list[tuple[int, int]]:
-    """Return the places of the RGB and the thermal face of each pair."""
-    place = {face.path: number for number, face in enumerate(thermal.faces)}
-    back = {face.pair: number for number, face in enumerate(thermal.faces) if face.pair}
-    found = [
-        (number, place.get(face.pair, back.get(face.path)))
-        for number, face in enumerate(rgb.faces)
-    ]
-    return [(one, two) for one, two in found if two is not None]
+def paired_faces(index: Index) -> tuple[Index, Index] | None:
+    """Return the RGB and the thermal image of every face that has both, in one order.
 
-
-def _rows(index: Index, places: Sequence[int]) -> Index:
-    return Index(index.root, index.info, tuple(index.faces[place] for place in places))
+    A row names the other image of its face in ``pair``; that image need not be a row itself.
+    """
+    found: dict[tuple[str, str], tuple[Face, Face]] = {}
+    for face in index.faces:
+        if face.pair and (index.root / face.pair).is_file():
+            other: Domain = "thermal" if face.domain == "rgb" else "rgb"
+            partner = replace(face, path=face.pair, domain=other, pair=face.path)
+            rgb, thermal = (face, partner) if face.domain == "rgb" else (partner, face)
+            found[rgb.path, thermal.path] = rgb, thermal
+    if not found:
+        return None
+    sources, truths = zip(*found.values(), strict=True)
+    return replace(index, faces=sources), replace(index, faces=truths)
 
 
 def _in_celsius(figures: dict[str, Measured], window: Window | None) -> dict[str, Measured]:

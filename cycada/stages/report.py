@@ -181,7 +181,7 @@ def _translator_section(run: Path, device: str, *, many: bool) -> tuple[Section,
     blocks += samples_strip(run)
     curves = curves_section("", [(run.name, read_log(run))])
     blocks += curves.blocks if curves else ()
-    title = f"Translator {spoken(run.name)}" if many else "Translator"
+    title = f"Translator {spoken(run.name)}" if many else "Translations"
     intro = f"{config.steps:,} steps at {config.size} px, batches of {config.batch_size}."
     return Section(title=title, intro=intro, blocks=tuple(blocks)), heroes
 

@@ -14,6 +14,7 @@ from cycada.data.dataset import FaceImages, signed
 from cycada.data.index import DOMAINS, Domain, Face, Index
 from cycada.report.images import file_uri, rgb_uri, thermal_uri
 from cycada.report.page import Block, Picture, Scale, Strip, StripRow, Tile
+from cycada.stages.evaluate_translator import paired_faces
 from cycada.thermal import Window
 from cycada.training.loading import LoadedTranslator
 
@@ -35,10 +36,10 @@ def translated_strips(translator: LoadedTranslator, indexes: Sequence[Index]) ->
             _row("As thermal", "made", made, rgb.faces),
             _row("Back in RGB", "made", translator.to_rgb(made), rgb.faces),
         ]
-        if (truth := _partners(rgb, indexes)) is not None:
-            rows.append(
-                _row("True thermal", "the same face", _images(truth, "thermal", size), truth.faces)
-            )
+        pairs = paired_faces(rgb)
+        if pairs is not None and len(pairs[1].faces) == len(rgb.faces):
+            truth = _images(pairs[1], "thermal", size)
+            rows.append(_row("True thermal", "the same face", truth, rgb.faces))
         strips.append(Strip(rows=tuple(rows), scale=_scale(window), caption=_told(split)))
     thermal, split = _examples(indexes, "thermal")
     if thermal is not None:
@@ -74,7 +75,7 @@ def samples_strip(run: Path) -> list[Block]:
     for step, grid in grids:
         tiles = _tiles(row(grid, 1), f"made thermal face, step {step}", thermal=True)
         rows.append(StripRow(label=f"Step {int(step):,}", tiles=tiles))
-    return [Strip(rows=tuple(rows), caption="Training faces as thermal, in the course of training.")]
+    return [Strip(rows=tuple(rows), caption="The same faces as thermal ones, in the course of training.")]
 
 
 def dataset_strips(index: Index, *, side: int = 128) -> list[Strip]:
@@ -117,17 +118,6 @@ def _examples(indexes: Sequence[Index], domain: Domain) -> tuple[Index | None, s
                 places = [i * len(faces) // count for i in range(count)]
                 return Index(index.root, index.info, tuple(faces[i] for i in places)), split
     return None, ""
-
-
-def _partners(rgb: Index, indexes: Sequence[Index]) -> Index | None:
-    """Return the true thermal images of the RGB faces, if every one has its own."""
-    for index in indexes:
-        if index.root == rgb.root:
-            by_path = {face.path: face for face in index.faces if face.domain == "thermal"}
-            found = [by_path[face.pair] for face in rgb.faces if face.pair in by_path]
-            if len(found) == len(rgb.faces):
-                return Index(index.root, index.info, tuple(found))
-    return None
 
 
 def _images(index: Index, domain: Domain, size: int) -> Tensor:

@@ -21,7 +21,7 @@ from cycada.stages.evaluate import (
     predict_faces,
     summary_lines,
 )
-from cycada.stages.evaluate_translator import evaluate_translator
+from cycada.stages.evaluate_translator import evaluate_translator, paired_faces
 from cycada.thermal import Window
 
 SIZE = 16
@@ -210,11 +210,16 @@ def test_temperatures_are_given_in_degrees(dataset, tmp_path):
 
 
 def test_what_cannot_be_measured_says_why(dataset, tmp_path):
+    chosen = dataset.select(domain="rgb")
     result = evaluate_translator(
-        Inverted(), None, dataset.select(domain="rgb"), options(dataset, tmp_path), progress=QUIET
+        Inverted(),
+        None,
+        replace(chosen, faces=tuple(replace(face, pair="") for face in chosen.faces)),
+        options(dataset, tmp_path),
+        progress=QUIET,
     )
     missing = result["scores"]["not_available"]
-    assert set(missing) == {"cycle_thermal", "lpips", "feature_distances", "action_units"}
+    assert set(missing) == {"cycle_thermal", "lpips", "feature_distances", "action_units", "paired"}
     told = summary_lines(result, tmp_path)
     assert any("lpips: not available" in line for line in told)
 
@@ -244,3 +249,14 @@ def test_a_detector_of_another_temperature_window_is_refused(dataset, tmp_path):
         evaluate_detector(
             other, dataset.select(domain="thermal"), options(dataset, tmp_path), progress=QUIET
         )
+
+
+def test_a_pair_need_not_be_a_row_of_the_index(dataset):
+    rgb, warm = paired_faces(dataset.select(domain="rgb"))
+    assert [face.path for face in warm.faces] == [f"warm/{number}.png" for number in range(6)]
+    assert {face.domain for face in warm.faces} == {"thermal"}
+    both = list(dataset.faces)
+    both[1] = replace(both[1], pair=both[0].path)
+    rgb, warm = paired_faces(replace(dataset, faces=tuple(both)))
+    assert len(rgb.faces) == len(warm.faces) == 6
+    assert paired_faces(dataset.select(domain="thermal")) is None
