@@ -61,7 +61,7 @@ class Anatomy:
     chin: Tensor
     hook: Tensor  # downward bend of the line between the lips near its ends
 
-    def brow_line(self, u: Tensor, identity: Identity, act: Action) -> tuple[Tensor, Tensor]:
+    def brow_line(self, u: Tensor, identity: Identity, *, act: Action) -> tuple[Tensor, Tensor]:
         """Return v of the brow's centre line at ``|u|``, and the place along it, 0 to 1."""
         along = (u - self.brow_inner) / (self.brow_outer - self.brow_inner)
         inner = bump(along + 0.05, 0.48)
@@ -102,7 +102,7 @@ def anatomy(identity: Identity, act: Action) -> Anatomy:
     rest = column(identity.mouth)
     return Anatomy(
         brow_inner=1.15 - 0.45 * act[4] - 0.15 * act[9],
-        brow_outer=5.5 - 0.1 * act[4] + 0 * rest,
+        brow_outer=5.5 - 0.1 * act[4],
         brow_base=-column(identity.brow_height),
         eye=column(identity.eye_distance),
         eye_half=column(identity.eye_width),
@@ -126,7 +126,7 @@ def anatomy(identity: Identity, act: Action) -> Anatomy:
         mouth_v=mouth_v,
         teeth_v=rest + 0.34,
         part=part,
-        red_upper=column(identity.lip_upper) * thin * stretch * (1 - 0.2 * act[10] * 0),
+        red_upper=column(identity.lip_upper) * thin * stretch,
         red_lower=column(identity.lip_lower) * thin * stretch * (1 + 0.15 * act[17]),
         jaw=jaw,
         chin=column(identity.chin) + jaw - 0.3 * act[17],
@@ -167,7 +167,7 @@ def landmarks(identity: Identity, intensities: Tensor, scene: Scene, *, size: in
     brows = []
     for part in (0.0, 0.5, 1.0):
         place = face.brow_inner + part * (face.brow_outer - face.brow_inner)
-        brows.append((place, face.brow_line(place, identity, act)[0]))
+        brows.append((place, face.brow_line(place, identity, act=act)[0]))
     tilt = column(identity.eye_tilt)
     paired = [
         *brows,

@@ -103,7 +103,7 @@ def eyes(place: Place, identity: Identity, *, face: Anatomy, act: Action, scene:
 
 
 def _brow(place: Place, identity: Identity, face: Anatomy, act: Action) -> Tensor:
-    line, along = face.brow_line(place.side, identity, act)
+    line, along = face.brow_line(place.side, identity, act=act)
     inside = along.clamp(0, 1)
     half = column(identity.brow_thickness) * (1 - 0.65 * inside * inside)
     body = step(half - (place.v - line).abs(), 0.22 + place.pixel)

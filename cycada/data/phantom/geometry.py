@@ -55,7 +55,7 @@ def lay_out(identity: Identity, intensities: Tensor, scene: Scene, *, size: int)
         act=act,
         anatomy=features,
         place=place,
-        outline=outline(place, identity, features),
+        outline=outline(place, identity, face=features),
         eyes=eye,
         mouth=lips,
         relief=surface,

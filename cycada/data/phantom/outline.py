@@ -48,7 +48,7 @@ class Outline:
     frame: Tensor
 
 
-def outline(place: Place, identity: Identity, face: Anatomy) -> Outline:
+def outline(place: Place, identity: Identity, *, face: Anatomy) -> Outline:
     """Return the outlines of the faces of ``identity``."""
     v, side, pixel = place.v, place.side, place.pixel
     rim = _head_rim(place, identity, face)
@@ -86,7 +86,7 @@ def _head_rim(place: Place, identity: Identity, face: Anatomy) -> Tensor:
     below = low > 0
     height = torch.where(below, face.chin - _BELT, torch.full_like(face.chin, _CROWN + _BELT))
     q2 = (low / height) ** 2
-    taper = column(identity.jaw_taper) * torch.where(below, q2, 0 * q2)
+    taper = column(identity.jaw_taper) * q2 * below
     width = column(identity.half_width) * (1 - taper) + 0.25 * column(identity.chubby) * bump(
         place.v - 5.5, 3.0
     )
@@ -149,7 +149,7 @@ def _beard(place: Place, identity: Identity, face: Anatomy, rim: Tensor) -> tupl
     v, side = place.v, place.side
     edge = face.corner_rest + 2.2
     upper = face.mouth_v + 0.6 - 0.3 * (side - edge).clamp(min=0) ** 2
-    cheek = face.corner_v - 1.0 + 0.0 * side
+    cheek = face.corner_v - 1.0
     jawline = step(v - torch.where(side > face.corner_rest + 1.0, cheek, upper), 2.2)
     jawline = torch.maximum(jawline, step(1.5 - rim, 1.2) * step(v - 2.0, 2.0))
     beard = jawline * step(v - 1.5, 2)
