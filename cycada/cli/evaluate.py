@@ -39,6 +39,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 def evaluate(
+    *,
     run: Path,
     index: Path,
     out: Path,

@@ -17,7 +17,7 @@ import click
 )
 @click.option("--title", default="", help="Heading of the page.")
 @click.option("--device", default="cpu", show_default=True, help="For translating the examples.")
-def report(paths: tuple[Path, ...], out: Path, title: str, device: str) -> None:
+def report(*, paths: tuple[Path, ...], out: Path, title: str, device: str) -> None:
     """Write one HTML page about PATHS: runs, evaluations and indexes, in any mix.
 
     The page needs no network and no other file. A folder that holds such PATHS may be given

@@ -192,9 +192,10 @@ def frechet_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     shift = x.mean(0) - y.mean(0)
     # With C1 = A'A and C2 = B'B the eigenvalues of (C1 C2)^(1/2) are the singular values of
-    # A B': real by construction, and no square root of a large singular matrix is needed.
-    a = (x - x.mean(0)) / math.sqrt(len(x) - 1)
-    b = (y - y.mean(0)) / math.sqrt(len(y) - 1)
+    # A B': real by construction, and no square root of a large singular matrix is needed. The
+    # triangular factors of A and B give the same ones and are never larger than D x D.
+    a = np.linalg.qr((x - x.mean(0)) / math.sqrt(len(x) - 1))[1]
+    b = np.linalg.qr((y - y.mean(0)) / math.sqrt(len(y) - 1))[1]
     overlap = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     return float(shift @ shift + (a * a).sum() + (b * b).sum() - 2 * overlap)
 

@@ -92,7 +92,7 @@ def detection_figures(methods: Sequence[Scored]) -> tuple[Figure, ...]:
         )
         if math.isfinite(share):
             figures.append(
-                Figure(label="Gap closed", value=f"{share:.0%}", note="of baseline to ceiling")
+                Figure(label="Gap closed", value=percent(share), note="of baseline to ceiling")
             )
     return tuple(figures)
 
@@ -111,7 +111,7 @@ def detection_section(methods: Sequence[Scored]) -> Section:
         ("Frames", f"{first.frames:,}"),
         ("Subjects", f"{first.subjects:,}"),
         ("AUs averaged", f"{len(first.averaged)}"),
-        ("Intervals", f"{first.interval_level:.0%}, {first.resamples:,} resamples of subjects"),
+        ("Intervals", f"{percent(first.interval_level)}, {first.resamples:,} draws of subjects"),
     )
     shaded = " The shaded range is the gap between baseline and ceiling." if zone else ""
     blocks: list[Block] = [
@@ -136,7 +136,14 @@ def detection_section(methods: Sequence[Scored]) -> Section:
 
 def figure_text(value: float) -> str:
     """Return a score with three decimals, or a dash where it is undefined."""
-    return f"{value:.3f}" if math.isfinite(value) else "–"
+    return f"{value:.3f}" if math.isfinite(value) else "\u2013"
+
+
+def percent(share: float, *, decimals: int = 0) -> str:
+    """Return a share in per cent, or a dash where it is undefined."""
+    if not math.isfinite(share):
+        return "\u2013"
+    return f"{100 * share:.{decimals}f} %".replace("-", "\u2212")
 
 
 def shade(value: float) -> float | None:
@@ -175,7 +182,7 @@ def _units_table(methods: Sequence[Scored]) -> Table:
         rows.append(
             (
                 Cell(text=column(number), note=BY_NUMBER[number].name),
-                Cell(text=f"{share:.0%}" if math.isfinite(share) else "–"),
+                Cell(text=percent(share)),
                 *(
                     Cell(
                         text=figure_text(value),
@@ -233,4 +240,4 @@ def _interval_text(bounds: Interval) -> str:
 
 
 def _short_interval(bounds: Interval) -> str:
-    return f"{bounds.low:.2f}–{bounds.high:.2f}" if math.isfinite(bounds.low) else ""
+    return f"{bounds.low:.2f}\u2013{bounds.high:.2f}" if math.isfinite(bounds.low) else ""

@@ -88,7 +88,7 @@ def curves_plot(
     ticks = nice_ticks(min(y for _, y in points), max(y for _, y in points), 4)
     steps = nice_ticks(0, max(x for x, _ in points), 4)
     labels = [_short(tick, ticks) for tick in ticks]
-    left, right, top, bottom = 14 + 6.6 * max(map(len, labels)), width - 10, 34, height - 24
+    left, right, top, bottom = 14 + 6.6 * max(map(len, labels)), width - 18, 34, height - 24
     across = _Scale(0, max(steps[-1], 1e-9), left, right)
     up = _Scale(ticks[0], ticks[-1], bottom, top)
     parts = [_text(2, 16, title, "start", "strong")]
@@ -125,7 +125,7 @@ def units_plot(
     """
     each = 6.5
     row_height = 12 + each * len(methods)
-    left, right, top = 168, width - 14, 50 if len(methods) > 1 else 30
+    left, right, top = 180, width - 14, 50 if len(methods) > 1 else 30
     bottom = top + row_height * len(names)
     across = _Scale(0, 1, left, right)
     parts = _legend(methods, width) if len(methods) > 1 else []
@@ -186,7 +186,7 @@ def methods_plot(
         parts.append(_text(2, y + 4, method.name, "start", "name"))
         parts += _estimate(method, 0, across, y, radius=5.5)
         value = method.values[0]
-        figure = f"{value:.3f}" if math.isfinite(value) else "–"
+        figure = f"{value:.3f}" if math.isfinite(value) else "\u2013"
         parts.append(_text(width - 2, y + 4, figure, "end", "strong"))
     return _svg(width, bottom + 8, title, parts)
 

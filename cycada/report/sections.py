@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cycada.action_units import BY_NUMBER, column
-from cycada.report.methods import figure_text, sentence, shade, spoken, tones
+from cycada.report.methods import figure_text, percent, sentence, shade, spoken, tones
 from cycada.report.page import Beside, Block, Cell, Code, Legend, Plot, Plots, Section, Table, Text
 from cycada.report.plots import Curve, curves_plot, ranges_plot
 
@@ -113,7 +113,7 @@ def curves_section(
     if len(logs) > 1:
         blocks.append(Legend(items=tuple((spoken(name), colours[name]) for name, _ in logs)))
     blocks.append(
-        Plots(svgs=tuple(plots), caption="Faint: as logged. Strong: centred moving mean. Over steps.")
+        Plots(svgs=tuple(plots), caption="Over steps. Faint: as logged. Strong: moving mean.")
     )
     return Section(title=title, blocks=tuple(blocks))
 
@@ -138,15 +138,15 @@ def _figures_table(names: Sequence[str], scores: Sequence[Mapping[str, Any]]) ->
         for each in scores:
             figure = each["figures"].get(key)
             if figure is None:
-                cells.append(Cell(text="–"))
+                cells.append(Cell(text="\u2013"))
             else:
                 low, high = figure["interval"]
-                note = "" if low is None else f"{low:.3f}–{high:.3f}"
+                note = "" if low is None else f"{low:.3f}\u2013{high:.3f}"
                 cells.append(Cell(text=f"{figure['mean']:.3f}", note=note))
         rows.append((Cell(text=_FIGURES.get(key, key.replace("_", " "))), *cells))
     for key in sorted({key for each in scores for key in each["distances"]}):
         values = [each["distances"].get(key) for each in scores]
-        cells = [Cell(text="–" if value is None else f"{value:.4g}") for value in values]
+        cells = [Cell(text="\u2013" if value is None else f"{value:.4g}") for value in values]
         rows.append((Cell(text=key[0].upper() + key[1:]), *cells))
     return Table(
         header=("", *map(spoken, names)),
@@ -164,8 +164,8 @@ def _values_plot(name: str, values: Mapping[str, Any]) -> Plot:
             title=f"Distribution of thermal values, {name}",
             unit=unit,
         ),
-        caption="Pixel values: median, quartiles, 5–95 % and 1–99 %. Wasserstein-1 distance "
-        f"{values['wasserstein']:.2f} {unit}.",
+        caption="Pixel values: median, quartiles, 5\u201395 % and 1\u201399 %. Wasserstein-1 "
+        f"distance {values['wasserstein']:.2f} {unit}.",
     )
 
 
@@ -173,11 +173,10 @@ def _agreement_table(units: Sequence[Mapping[str, Any]]) -> Table:
     rows = []
     for unit in units:
         number = int(unit["action_unit"])
-        flips = unit["flip_rate"]
         rows.append(
             (
                 Cell(text=column(number), note=BY_NUMBER[number].name),
-                Cell(text="–" if flips is None else f"{flips:.1%}"),
+                Cell(text=percent(_or_nan(unit["flip_rate"]), decimals=1)),
                 *(
                     Cell(text=figure_text(value), shade=shade(value))
                     for value in map(

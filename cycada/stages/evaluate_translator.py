@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +17,11 @@ from cycada.data.dataset import FaceImages
 from cycada.data.index import Domain, Face, Index
 from cycada.errors import CycadaError
 from cycada.images import with_channels
+from cycada.losses.perceptual import PerceptualDistance
 from cycada.metrics import translation as metrics
 from cycada.metrics.bootstrap import bootstrap_mean
 from cycada.metrics.detection import f1_scores
-from cycada.metrics.features import load_features
+from cycada.metrics.features import FeatureExtractor, load_features
 from cycada.metrics.translation import Measured, TranslationScores, UnitAgreement, ValueStatistics
 from cycada.progress import Progress
 from cycada.stages.evaluate import (
@@ -35,6 +36,9 @@ from cycada.thermal import Window
 from cycada.training.loading import LoadedDetector, LoadedTranslator
 
 MEAN_NAME = "mean_thermal.png"
+
+Measure = Callable[[Tensor, Tensor], Tensor]
+"""Distance of each image pair."""
 
 
 class Collected:
@@ -151,7 +155,7 @@ class _Seen:
         self.counts = {"real": 0, "made": 0}
         self.features: dict[str, list[Tensor]] = {"real": [], "made": []}
 
-    def add(self, kind: str, thermal: Tensor, extract: Any) -> None:
+    def add(self, kind: str, thermal: Tensor, extract: FeatureExtractor | None) -> None:
         self.histograms[kind] += metrics.histogram(thermal)
         self.sums[kind] += thermal.float().sum(0).cpu()
         self.counts[kind] += len(thermal)
@@ -204,8 +208,8 @@ def _there_and_back_rgb(
     seen: _Seen,
     *,
     progress: Progress,
-    lpips: Any,
-    extract: Any,
+    lpips: Measure | None,
+    extract: FeatureExtractor | None,
 ) -> tuple[Tensor, Tensor] | None:
     before: list[Tensor] = []
     after: list[Tensor] = []
@@ -236,8 +240,8 @@ def _there_and_back_thermal(
     seen: _Seen,
     *,
     progress: Progress,
-    lpips: Any,
-    extract: Any,
+    lpips: Measure | None,
+    extract: FeatureExtractor | None,
 ) -> None:
     done = 0
     for thermal in batches(faces, progress=progress, desc="thermal there and back"):
@@ -258,7 +262,7 @@ def _compare_pairs(
     collected: Collected,
     *,
     progress: Progress,
-    lpips: Any,
+    lpips: Measure | None,
 ) -> None:
     done = 0
     for source, truth in zip(
@@ -297,14 +301,12 @@ def _agreement(
     )
 
 
-def _helpers(options: EvaluateOptions, missing: dict[str, str]) -> tuple[Any, Any]:
+def _helpers(options: EvaluateOptions, missing: dict[str, str]) -> tuple[Measure | None, FeatureExtractor | None]:
     """Return LPIPS and the feature extractor, or None and a reason in ``missing``."""
     lpips = extract = None
     if options.lpips is None:
         missing["lpips"] = "not asked for; give AlexNet's weights with --lpips."
     else:
-        from cycada.losses.perceptual import PerceptualDistance
-
         try:
             distance = PerceptualDistance(options.lpips).to(options.device)
         except CycadaError as error:
@@ -321,7 +323,7 @@ def _helpers(options: EvaluateOptions, missing: dict[str, str]) -> tuple[Any, An
     return lpips, extract
 
 
-def _each(distance: Any, device: torch.device) -> Any:
+def _each(distance: PerceptualDistance, device: torch.device) -> Measure:
     """Return LPIPS of each image pair instead of the batch mean."""
 
     def measure(first: Tensor, second: Tensor) -> Tensor:

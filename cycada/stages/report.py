@@ -203,7 +203,8 @@ def _dataset_section(path: Path) -> tuple[Section, list[Strip]]:
         f"{len(index.faces):,} faces of {len(index.subjects()):,} subjects; "
         f"{len(index.action_units())} Action Units annotated."
     )
-    return Section(title=f"Dataset {spoken(index.root.name)}", intro=intro, blocks=tuple(strips)), strips
+    title = f"Dataset {spoken(index.root.name)}"
+    return Section(title=title, intro=intro, blocks=tuple(strips)), strips
 
 
 def _detector_sections(runs: Sequence[Path]) -> list[Section]:

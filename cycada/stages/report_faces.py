@@ -75,7 +75,8 @@ def samples_strip(run: Path) -> list[Block]:
     for step, grid in grids:
         tiles = _tiles(row(grid, 1), f"made thermal face, step {step}", thermal=True)
         rows.append(StripRow(label=f"Step {int(step):,}", tiles=tiles))
-    return [Strip(rows=tuple(rows), caption="The same faces as thermal ones, in the course of training.")]
+    caption = "The same faces as thermal ones, in the course of training."
+    return [Strip(rows=tuple(rows), caption=caption)]
 
 
 def dataset_strips(index: Index, *, side: int = 128) -> list[Strip]:
