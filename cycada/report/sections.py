@@ -10,7 +10,19 @@ from typing import Any
 
 from cycada.action_units import BY_NUMBER, column
 from cycada.report.methods import figure_text, percent, sentence, shade, spoken, tones
-from cycada.report.page import Beside, Block, Cell, Code, Legend, Plot, Plots, Section, Table, Text
+from cycada.report.page import (
+    Beside,
+    Block,
+    Cell,
+    Code,
+    Legend,
+    Plot,
+    Plots,
+    Section,
+    Strip,
+    Table,
+    Text,
+)
 from cycada.report.plots import Curve, curves_plot, ranges_plot
 
 _CURVES: Mapping[str, str] = MappingProxyType(
@@ -51,8 +63,15 @@ _FIGURES: Mapping[str, str] = MappingProxyType(
 )
 
 
-def translation_section(evaluations: Sequence[tuple[str, Mapping[str, Any]]]) -> Section:
-    """Return what was measured of translators: figures, temperatures, what became of the AUs."""
+def translation_section(
+    evaluations: Sequence[tuple[str, Mapping[str, Any]]], means: Sequence[Strip] = ()
+) -> Section:
+    """Return what was measured of translators: figures, temperatures, what became of the AUs.
+
+    Args:
+        evaluations: Name and content of each ``scores.json``.
+        means: The mean real and the mean made thermal image of each, where there are any.
+    """
     names = [name for name, _ in evaluations]
     scores = [evaluation["scores"] for _, evaluation in evaluations]
     drawings = [
@@ -66,6 +85,7 @@ def translation_section(evaluations: Sequence[tuple[str, Mapping[str, Any]]]) ->
         if len(drawings) == 1
         else [figures, *drawings]
     )
+    blocks += means
     for each in scores:
         if each.get("units"):
             blocks.append(_agreement_table(each["units"]))
@@ -141,7 +161,7 @@ def _figures_table(names: Sequence[str], scores: Sequence[Mapping[str, Any]]) ->
                 cells.append(Cell(text="\u2013"))
             else:
                 low, high = figure["interval"]
-                note = "" if low is None else f"{low:.3f}\u2013{high:.3f}"
+                note = "" if low is None else f"{low:.3f} to {high:.3f}"
                 cells.append(Cell(text=f"{figure['mean']:.3f}", note=note))
         rows.append((Cell(text=_FIGURES.get(key, key.replace("_", " "))), *cells))
     for key in sorted({key for each in scores for key in each["distances"]}):

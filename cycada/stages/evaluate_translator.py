@@ -133,7 +133,12 @@ def evaluate_translator(
         units=units,
         not_available=missing,
     )
-    result = {**described(options, "translator"), "notes": [], "scores": scores.to_json()}
+    result = {
+        **described(options, "translator"),
+        "window": None if window is None else [window.low, window.high],
+        "notes": [],
+        "scores": scores.to_json(),
+    }
     write_results(
         options.out, {SCORES_NAME: json.dumps(result, indent=1, allow_nan=False) + "\n"}
     )
@@ -301,7 +306,9 @@ def _agreement(
     )
 
 
-def _helpers(options: EvaluateOptions, missing: dict[str, str]) -> tuple[Measure | None, FeatureExtractor | None]:
+def _helpers(
+    options: EvaluateOptions, missing: dict[str, str]
+) -> tuple[Measure | None, FeatureExtractor | None]:
     """Return LPIPS and the feature extractor, or None and a reason in ``missing``."""
     lpips = extract = None
     if options.lpips is None:

@@ -25,7 +25,13 @@ from cycada.report.methods import (
 from cycada.report.page import Block, Page, Section, Strip, Text, write_page
 from cycada.report.sections import curves_section, settings_section, translation_section
 from cycada.stages.evaluate import SCORES_NAME
-from cycada.stages.report_faces import dataset_strips, samples_strip, translated_strips
+from cycada.stages.evaluate_translator import MEAN_NAME
+from cycada.stages.report_faces import (
+    dataset_strips,
+    mean_strip,
+    samples_strip,
+    translated_strips,
+)
 from cycada.training.loading import load_translator
 from cycada.training.run import CONFIG_NAME, read_log, run_config, run_kind
 
@@ -72,7 +78,12 @@ def report(
         sections.append(section)
         heroes += hero
     if translations:
-        sections.append(translation_section(translations))
+        means = [
+            mean_strip(path / MEAN_NAME, _read_json(path / SCORES_NAME))
+            for path in found.evaluations
+            if (path / MEAN_NAME).is_file()
+        ]
+        sections.append(translation_section(translations, means))
     for dataset in found.datasets:
         section, hero = _dataset_section(dataset)
         sections.append(section)

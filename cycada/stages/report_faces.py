@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ def translated_strips(translator: LoadedTranslator, indexes: Sequence[Index]) ->
         real = _images(rgb, "rgb", size)
         made = translator.to_thermal(real)
         rows = [
-            _row("RGB", "real", real, rgb.faces),
+            _row("RGB", "source", real, rgb.faces),
             _row("As thermal", "made", made, rgb.faces),
             _row("Back in RGB", "made", translator.to_rgb(made), rgb.faces),
         ]
@@ -46,7 +47,7 @@ def translated_strips(translator: LoadedTranslator, indexes: Sequence[Index]) ->
         real = _images(thermal, "thermal", size)
         made = translator.to_rgb(real)
         rows = [
-            _row("Thermal", "real", real, thermal.faces),
+            _row("Thermal", "source", real, thermal.faces),
             _row("As RGB", "made", made, thermal.faces),
             _row("Back in thermal", "made", translator.to_thermal(made), thermal.faces),
         ]
@@ -79,6 +80,20 @@ def samples_strip(run: Path) -> list[Block]:
     return [Strip(rows=tuple(rows), caption=caption)]
 
 
+def mean_strip(path: Path, values: Mapping[str, Any]) -> Strip:
+    """Return the mean real beside the mean made thermal image that an evaluation wrote."""
+    real, made = images.to_signed(images.read_image(path)).chunk(2, dim=-1)
+    tiles = _tiles([real], "mean of the real thermal images", thermal=True)
+    tiles += _tiles([made], "mean of the made thermal images", thermal=True)
+    span = values.get("window")
+    return Strip(
+        rows=(StripRow(label="Mean image", tiles=tiles),),
+        columns=("real", "made"),
+        scale=_scale(Window(*span) if span else None),
+        caption=f"All thermal images averaged.",
+    )
+
+
 def dataset_strips(index: Index, *, side: int = 128) -> list[Strip]:
     """Return examples of each domain; beside translated ones their origin and, if known, truth."""
     strips = []
@@ -91,10 +106,10 @@ def dataset_strips(index: Index, *, side: int = 128) -> list[Strip]:
         origins = [_file(index, face.origin) for face in chosen.faces]
         if all(origins):
             tiles = [_read(origin, side) for origin in origins if origin]
-            rows.append(StripRow(label="Origin", note="real", tiles=_tiles(tiles, "RGB face")))
+            rows.append(StripRow(label="Origin", note="source", tiles=_tiles(tiles, "RGB face")))
         label = "Thermal" if domain == "thermal" else "RGB"
         pictures = _images(chosen, domain, side)
-        rows.append(_row(label, "made" if made else "real", pictures, chosen.faces))
+        rows.append(_row(label, "made" if made else "", pictures, chosen.faces))
         if made and index.info.unit != "grey" and all(_file(index, f.pair) for f in chosen.faces):
             truth = replace(chosen, faces=tuple(replace(f, path=f.pair) for f in chosen.faces))
             pictures = _images(truth, domain, side)

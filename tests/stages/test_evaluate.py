@@ -144,7 +144,7 @@ def test_a_subject_that_was_trained_on_is_refused(tmp_path):
 def test_faces_without_a_matching_label_are_refused_and_nothing_is_written(dataset, tmp_path):
     chosen = dataset.select(domain="thermal")
     bare = replace(chosen, faces=tuple(replace(f, action_units={4: 1.0}) for f in chosen.faces))
-    with pytest.raises(DataError, match="knows AU01, AU12, the chosen faces are annotated for AU04"):
+    with pytest.raises(DataError, match="knows AU01, AU12, the chosen faces are annotated"):
         evaluate_detector(Brightness(), bare, options(dataset, tmp_path), progress=QUIET)
     assert not (tmp_path / "out").exists()
 

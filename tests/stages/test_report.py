@@ -14,6 +14,7 @@ from cycada.config import DetectorConfig, GeneratorConfig, TranslatorConfig
 from cycada.data.index import Face, Index, IndexInfo, write_index
 from cycada.errors import DataError, UsageError
 from cycada.metrics.detection import score_detector
+from cycada.metrics.translation import TranslationScores
 from cycada.models.build import build_generators
 from cycada.report.methods import Scored, detection_figures, detection_section, in_order, tones
 from cycada.report.page import Strip, Table
@@ -178,3 +179,14 @@ def test_strips_are_of_different_subjects(tmp_path):
     strips = dataset_strips(dataset(tmp_path))
     assert all(isinstance(strip, Strip) for strip in strips)
     assert [tile.alt for tile in strips[0].rows[0].tiles] == ["RGB, subject S1", "RGB, subject S2"]
+
+
+def test_the_mean_images_of_an_evaluation_are_shown(tmp_path):
+    folder = tmp_path / "translator"
+    images.write_image(folder / "mean_thermal.png", torch.zeros(1, 8, 16, dtype=torch.uint8))
+    scores = TranslationScores(rgb_images=1, thermal_images=1, subjects=1, paired=0)
+    head = {"kind": "translator", "window": [20.0, 40.0], "scores": scores.to_json()}
+    (folder / "scores.json").write_text(json.dumps(head))
+    text = report([folder], tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "mean of the made thermal images" in text
+    assert "40 °C" in text
