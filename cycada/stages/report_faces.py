@@ -90,7 +90,7 @@ def mean_strip(path: Path, values: Mapping[str, Any]) -> Strip:
         rows=(StripRow(label="Mean image", tiles=tiles),),
         columns=("real", "made"),
         scale=_scale(Window(*span) if span else None),
-        caption=f"All thermal images averaged.",
+        caption="All thermal images averaged.",
     )
 
 
