@@ -123,7 +123,9 @@ def test_predictions_hold_a_row_for_each_face_and_no_label_where_none_is_known(d
     assert (rows[1]["AU01_label"], rows[1]["AU12_label"]) == ("0", "")
     probability, decision = float(rows[5]["AU01_probability"]), rows[5]["AU01_decision"]
     assert decision == str(int(probability >= 0.5))
-    assert DetectionScores.from_json(result["scores"]).frames == 5
+    scores = DetectionScores.from_json(result["scores"])
+    assert (scores.frames, scores.units[1].frames) == (5, 4)
+    assert scores.units[1].f1 == pytest.approx(2 / 3)  # face 1, detected but unknown, is no error
     assert any("1 frames without any label" in note for note in result["notes"])
 
 
@@ -260,3 +262,15 @@ def test_a_pair_need_not_be_a_row_of_the_index(dataset):
     rgb, warm = paired_faces(replace(dataset, faces=tuple(both)))
     assert len(rgb.faces) == len(warm.faces) == 6
     assert paired_faces(dataset.select(domain="thermal")) is None
+
+
+def test_the_scores_of_a_translator_do_not_depend_on_the_batch(dataset, tmp_path, monkeypatch):
+    given = (Inverted(), Brightness(), dataset, options(dataset, tmp_path))
+    whole = evaluate_translator(*given, progress=QUIET)["scores"]
+    monkeypatch.setattr("cycada.stages.evaluate.BATCH", 4)
+    parts = evaluate_translator(*given, progress=QUIET)["scores"]
+    for name, figure in whole["figures"].items():
+        assert parts["figures"][name]["mean"] == pytest.approx(figure["mean"], abs=1e-6)
+        assert parts["figures"][name]["interval"] == pytest.approx(figure["interval"], abs=1e-6)
+    assert parts["units"] == whole["units"]
+    assert parts["values"] == whole["values"]
