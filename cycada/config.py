@@ -172,7 +172,7 @@ class DetectorConfig:
     backbone: Literal["small", "resnet18", "resnet50", "convnext_tiny"] = setting(
         "resnet18", "network; small is a convnet for images of about 64 px"
     )
-    width: int = setting(32, "channels of the small network's first layer", low=1)
+    width: int = setting(24, "channels of the small network's first layer", low=1)
     pretrained: str = setting(
         "imagenet", "initial weights: imagenet (downloaded), none, or a local file"
     )

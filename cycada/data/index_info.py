@@ -40,6 +40,7 @@ class IndexInfo:
     licence: str = ""
     translator: str = ""  # run that made a translated set
     translator_hash: str = ""
+    seen_subjects: tuple[str, ...] = ()  # whom the translator learned from; never to test on
 
 
 def read_info(file: Path) -> IndexInfo:
@@ -82,6 +83,10 @@ def _info_value(name: str, value: Any, file: Path) -> Any:
                 f"found {value!r}."
             )
         return float(value)
+    if name == "seen_subjects":
+        if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+            raise DataError(f"{file}: expected seen_subjects to be a list of names.")
+        return tuple(value)
     if not isinstance(value, str):
         raise DataError(f"{file}: expected {name} to be a text in quotes, found {value!r}.")
     choices: Sequence[str] = {"kind": KINDS, "unit": UNITS}.get(name, ())
@@ -109,6 +114,8 @@ def info_text(info: IndexInfo) -> str:
     for name in ("source", "licence", "translator", "translator_hash"):
         if text := getattr(info, name):
             lines.append(f"{name} = {json.dumps(text)}")
+    if info.seen_subjects:
+        lines.append(f"seen_subjects = {json.dumps(list(info.seen_subjects))}")
     return "\n".join(lines) + "\n"
 
 

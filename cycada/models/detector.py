@@ -54,7 +54,7 @@ class AdaptiveDetector(nn.Module):
     normalisation (ResNet) standardises each domain by its own statistics. Its running
     statistics, which are used after training, then come from the last pass, the target's
     (AdaBN; Li et al., Pattern Recognition 2018). Networks that normalise every image alone
-    share one pass, which is the same and faster.
+    (ConvNeXt) share one pass, which is the same and faster.
     """
 
     def __init__(self, detector: Detector, domain: DomainClassifier | None) -> None:

@@ -208,4 +208,4 @@ def _detector(
                 f"initial: the detector {config.initial} has {name} {found}, this training "
                 f"{wanted}; they must agree."
             )
-    return loaded.module.requires_grad_(True), loaded.seen_subjects  # noqa: FBT003
+    return loaded.module.train().requires_grad_(True), loaded.seen_subjects  # noqa: FBT003

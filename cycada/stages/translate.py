@@ -1,0 +1,239 @@
+"""Translate the RGB faces of an index, or of a folder, into thermal ones, labels carried along."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from cycada import images
+from cycada.data.dataset import scaled_size
+from cycada.data.folders import find_images
+from cycada.data.index import CSV_NAME, Face, Index, IndexInfo, read_index, write_index
+from cycada.data.index_info import TOML_NAME
+from cycada.errors import DataError, RunError
+from cycada.progress import Progress
+from cycada.thermal import INTEGER_UNITS, Unit
+from cycada.training.loading import LoadedTranslator, load_translator
+
+Depth = Literal["auto", "8", "16"]
+
+MULTIPLE = 4  # the generators halve an image twice
+BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    face: Face
+    source: Path
+    target: Path
+
+
+def run_translation(
+    run: Path, source: Path, out: Path, *, depth: Depth, progress: Progress
+) -> Index:
+    """Translate every RGB face of ``source`` and write the new index into ``out``.
+
+    A translated face has the name, size, subject, split and labels of its original. Images that
+    are in ``out`` already, from an interrupted translation by the same weights, are kept. Several
+    processes under ``accelerate launch`` share the work.
+
+    Args:
+        run: Run of a translator.
+        source: An index, or a plain folder of images (then without labels).
+        out: Folder of the new index.
+        depth: Bits of the written images: ``auto`` writes 16 where the translator learned from
+            temperatures.
+        progress: Shows the images.
+
+    Returns:
+        The new index.
+
+    Raises:
+        CycadaError: The run, an image, or what is in ``out`` cannot be used.
+    """
+    state = PartialState()
+    translator = load_translator(run, state.device)
+    index = _source_index(source)
+    unit = _unit_to_write(translator, depth)
+    info = dataclasses.replace(
+        index.info,
+        unit=unit,
+        translator=str(run),
+        translator_hash=translator.fingerprint,
+        seen_subjects=tuple(sorted(translator.seen_subjects | set(index.info.seen_subjects))),
+        **({} if translator.window is None else {"window": translator.window}),
+    )
+    with state.main_process_first():
+        _claim(out, translator.fingerprint, writes=state.is_main_process)
+    bits16 = depth == "16" or (depth == "auto" and unit != "grey")
+    jobs = [_job(index, face, out, bits16=bits16) for face in index.faces]
+    _check_names(jobs)
+    mine = jobs[state.process_index :: state.num_processes]
+    _translate(
+        translator, [job for job in mine if not job.target.exists()], unit=unit, bits16=bits16,
+        progress=progress,
+    )  # fmt: skip
+    made = Index(out, info, tuple(_carried(index, job, out) for job in jobs))
+    state.wait_for_everyone()
+    if state.is_main_process:
+        write_index(made)
+    state.wait_for_everyone()
+    return made
+
+
+def translated(translator: LoadedTranslator, rgb: Tensor) -> Tensor:
+    """Return ``(1, H, W)`` thermal in [-1, 1] for one ``(3, H, W)`` image of any size.
+
+    The image is scaled to the size that the translator knows, its border reflected to a multiple
+    of 4, translated, and scaled back.
+    """
+    height, width = rgb.shape[-2:]
+    scaled = images.resize(rgb, scaled_size((height, width), translator.size))
+    made = translator.to_thermal(padded(scaled)[None])[0]
+    return images.resize(made[..., : scaled.shape[-2], : scaled.shape[-1]], (height, width))
+
+
+def padded(image: Tensor) -> Tensor:
+    """Reflect ``(C, H, W)`` at the lower and right border up to multiples of 4."""
+    below, right = (-image.shape[-2]) % MULTIPLE, (-image.shape[-1]) % MULTIPLE
+    return F.pad(image[None], (0, right, 0, below), mode="reflect")[0]
+
+
+def _translate(
+    translator: LoadedTranslator, jobs: Sequence[_Job], *, unit: Unit, bits16: bool,
+    progress: Progress,
+) -> None:  # fmt: skip
+    dtype = torch.uint16 if bits16 else torch.uint8
+
+    def read(job: _Job) -> Tensor:
+        image = images.to_signed(images.read_image(job.source))
+        return images.with_channels(image, 3)
+
+    def write(job: _Job, made: Tensor) -> None:
+        pixels = images.from_signed(made, dtype=dtype, unit=unit, window=translator.window)
+        images.write_image(job.target, pixels)
+
+    with ThreadPoolExecutor() as pool:
+        pictures = pool.map(read, jobs)
+        for some in progress(_batches(jobs, pictures), total=-(-len(jobs) // BATCH), desc="faces"):
+            made = _translated_together(translator, [picture for _, picture in some])
+            list(pool.map(write, [job for job, _ in some], made))
+
+
+def _batches(
+    jobs: Sequence[_Job], pictures: Iterator[Tensor]
+) -> Iterator[list[tuple[_Job, Tensor]]]:
+    batch: list[tuple[_Job, Tensor]] = []
+    for job, picture in zip(jobs, pictures, strict=True):
+        batch.append((job, picture))
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _translated_together(translator: LoadedTranslator, pictures: Sequence[Tensor]) -> list[Tensor]:
+    """Translate images in one pass where all have the size that the translator knows."""
+    shapes = {tuple(picture.shape) for picture in pictures}
+    height, width = pictures[0].shape[-2:]
+    fits = min(height, width) == translator.size and height % MULTIPLE == width % MULTIPLE == 0
+    if len(shapes) == 1 and fits:
+        return list(translator.to_thermal(torch.stack(list(pictures))))
+    return [translated(translator, picture) for picture in pictures]
+
+
+def _source_index(source: Path) -> Index:
+    if (source / CSV_NAME).exists() or source.suffix.lower() == ".csv":
+        index = read_index(source).select(domain="rgb")
+        if not index.faces:
+            raise DataError(f"{source}: has no RGB face to translate.")
+        return index
+    faces = (
+        Face(path=found.inner, domain="rgb", subject=found.inner, split="train")
+        for found in find_images(source, "rgb")
+    )
+    return Index(source, IndexInfo(kind="none"), tuple(faces))
+
+
+def _unit_to_write(translator: LoadedTranslator, depth: Depth) -> Unit:
+    if translator.window is None or depth == "8":
+        return "grey"
+    return translator.unit if translator.unit in INTEGER_UNITS else "centikelvin"
+
+
+def _job(index: Index, face: Face, out: Path, *, bits16: bool) -> _Job:
+    path = Path(face.path)
+    inside = path if not path.is_absolute() and ".." not in path.parts else _below(path)
+    suffix = inside.suffix.lower()
+    lossless = suffix in (".png", ".tif", ".tiff")
+    target = inside if lossless and not (bits16 and suffix == ".npy") else inside.with_suffix(".png")
+    return _Job(face, index.file(face), out / target)
+
+
+def _below(path: Path) -> Path:
+    """Return the part of a path that lies outside its index, from after the last ``..``."""
+    parts = [part for part in path.parts if part not in ("..", path.anchor)]
+    return Path(*parts)
+
+
+def _check_names(jobs: Sequence[_Job]) -> None:
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        other = taken.setdefault(job.target, job.source)
+        if other != job.source:
+            raise DataError(
+                f"{job.source} and {other} would both become {job.target}; give them different "
+                "names."
+            )
+
+
+def _carried(index: Index, job: _Job, out: Path) -> Face:
+    """Return the original's row as that of its translation: another path and domain."""
+    pair = job.face.pair
+    return dataclasses.replace(
+        job.face,
+        path=job.target.relative_to(out).as_posix(),
+        domain="thermal",
+        origin=_relative(job.source, out),
+        pair=_relative(index.root / pair, out) if pair else "",
+    )
+
+
+def _relative(path: Path, start: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
+
+
+def _claim(out: Path, fingerprint: str, *, writes: bool) -> None:
+    """Note in ``out`` which weights fill it; refuse a folder that others fill.
+
+    Raises:
+        RunError: ``out`` holds something else.
+    """
+    note = out / ".translator"
+    if note.exists():
+        found = note.read_text(encoding="utf-8").strip()
+    elif (out / TOML_NAME).exists():
+        found = read_index(out).info.translator_hash
+    elif out.exists() and any(out.iterdir()):
+        raise RunError(f"{out}: is not empty; choose another --out.")
+    else:
+        found = fingerprint
+        if writes:
+            out.mkdir(parents=True, exist_ok=True)
+            note.write_text(fingerprint + "\n", encoding="utf-8")
+    if found != fingerprint:
+        raise RunError(
+            f"{out}: was made by other weights than this run's newest checkpoint; choose another "
+            "--out, or delete it."
+        )
