@@ -1,0 +1,78 @@
+"""The command line: verbs that parse, load and call. Nothing here imports torch at once."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any
+
+import click
+
+import cycada
+from cycada.cli.output import is_main_process, say_error
+from cycada.errors import CycadaError
+
+VERBS = (
+    "demo",
+    "phantom",
+    "index",
+    "train-detector",
+    "train-translator",
+    "translate",
+    "evaluate",
+    "report",
+)
+"""In the order of the way that the data goes."""
+
+_INTERRUPTED = 130  # what shells report after Ctrl-C
+
+
+class Verbs(click.Group):
+    """Loads a verb when it is asked for, and turns a user's mistakes into sentences."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Return the names of all verbs."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return the verb ``train-detector`` from ``cycada.cli.train_detector``."""
+        if cmd_name not in VERBS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"cycada.cli.{name}"), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb, or say which one comes nearest."""
+        near = difflib.get_close_matches(args[0], VERBS, n=1)
+        if args[0] not in VERBS and near and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]}?")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; end with the exit code that its outcome deserves."""
+        try:
+            return super().invoke(ctx)
+        except CycadaError as error:
+            say_error(error)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            if is_main_process():
+                click.echo("\nStopped. The same command continues.", err=True)
+            ctx.exit(_INTERRUPTED)
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(cycada.__version__, prog_name="cycada")
+def main() -> None:
+    """Detect facial Action Units in infrared, learning from labelled RGB faces.
+
+    RGB faces are translated into thermal ones that keep their Action Units; a detector learns
+    from the translations and is aligned to real thermal faces.
+
+    \b
+    cycada demo
+    cycada train-translator --help
+    """  # noqa: D301  # click keeps the lines after the backspace

@@ -1,0 +1,67 @@
+"""``cycada train-detector``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cycada.cli.output import say
+from cycada.cli.settings import INDEX, RUN, given, settings_text, training_options
+
+
+@click.command()
+@click.option(
+    "--source",
+    multiple=True,
+    type=INDEX,
+    metavar="INDEX",
+    help="Index with labelled faces; repeatable.",
+)
+@click.option(
+    "--target",
+    multiple=True,
+    type=INDEX,
+    metavar="INDEX",
+    help="Index whose thermal faces are aligned to, without their labels; repeatable.",
+)
+@click.option(
+    "--labelled-target",
+    multiple=True,
+    type=INDEX,
+    metavar="INDEX",
+    help="Index whose labelled thermal faces are mixed in; repeatable.",
+)
+@click.option("--initial", type=RUN, metavar="RUN", help="Run of a detector to begin from.")
+@training_options
+def train_detector(
+    *,
+    source: tuple[str, ...],
+    target: tuple[str, ...],
+    labelled_target: tuple[str, ...],
+    initial: str | None,
+    file: Path | None,
+    overrides: tuple[str, ...],
+    out: Path,
+    dry_run: bool,
+) -> None:
+    """Train an Action Unit detector, aligned to real thermal faces or not; run again to resume.
+
+    Without alignment it learns from the source alone: RGB faces give the detector that guides the
+    translator, translated faces the one to adapt further.
+
+    \b
+    cycada train-detector --source data/rgb --out runs/rgb
+    cycada train-detector --source data/translated --target data/thermal --set alignment.method=dann --out runs/both
+    """  # noqa: D301, E501  # click keeps the lines after the backspace
+    from cycada.config import DetectorConfig, load_config
+
+    values = given(source=source, target=target, labelled_target=labelled_target, initial=initial)
+    config = load_config(DetectorConfig, file, overrides, values)
+    if dry_run:
+        say(settings_text(config))
+        return
+    from cycada.stages.train_detector import run_training
+
+    run_training(config, out)
+    say(f"written to {out}")

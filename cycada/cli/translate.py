@@ -1,0 +1,42 @@
+"""``cycada translate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from cycada.cli.output import progress, say
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder of the new index.",
+)
+@click.option(
+    "--depth",
+    type=click.Choice(("auto", "8", "16")),
+    default="auto",
+    show_default=True,
+    help="Bits of the images; auto: 16 where the translator knows temperatures.",
+)
+def translate(*, run: Path, source: Path, out: Path, depth: Literal["auto", "8", "16"]) -> None:
+    """Turn the RGB faces of SOURCE into thermal ones with the translator of RUN.
+
+    SOURCE is an index, whose labels are carried along, or a plain folder. Images keep their names
+    and sizes. Run again to continue.
+
+    \b
+    cycada translate runs/translator data/rgb --out data/translated
+    cycada translate runs/translator photographs --depth 8 --out translated
+    """  # noqa: D301  # click keeps the lines after the backspace
+    from cycada.stages.translate import run_translation
+
+    made = run_translation(run, source, out, depth=depth, progress=progress())
+    say(f"{len(made.faces)} faces translated into {out}")
