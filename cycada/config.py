@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import sys
 import types
 import typing
@@ -326,7 +327,8 @@ def _check_range(value: Any, limits: Mapping[str, Any], name: str) -> None:
     if isinstance(value, (str, bool, tuple)):
         return
     low, high = limits.get("low"), limits.get("high")
-    if value != value or (low is not None and value < low) or (high is not None and value > high):
+    below, above = low is not None and value < low, high is not None and value > high
+    if math.isnan(value) or below or above:
         bounds = f"at least {low}" if high is None else f"between {low} and {high}"
         raise ConfigError(f"{name} must be {bounds}, found {value}.")
 

@@ -58,7 +58,9 @@ def draw_changes(
 def apply_changes(images: Tensor, changes: Changes) -> Tensor:
     """Change ``(B, C, H, W)`` images in [-1, 1]; what enters at the border repeats the edge."""
     size = images.shape[-1]
-    change = {name: getattr(changes, name).to(images.device) for name in changes.__slots__}
+    change: dict[str, Tensor] = {
+        name: getattr(changes, name).to(images.device) for name in changes.__slots__
+    }
     warped = kornia.geometry.transform.warp_affine(
         images, change["matrix"].to(images.dtype), (size, size), padding_mode="border",
         align_corners=True,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from cycada.errors import CycadaError, DataError
 
@@ -54,7 +54,7 @@ def load_features(weights: Path | None = None) -> FeatureExtractor:
         DataError: The file cannot be read, or holds neither network.
         CycadaError: The download failed; says how to go on.
     """
-    import torchvision
+    import torchvision  # noqa: PLC0415 - slow to import
 
     if weights is None:
         try:
@@ -68,7 +68,7 @@ def load_features(weights: Path | None = None) -> FeatureExtractor:
             ) from error
         return _inception(inception)
     try:
-        state: dict[str, Any] = torch.load(weights, map_location="cpu", weights_only=True)
+        state: Any = torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a broken file makes of the unpickler
         raise DataError(
             f"{weights}: cannot be loaded as PyTorch weights ({type(error).__name__})."
@@ -97,7 +97,7 @@ def _inception(network: Any) -> FeatureExtractor:
 
 
 def _fixed(network: nn.Module) -> nn.Module:
-    return network.eval().requires_grad_(False)
+    return network.eval().requires_grad_(requires_grad=False)
 
 
 def _load(

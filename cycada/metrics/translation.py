@@ -56,7 +56,7 @@ def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         ``(B,)``, at most 1.
     """
-    from kornia.metrics import ssim
+    from kornia.metrics import ssim  # noqa: PLC0415 - slow to import
 
     # The constants of SSIM assume values from 0 to the dynamic range: [0, 1] here.
     values: Tensor = ssim((first + 1) / 2, (second + 1) / 2, 11, max_val=1.0, padding="valid")

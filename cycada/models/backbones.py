@@ -66,6 +66,9 @@ class SmallBackbone(nn.Module):
 class TorchvisionBackbone(nn.Module):
     """A torchvision classifier without its last layer, for 1 or 3 channels."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, name: Backbone, channels: int, *, pretrained: str) -> None:
         super().__init__()
         network = getattr(torchvision.models, name)(weights=None)
@@ -123,7 +126,7 @@ def load_pretrained(network: nn.Module, name: Backbone, pretrained: str) -> None
     if pretrained == "none":
         return
     if pretrained == "imagenet":
-        weights = torchvision.models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+        weights = torchvision.models.get_model_weights(name).DEFAULT
         try:
             state = weights.get_state_dict(progress=False, check_hash=True)
         except OSError as error:

@@ -22,14 +22,16 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         processes = distributed.get_world_size()
         wide = x.double() if x.dtype == torch.float64 else x.float()
         moments = torch.stack((wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))))
-        mean, square = all_reduce(moments) / processes
+        total: Tensor = all_reduce(moments)  # type: ignore[no-untyped-call]
+        mean, square = torch.unbind(total / processes)
         variance = (square - mean.square()).clamp(min=0)
         self._remember(mean.detach(), variance.detach(), x.numel() // x.shape[1] * processes)
         shape = (1, -1, 1, 1)
         normal = (wide - mean.view(shape)) * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
             normal = normal * self.weight.view(shape) + self.bias.view(shape)
-        return normal.to(x.dtype)
+        out: Tensor = normal.to(x.dtype)
+        return out
 
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
         if self.running_mean is None or self.running_var is None or self.momentum is None:

@@ -58,7 +58,7 @@ def evaluate(options: EvaluateOptions, *, progress: Progress) -> dict[str, Any]:
         RunError: The run is unfinished, or has learned from a subject to be scored.
         DataError: No face to score, or no label to score against.
     """
-    from cycada.stages.evaluate_translator import evaluate_translator  # it imports this module
+    from cycada.stages.evaluate_translator import evaluate_translator  # noqa: PLC0415 - it imports this
 
     index = read_index(options.index)
     device = options.device

@@ -20,9 +20,9 @@ from cycada.data.splits import split_subjects
 from cycada.errors import DataError
 from cycada.files import replacing
 from cycada.progress import Progress
-from cycada.thermal import Window, counts_from_celsius
+from cycada.thermal import Unit, Window, counts_from_celsius
 
-UNIT = "centikelvin"
+UNIT: Unit = "centikelvin"
 LANDMARKS_NAME, SEQUENCES_NAME = "landmarks.csv", "sequences.csv"
 
 _VIDEO_RATE = 10.0  # frames per second; thermal cameras give 9 to 30

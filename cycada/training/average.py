@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @torch.no_grad()
@@ -14,7 +14,8 @@ def update_average(average: nn.Module, module: nn.Module, *, decay: float, step:
     soon forgotten. Buffers, such as running statistics, are copied.
     """
     share = 1 - min(decay, (1 + step) / (10 + step))
-    slow, fast = list(average.parameters()), list(module.parameters())
+    slow: list[Tensor] = list(average.parameters())
+    fast: list[Tensor] = list(module.parameters())
     torch._foreach_lerp_(slow, fast, share)
     for there, here in zip(average.buffers(), module.buffers(), strict=True):
         there.copy_(here)

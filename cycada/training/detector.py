@@ -16,7 +16,7 @@ from cycada.data.dataset import step_batches
 from cycada.data.sampling import Order
 from cycada.losses.action_units import action_unit_loss, positive_weights
 from cycada.losses.adversarial import confusion_loss, domain_accuracy, domain_loss
-from cycada.models.detector import AdaptiveDetector, Adapted, Detector
+from cycada.models.detector import Adapted, AdaptiveDetector, Detector
 from cycada.models.domain import DomainClassifier
 from cycada.progress import Progress
 from cycada.training import loop
@@ -30,7 +30,7 @@ from cycada.training.selection import Selection, validate
 
 @dataclass(slots=True)
 class Adversary:
-    """ADDA's other half: the frozen source encoder, and the domain classifier with its optimizer."""
+    """ADDA's other half: the frozen source encoder, and the domain classifier."""
 
     teacher: Detector
     domain: nn.Module
@@ -90,7 +90,7 @@ def make_state(
         adversary = Adversary(teacher, domain, domain_optimizer)
         return DetectorState(encoder, optimizer, average, best, Selection(), adversary)
     adaptive = AdaptiveDetector(detector, domain if alignment.method == "dann" else None)
-    players = [(detector, config.learning_rate)]
+    players: list[tuple[nn.Module, float]] = [(detector, config.learning_rate)]
     if adaptive.domain is not None:
         players.append((domain, alignment.learning_rate))
     model, optimizer = accelerator.prepare(adaptive, _adam(config, *players))
@@ -181,7 +181,7 @@ def adda_step(
     with torch.no_grad(), accelerator.autocast():
         features = adversary.teacher.backbone(source), encoder(target)
     scores: Tensor = adversary.domain(torch.cat(features).to(dtype))
-    source_scores, target_scores = scores.split((len(source), len(target)))
+    source_scores, target_scores = torch.split(scores, [len(source), len(target)])
     domain = domain_loss(source_scores, target_scores)
     accuracy = accelerator.reduce(domain_accuracy(source_scores, target_scores), "mean")
     _update(adversary.optimizer, adversary.domain, domain, config, accelerator)

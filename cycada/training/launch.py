@@ -25,7 +25,7 @@ def make_accelerator(precision: Precision, *, double: bool) -> Accelerator:
 def multiplies_in_bf16() -> bool:
     """Tell whether the hardware has instructions for bfloat16, rather than emulating it."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 

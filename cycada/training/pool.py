@@ -36,7 +36,7 @@ class ReplayPool:
             self.images[:, step] = made
             return made
         draw = generator(self.seed, "pool", self.stream, step)
-        old = self.share.of(torch.rand(self.share.lanes, generator=draw) < 0.5)  # noqa: PLR2004
+        old = self.share.of(torch.rand(self.share.lanes, generator=draw) < 0.5)
         slot = self.share.of(torch.randint(self.slots, (self.share.lanes,), generator=draw))
         lanes, slot = old.nonzero().squeeze(1).to(made.device), slot[old].to(made.device)
         shown = made.clone()

@@ -32,7 +32,7 @@ def probabilities(detector: Detector, examples: Examples, accelerator: Accelerat
     each = -(-len(examples) // processes)
     numbers = torch.arange(rank * each, (rank + 1) * each).clamp(max=len(examples) - 1)
     parts = []
-    for some in numbers.split(BATCH):
+    for some in torch.split(numbers, BATCH):
         pictures = examples.batch(some).images.to(parameter)
         with accelerator.autocast():
             parts.append(torch.sigmoid(detector(pictures).logits.to(parameter.dtype)))

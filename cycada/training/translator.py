@@ -336,7 +336,7 @@ def _make_batch(
     step: int,
 ) -> Batch:
     coins = torch.rand(2, share.lanes, generator=generator(config.seed, "flip", step))
-    flips = (coins < 0.5) & torch.tensor(config.flip)  # noqa: PLR2004
+    flips = (coins < 0.5) & torch.tensor(config.flip)
     return Batch(
         rgb=rgb.batch(share.of(orders["rgb"](step))),
         thermal=thermal.batch(share.of(orders["thermal"](step))),

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -324,7 +323,7 @@ def test_a_window_upside_down_is_refused_by_the_command(tmp_path: Path, thermal:
 
 def test_paths_lead_back_also_from_a_linked_folder(tmp_path: Path, rgb: Path) -> None:
     (tmp_path / "far" / "away").mkdir(parents=True)
-    os.symlink(tmp_path / "far" / "away", tmp_path / "link")
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
     made: Index = make(tmp_path / "link", rgb=rgb).faces
     check_files(made)
     check_files(read_index(tmp_path / "far" / "away"))
