@@ -71,7 +71,7 @@ def run_translation(
         translator=str(run),
         translator_hash=translator.fingerprint,
         seen_subjects=tuple(sorted(translator.seen_subjects | set(index.info.seen_subjects))),
-        **({} if translator.window is None else {"window": translator.window}),
+        window=translator.window or index.info.window,
     )
     with state.main_process_first():
         _claim(out, translator.fingerprint, writes=state.is_main_process)
@@ -160,7 +160,7 @@ def _source_index(source: Path) -> Index:
             raise DataError(f"{source}: has no RGB face to translate.")
         return index
     faces = (
-        Face(path=found.inner, domain="rgb", subject=found.inner, split="train")
+        Face(path=found.relative, domain="rgb", subject=found.relative, split="train")
         for found in find_images(source, "rgb")
     )
     return Index(source, IndexInfo(kind="none"), tuple(faces))
