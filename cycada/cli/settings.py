@@ -52,14 +52,20 @@ def given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value}
 
 
-def settings_text(config: Any) -> str:
-    """Return settings as TOML that ``--config`` reads back as they are."""
+def settings_text(config: Any, *, table: str = "") -> str:
+    """Return settings as TOML that ``--config`` reads back as they are.
+
+    Args:
+        config: One of the config dataclasses.
+        table: Name of the table that the settings are in, with a dot at its end.
+    """
     lines: list[str] = []
     tables: list[str] = []
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if dataclasses.is_dataclass(value):
-            tables.append(f"\n[{item.name}]\n{settings_text(value)}")
+            name = table + item.name
+            tables.append(f"\n[{name}]\n{settings_text(value, table=name + '.')}")
         else:
             lines.append(f"{item.name} = {_toml(value)}  # {item.metadata['help']}\n")
     return "".join([*lines, *tables])
