@@ -1,0 +1,244 @@
+"""Training that is stopped and continued ends where uninterrupted training ends, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from cycada.config import AlignmentConfig, DetectorConfig, TranslatorConfig
+from cycada.errors import RunError
+from cycada.models.build import build_detector
+from cycada.models.detector import Detector
+from cycada.progress import Progress
+from cycada.stages import train_detector, train_translator
+from cycada.training import detector as detector_training
+from cycada.training import translator as translator_training
+from cycada.training.loop import Interrupted
+from cycada.training.run import newest_checkpoint, read_log
+
+ALIGNMENT = AlignmentConfig(hidden=8, weight=1.0, warm_up=0.5, healthy_from=0.0)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One kind of training and an uninterrupted run of 4 steps, saved at 2 and at 4."""
+
+    config: Any
+    whole: Path
+    module: Any
+    step_name: str
+
+    def train(self, out: Path, **changes: Any) -> None:
+        stage = train_translator if isinstance(self.config, TranslatorConfig) else train_detector
+        stage.run_training(replace(self.config, **changes), out, progress=Progress(shown=False))
+
+    def stopped_at_two(self, out: Path) -> Path:
+        """Return a copy of the run as it was after step 2, but with the log of step 4."""
+        shutil.copytree(self.whole, out)
+        shutil.rmtree(out / "000004")
+        return out
+
+
+@pytest.fixture(scope="module", params=["translator", "none", "dann", "adda"])
+def training(
+    request: pytest.FixtureRequest,
+    faces: Path,
+    tiny_translator: Callable[..., TranslatorConfig],
+    tiny_detector: Callable[..., DetectorConfig],
+    detector_run: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Training:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    config: Any
+    if request.param == "translator":
+        config = tiny_translator(detector=str(detector_run))
+        made = Training(config, out, translator_training, "translator_step")
+    else:
+        aligned = request.param != "none"
+        config = tiny_detector(
+            target=(str(faces),) if aligned else (),
+            labelled_target=(str(faces),) if request.param == "dann" else (),
+            initial=str(detector_run) if request.param == "adda" else "",
+            alignment=replace(ALIGNMENT, method=request.param),
+        )
+        step_name = "adda_step" if request.param == "adda" else "detector_step"
+        made = Training(config, out, detector_training, step_name)
+    made.train(out)
+    return made
+
+
+def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from leaves(value, f"{name}/{key}")
+    elif isinstance(tree, list):
+        for key, value in enumerate(tree):
+            yield from leaves(value, f"{name}/{key}")
+    else:
+        yield name, tree
+
+
+def assert_same_end(one: Path, two: Path) -> None:
+    first, second = newest_checkpoint(one), newest_checkpoint(two)
+    assert first is not None
+    assert second is not None
+    assert first.step == second.step
+    left, right = dict(leaves(first.state())), dict(leaves(second.state()))
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        same = torch.equal(value, right[name]) if torch.is_tensor(value) else value == right[name]
+        assert same, f"{name} differs"
+    weights = sorted(file.name for file in first.folder.glob("*.safetensors"))
+    assert weights
+    for name in weights:
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
+    assert first.about() == second.about()
+
+
+def figures(run: Path) -> list[dict[str, float]]:
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(run)]
+
+
+def test_two_and_two_steps_equal_four(training: Training, tmp_path: Path) -> None:
+    run = training.stopped_at_two(tmp_path / "run")
+    training.train(run)
+    assert_same_end(training.whole, run)
+
+
+def test_the_state_holds_all_that_changes(training: Training) -> None:
+    early, late = (
+        dict(leaves(torch.load(training.whole / step / "state.pt", weights_only=True)))
+        for step in ("000002", "000004")
+    )
+    parts = {name.split("/")[1] for name in late}
+    if training.step_name == "translator_step":
+        expected = {
+            "generators", "discriminators", "average", "generator_optimizer",
+            "discriminator_optimizer", "rgb_pool", "thermal_pool",
+        }  # fmt: skip
+    else:
+        expected = {"model", "optimizer", "average", "best", "selection"}
+        if training.step_name == "adda_step":
+            expected |= {"teacher", "domain", "domain_optimizer"}
+    assert parts == expected
+    moving = {
+        name.split("/")[1]
+        for name, value in late.items()
+        if not (torch.equal(value, early[name]) if torch.is_tensor(value) else value == early[name])
+    }
+    # ADDA's teacher never changes; which weights did best, and when, need not change.
+    assert moving | {"teacher", "best", "selection"} >= expected
+
+
+def test_a_continued_run_logs_every_step_once(training: Training, tmp_path: Path) -> None:
+    run = training.stopped_at_two(tmp_path / "run")
+    assert figures(run)[-1]["step"] == 4  # lines that the continued run will write again
+    training.train(run)
+    assert figures(run) == figures(training.whole)
+    trained = [line["step"] for line in figures(run) if "validation" not in line]
+    assert trained == [1, 2, 3, 4]
+
+
+def test_ctrl_c_within_a_step_saves_and_the_same_command_goes_on(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(training.module, training.step_name)
+
+    def interrupted(*args: Any, step: int, **named: Any) -> Any:
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*args, step=step, **named)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patched:
+        patched.setattr(training.module, training.step_name, interrupted)
+        with pytest.raises(Interrupted):
+            training.train(tmp_path / "run", save_every=100)
+    assert signal.getsignal(signal.SIGINT) is before
+    checkpoint = newest_checkpoint(tmp_path / "run")
+    assert checkpoint is not None
+    assert checkpoint.step == 2
+    training.train(tmp_path / "run")
+    assert_same_end(training.whole, tmp_path / "run")
+    assert figures(tmp_path / "run") == figures(training.whole)
+
+
+def test_a_crash_while_saving_leaves_the_checkpoint_before(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = training.stopped_at_two(tmp_path / "run")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cycada.training.run.safetensors.torch.save_file", full)
+        with pytest.raises(OSError, match="No space"):
+            training.train(run)
+    checkpoint = newest_checkpoint(run)
+    assert checkpoint is not None
+    assert checkpoint.step == 2
+    training.train(run)
+    assert_same_end(training.whole, run)
+
+
+def test_other_settings_are_refused_by_name(training: Training, tmp_path: Path) -> None:
+    run = training.stopped_at_two(tmp_path / "run")
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    with pytest.raises(RunError, match=r"learning_rate .* -> 0\.5; seed 3 -> 4") as caught:
+        training.train(run, learning_rate=0.5, seed=4)
+    assert str(run) in str(caught.value)
+    with pytest.raises(RunError, match=r"steps 4 -> 3"):
+        training.train(run, steps=3)
+    assert before == {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+
+
+def test_more_steps_and_another_rhythm_of_saving_continue(
+    training: Training, tmp_path: Path
+) -> None:
+    run = shutil.copytree(training.whole, tmp_path / "run")
+    training.train(run, steps=6, save_every=5, log_every=2, keep=2)
+    assert sorted(p.name for p in run.iterdir() if p.is_dir() and p.name.isdigit()) == [
+        "000005", "000006",
+    ]  # fmt: skip
+    assert json.loads((run / "config.json").read_text())["settings"]["steps"] == 6
+    trained = [line["step"] for line in figures(run) if "validation" not in line]
+    assert trained == [1, 2, 3, 4, 6]
+
+
+def test_a_finished_run_is_left_as_it_is(training: Training, tmp_path: Path) -> None:
+    run = shutil.copytree(training.whole, tmp_path / "run")
+    training.train(run)
+    assert_same_end(training.whole, run)
+    assert figures(run) == figures(training.whole)
+
+
+def test_dropout_is_drawn_alike_after_resuming(
+    tiny_detector: Callable[..., DetectorConfig],
+    quiet: Progress,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def with_dropout(*args: Any, **named: Any) -> Detector:
+        detector = build_detector(*args, **named)
+        layers: Any = detector.backbone.layers
+        layers.append(nn.Dropout(0.5))
+        return detector
+
+    monkeypatch.setattr(train_detector, "build_detector", with_dropout)
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train_detector.run_training(tiny_detector(), whole, progress=quiet)
+    shutil.copytree(whole, run)
+    shutil.rmtree(run / "000004")
+    train_detector.run_training(tiny_detector(), run, progress=quiet)
+    assert_same_end(whole, run)
