@@ -38,7 +38,8 @@ def action_unit_loss(
         logits, labels.to(logits.dtype), pos_weight=positive_weight, reduction="none"
     )
     count = known.sum() if total is None else total
-    return each.masked_fill(~known, 0).sum() / count.clamp(min=1)
+    count = torch.where(count > 0, count, 1)  # not clamp: per process it may be one half
+    return each.masked_fill(~known, 0).sum() / count
 
 
 def semantic_loss(after: Tensor, before: Tensor, kind: Literal["soft", "hard"]) -> Tensor:
