@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,7 +20,10 @@ def make_accelerator(precision: Precision, *, double: bool) -> Accelerator:
     wanted = "no" if double else precision
     if wanted == "auto":
         wanted = "bf16" if multiplies_in_bf16() else "no"
-    return Accelerator(mixed_precision=wanted)
+    # Without a GPU, Accelerate joins the processes of torchrun only when it is told to; otherwise
+    # each of them would train alone, into the same run directory.
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    return Accelerator(mixed_precision=wanted, cpu=not alone and not torch.cuda.is_available())
 
 
 def multiplies_in_bf16() -> bool:
