@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cycada.config import DetectorConfig
 from cycada.data.dataset import step_batches
-from cycada.data.sampling import Order
+from cycada.data.sampling import Order, generator
 from cycada.losses.action_units import action_unit_loss, positive_weights
 from cycada.losses.adversarial import confusion_loss, domain_accuracy, domain_loss
 from cycada.models.detector import Adapted, AdaptiveDetector, Detector
@@ -328,6 +328,8 @@ def _stepper(
         return augmented(moved, examples, config.augment, share=share, key=key)
 
     def step(batch: Batch, number: int) -> dict[str, Tensor]:
+        # ConvNeXt drops layers by PyTorch's global generator.
+        torch.manual_seed(generator(config.seed, "network", number, share.first).initial_seed())
         source = prepared(batch.source, faces.source, number, "source")
         target = None
         if batch.target is not None and faces.target is not None:
