@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
+
+from cycada.cli.output import progress, say
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -63,7 +64,6 @@ def evaluate(
     """  # noqa: D301  # click keeps the lines after the backspace
     import torch
 
-    from cycada.progress import Progress
     from cycada.stages import evaluate as stage
     from cycada.training.loading import default_device
 
@@ -79,6 +79,6 @@ def evaluate(
         device=default_device() if device == "auto" else torch.device(device),
         seed=seed,
     )
-    result = stage.evaluate(options, progress=Progress(shown=sys.stderr.isatty()))
+    result = stage.evaluate(options, progress=progress())
     for line in stage.summary_lines(result, out):
-        click.echo(line)
+        say(line)

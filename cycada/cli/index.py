@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
+
+from cycada.cli.output import progress, say
 
 _UNITS = ("grey", "centikelvin", "decikelvin", "kelvin64", "kelvin16", "kelvin", "celsius")
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -74,12 +75,11 @@ def index(**given: Any) -> None:
     cycada index --rgb faces --labels faces/au.csv --out data/rgb
     cycada index --thermal lepton --unit centikelvin --out data/thermal
     """  # noqa: D301  # click keeps the lines after the backspace
-    from cycada.progress import Progress
     from cycada.stages.index import IndexOptions, make_index, summary
     from cycada.thermal import Window
 
     given["window"] = Window(*given["window"])
-    made = make_index(IndexOptions(**given), progress=Progress(shown=sys.stderr.isatty()))
+    made = make_index(IndexOptions(**given), progress=progress())
     for note in made.notes:
-        click.echo(note)
-    click.echo(summary(made.faces))
+        say(note)
+    say(summary(made.faces))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cycada.cli.output import say
+
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
@@ -29,4 +31,4 @@ def report(*, paths: tuple[Path, ...], out: Path, title: str, device: str) -> No
     """  # noqa: D301  # click keeps the lines after the backspace
     from cycada.stages.report import report as make_report
 
-    click.echo(f"written to {make_report(paths, out, title=title, device=device)}")
+    say(f"written to {make_report(paths, out, title=title, device=device)}")
