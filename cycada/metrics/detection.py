@@ -304,7 +304,8 @@ def score_detector(
     counts = counts_by_subject(values >= cuts, present, mask, subjects)
     f1, auc = f1_of_counts(counts.sum(axis=0)), roc_auc(values, present, mask)
     precision, share = average_precision(values, present, mask), prevalence(present, mask)
-    f1_samples = auc_samples = np.full((1, len(cuts)), np.nan)
+    nothing: Floats = np.full((1, len(cuts)), np.nan)
+    f1_samples = auc_samples = nothing
     if len(counts) > 1:
         draws = subject_draws(len(counts), resamples=resamples, seed=seed)
         f1_samples = bootstrap_f1(counts, draws)
