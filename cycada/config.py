@@ -44,6 +44,9 @@ class GeneratorConfig:
     blocks: int = setting(
         0, "residual blocks; 0 takes the paper's 6 below 256 px and 9 from there on", low=0
     )
+    skips: bool = setting(
+        True, "carry fine detail past the coarse middle, as a U-Net does; false: the paper's network"
+    )  # noqa: FBT003
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -35,3 +36,8 @@ class Progress:
         """Show the newest figures at the end of the bar."""
         if self._bar is not None:
             self._bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()})
+
+    def say(self, text: str) -> None:
+        """Print a line, such as the name of the next stage."""
+        if self.shown:
+            tqdm.write(text, file=sys.stderr)

@@ -37,10 +37,14 @@ class Judgement(NamedTuple):
 class Generators(nn.Module):
     """The two directions of the translator."""
 
-    def __init__(self, *, width: int, blocks: int) -> None:
+    def __init__(self, *, width: int, blocks: int, skips: bool) -> None:
         super().__init__()
-        self.to_thermal = Generator(RGB_CHANNELS, THERMAL_CHANNELS, width=width, blocks=blocks)
-        self.to_rgb = Generator(THERMAL_CHANNELS, RGB_CHANNELS, width=width, blocks=blocks)
+        self.to_thermal = Generator(
+            RGB_CHANNELS, THERMAL_CHANNELS, width=width, blocks=blocks, skips=skips
+        )
+        self.to_rgb = Generator(
+            THERMAL_CHANNELS, RGB_CHANNELS, width=width, blocks=blocks, skips=skips
+        )
 
     def forward(
         self, rgb: Tensor, thermal: Tensor, thermal_as_rgb: Tensor | None, rgb_as_thermal: Tensor | None

@@ -32,25 +32,34 @@ class ResidualBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """ResNet generator (Johnson et al., ECCV 2016; CycleGAN, appendix 7.2).
+    """ResNet generator (Johnson et al., ECCV 2016; CycleGAN, appendix 7.2) with long shortcuts.
 
-    Instead of transposed convolutions, which leave checkerboards, the image grows by
-    nearest-neighbour resizing followed by a convolution (Odena et al., Distill 2016).
+    Two things differ from the paper. The image grows by nearest-neighbour resizing followed by a
+    convolution (Odena et al., Distill 2016), because transposed convolutions leave checkerboards.
+    And ``skips`` adds the features from before each downsampling to those after the matching
+    upsampling, as in a U-Net (Ronneberger et al., MICCAI 2015), so that lids and creases need not
+    pass through the coarse middle.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, width: int, blocks: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, width: int, blocks: int, skips: bool
+    ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            *_convolution(in_channels, width, 7),
-            *_convolution(width, 2 * width, 3, stride=2),
+        self.skips = skips
+        self.enter = nn.Sequential(*_convolution(in_channels, width, 7))
+        self.down = nn.Sequential(*_convolution(width, 2 * width, 3, stride=2))
+        self.middle = nn.Sequential(
             *_convolution(2 * width, 4 * width, 3, stride=2),
             *(ResidualBlock(4 * width) for _ in range(blocks)),
-            nn.Upsample(scale_factor=2, mode="nearest"),
-            *_convolution(4 * width, 2 * width, 3),
-            nn.Upsample(scale_factor=2, mode="nearest"),
-            *_convolution(2 * width, width, 3),
-            nn.Conv2d(width, out_channels, 7, padding=3, padding_mode="reflect"),
-            nn.Tanh(),
+        )
+        self.up_to_half = nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="nearest"), *_convolution(4 * width, 2 * width, 3)
+        )
+        self.up_to_full = nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="nearest"), *_convolution(2 * width, width, 3)
+        )
+        self.out = nn.Sequential(
+            nn.Conv2d(width, out_channels, 7, padding=3, padding_mode="reflect"), nn.Tanh()
         )
 
     def forward(self, image: Tensor) -> Tensor:
@@ -59,5 +68,9 @@ class Generator(nn.Module):
         Returns:
             ``(B, out_channels, H, W)`` in [-1, 1].
         """
-        made: Tensor = self.layers(image)
+        full = self.enter(image)
+        half = self.down(full)
+        x = self.up_to_half(self.middle(half))
+        x = self.up_to_full(x + half if self.skips else x)
+        made: Tensor = self.out(x + full if self.skips else x)
         return made

@@ -1,0 +1,225 @@
+"""The whole way on phantom faces: draw, train, translate, adapt, evaluate, and show."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cycada.config import DetectorConfig, TranslatorConfig, load_config
+from cycada.errors import RunError
+from cycada.files import replacing
+from cycada.metrics.detection import gap_closed
+from cycada.progress import Progress
+from cycada.stages import train_detector, train_translator
+from cycada.stages.evaluate import EvaluateOptions, evaluate
+from cycada.stages.phantom import PhantomOptions, make_phantom
+from cycada.stages.report import report
+from cycada.stages.translate import run_translation
+
+Budget = Literal["quick", "full"]
+
+METHODS = ("source_only", "pixel", "feature", "both", "target_supervised")
+SUMMARY_NAME, STATE_NAME = "summary.json", "demo.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How much is drawn and how long is trained."""
+
+    subjects: int  # in each domain
+    frames: int  # of each subject
+    translator_steps: int
+    detector_steps: int  # from random weights
+    alignment_steps: int  # from trained weights
+
+
+PLANS: dict[Budget, _Plan] = {
+    "quick": _Plan(400, 8, translator_steps=2400, detector_steps=1500, alignment_steps=600),
+    "full": _Plan(1000, 8, translator_steps=12000, detector_steps=5000, alignment_steps=2000),
+}
+
+# Phantom heads already turn and shift from frame to frame, so little is added to that.
+_AUGMENT = {
+    "augment.rotate": 4.0, "augment.scale": 0.05, "augment.shift": 0.04,
+    "augment.brightness": 0.1, "augment.contrast": 0.1, "augment.blur": 0.0,
+    "augment.noise": 0.01,
+}  # fmt: skip
+
+
+def run_demo(
+    out: Path, *, size: int, seed: int, budget: Budget, progress: Progress
+) -> dict[str, Any]:
+    """Walk the whole way in ``out``, and go on where an earlier walk was interrupted.
+
+    The detectors, all judged on thermal faces of subjects that no stage has seen:
+
+    - ``source_only``: trained on labelled RGB faces;
+    - ``pixel``: trained on RGB faces translated to thermal, with their labels;
+    - ``feature``: ``source_only``, its features aligned to unlabelled thermal faces;
+    - ``both``: ``pixel``, its features aligned to unlabelled thermal faces;
+    - ``target_supervised``: trained on as many labelled thermal faces, the ceiling.
+
+    Returns:
+        What ``summary.json`` holds.
+
+    Raises:
+        RunError: ``out`` holds a demo with other options.
+    """
+    clock = _Clock(out, {"size": size, "seed": seed, "budget": budget})
+    plan, faces = PLANS[budget], out / "faces"
+    with clock:
+        for number, (title, done, act) in enumerate(
+            steps := _steps(out, faces, plan, size=size, seed=seed, progress=progress), start=1
+        ):
+            if not done():
+                progress.say(f"[{number}/{len(steps)}] {title}")
+                act()
+                clock.tick()
+    scores = {name: _macro_f1(out / "evaluation" / name) for name in METHODS}
+    summary = {
+        "macro_f1": scores,
+        "gap_closed": gap_closed(
+            scores["source_only"], scores["both"], scores["target_supervised"]
+        ),
+        "seconds": round(clock.seconds, 1),
+        "seed": seed,
+        "size": size,
+        "budget": budget,
+    }
+    with replacing(out / SUMMARY_NAME) as temporary:
+        temporary.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    report([out], out / "report.html", title="RGB faces into infrared, and what it gains")
+    return summary
+
+
+_Step = tuple[str, Callable[[], bool], Callable[[], object]]
+
+
+def _steps(
+    out: Path, faces: Path, plan: _Plan, *, size: int, seed: int, progress: Progress
+) -> Sequence[_Step]:
+    """Return (title, whether it is done, what to do) in order."""
+    made = out / "translated"
+
+    def detector(name: str, steps: int, **values: Any) -> _Step:
+        settings = {
+            "backbone": "small", "pretrained": "none", "size": size, "seed": seed, "steps": steps,
+            "learning_rate": 3e-3, "validate_every": max(steps // 5, 1), "save_every": 250,
+            **_AUGMENT, **values,
+        }  # fmt: skip
+        config = load_config(DetectorConfig, None, (), settings)
+        return (
+            f"detector: {name.replace('_', ' ')}",
+            lambda: _finished(out / name, steps),
+            lambda: train_detector.run_training(config, out / name, progress=progress),
+        )
+
+    def score(name: str, run: Path, **options: Any) -> _Step:
+        folder = out / "evaluation" / name
+        return (
+            f"evaluation: {name.replace('_', ' ')}",
+            lambda: (folder / "scores.json").exists(),
+            lambda: evaluate(
+                EvaluateOptions(run=run, index=faces, out=folder, **options), progress=progress
+            ),
+        )
+
+    translator = load_config(
+        TranslatorConfig, None, (),
+        {
+            "data": [str(faces)], "detector": str(out / "source_only"), "size": size,
+            "seed": seed, "steps": plan.translator_steps, "generator.width": 32,
+            "generator.blocks": 4, "discriminator.width": 32, "discriminator.layers": 2,
+            "sample_every": plan.translator_steps // 6, "save_every": 200,
+        },
+    )  # fmt: skip
+    aligned = {
+        "target": [str(faces)], "alignment.method": "dann", "learning_rate": 1e-3,
+    }  # fmt: skip
+    return (
+        (
+            "phantom faces",
+            lambda: (faces / "index.csv").exists(),
+            lambda: make_phantom(
+                PhantomOptions(
+                    out=faces, rgb_subjects=plan.subjects, thermal_subjects=plan.subjects,
+                    frames=plan.frames, size=size, seed=seed, paired=("val", "test"),
+                ),
+                progress=progress,
+            ),
+        ),
+        detector("source_only", plan.detector_steps, source=[str(faces)]),
+        (
+            "translator",
+            lambda: _finished(out / "translator", plan.translator_steps),
+            lambda: train_translator.run_training(
+                translator, out / "translator", progress=progress
+            ),
+        ),
+        (
+            "translation of the RGB faces",
+            lambda: (made / "index.csv").exists(),
+            lambda: run_translation(
+                out / "translator", faces, made, depth="auto", progress=progress
+            ),
+        ),
+        detector("pixel", plan.detector_steps, source=[str(made)]),
+        detector(
+            "feature", plan.alignment_steps, source=[str(faces)],
+            initial=str(out / "source_only"), **aligned,
+        ),
+        detector(
+            "both", plan.alignment_steps, source=[str(made)], initial=str(out / "pixel"), **aligned
+        ),
+        detector(
+            "target_supervised", plan.detector_steps, source=[str(faces)], source_domain="thermal"
+        ),
+        *(score(name, out / name) for name in METHODS),
+        score("translator", out / "translator"),
+    )  # fmt: skip
+
+
+def _finished(run: Path, steps: int) -> bool:
+    return (run / f"{steps:06d}").is_dir()
+
+
+def _macro_f1(folder: Path) -> float:
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    return round(float(scores["scores"]["macro_f1"]["value"]), 4)
+
+
+class _Clock:
+    """Adds up the seconds of all sittings, and keeps the options, in ``demo.json``."""
+
+    def __init__(self, out: Path, options: dict[str, Any]) -> None:
+        self.file, self.options, self.seconds = out / STATE_NAME, options, 0.0
+        if self.file.exists():
+            found = json.loads(self.file.read_text(encoding="utf-8"))
+            if found["options"] != options:
+                raise RunError(
+                    f"{out}: holds a demo with other options ({found['options']}); choose another "
+                    "--out, or delete it."
+                )
+            self.seconds = float(found["seconds"])
+        elif out.exists() and any(out.iterdir()):
+            raise RunError(f"{out}: is not empty and holds no demo; choose another --out.")
+        self.started = time.monotonic()
+
+    def __enter__(self) -> None:
+        self.tick()
+
+    def __exit__(self, *_: object) -> None:
+        self.tick()
+
+    def tick(self) -> None:
+        """Add the time since the last tick, and write it down."""
+        now = time.monotonic()
+        self.seconds, self.started = self.seconds + now - self.started, now
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self.file) as temporary:
+            content = {"options": self.options, "seconds": round(self.seconds, 3)}
+            temporary.write_text(json.dumps(content), encoding="utf-8")
