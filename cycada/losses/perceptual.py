@@ -52,7 +52,10 @@ def _load_alexnet(network: nn.Module, path: Path) -> None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise DataError(f"{path}: cannot be loaded as PyTorch weights ({error}).") from error
+        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: cannot be loaded as PyTorch weights ({told}).") from error
+    if not isinstance(state, dict):
+        raise DataError(f"{path}: expected AlexNet's state dict, found {type(state).__name__}.")
     features = {key.removeprefix("features."): value for key, value in state.items()}
     with torch.no_grad():
         for name, parameter in network.named_parameters():
