@@ -1,0 +1,106 @@
+"""Generators, discriminators and the gradient reversal, against their definitions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cycada.models.cycle import Discriminators, Generators
+from cycada.models.discriminator import Discriminator
+from cycada.models.domain import DomainClassifier, reverse_gradient
+from cycada.models.generator import Generator
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.rand(*shape, generator=draw, dtype=torch.float64) * 2 - 1
+
+
+@pytest.fixture(params=[True, False], ids=["skips", "plain"])
+def generators(request: pytest.FixtureRequest) -> Generators:
+    torch.manual_seed(0)
+    return Generators(width=4, blocks=1, skips=request.param).double()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (20, 16), (24, 36)])
+@pytest.mark.parametrize("channels", [(3, 1), (1, 3)])
+@pytest.mark.parametrize("skips", [True, False])
+def test_a_generator_maps_any_multiple_of_four_to_its_size_and_range(
+    size: tuple[int, int], channels: tuple[int, int], skips: bool
+) -> None:
+    torch.manual_seed(0)
+    network = Generator(*channels, width=4, blocks=2, skips=skips).double()
+    made = network(100 * random(2, channels[0], *size))
+    assert made.shape == (2, channels[1], *size)
+    assert made.abs().max() <= 1
+
+
+def test_a_generator_treats_every_image_alone(generators: Generators) -> None:
+    rgb = random(2, 3, 16, 16)
+    rgb[1] *= 0.1  # another level and contrast, which shared statistics would mix in
+    together = generators.to_thermal(rgb)
+    for row in range(2):
+        torch.testing.assert_close(together[row], generators.to_thermal(rgb[row : row + 1])[0])
+
+
+def test_the_joined_identity_pass_equals_separate_passes(generators: Generators) -> None:
+    rgb, thermal = random(2, 3, 16, 16), random(3, 1, 16, 16, seed=1)
+    thermal_as_rgb, rgb_as_thermal = thermal.expand(-1, 3, -1, -1), rgb.mean(1, keepdim=True)
+    made = generators(rgb, thermal, thermal_as_rgb, rgb_as_thermal)
+    expected = {
+        "thermal": generators.to_thermal(rgb),
+        "rgb": generators.to_rgb(thermal),
+        "rgb_again": generators.to_rgb(generators.to_thermal(rgb)),
+        "thermal_again": generators.to_thermal(generators.to_rgb(thermal)),
+        "thermal_same": generators.to_thermal(thermal_as_rgb),
+        "rgb_same": generators.to_rgb(rgb_as_thermal),
+    }
+    for name, image in expected.items():
+        torch.testing.assert_close(getattr(made, name), image)
+    alone = generators(rgb, thermal, None, None)
+    assert alone.thermal_same is None
+    assert alone.rgb_same is None
+    torch.testing.assert_close(alone.rgb_again, made.rgb_again)
+
+
+def test_both_discriminators_judge_real_and_made_images_as_they_would_alone() -> None:
+    torch.manual_seed(0)
+    judges = Discriminators(width=4, layers=1).double()
+    real_rgb, made_rgb = random(2, 3, 16, 16), random(3, 3, 16, 16, seed=1)
+    real_thermal, made_thermal = random(1, 1, 16, 16, seed=2), random(2, 1, 16, 16, seed=3)
+    judged = judges(real_rgb, made_rgb, real_thermal, made_thermal)
+    torch.testing.assert_close(judged.real_rgb, judges.rgb(real_rgb))
+    torch.testing.assert_close(judged.made_rgb, judges.rgb(made_rgb))
+    torch.testing.assert_close(judged.real_thermal, judges.thermal(real_thermal))
+    torch.testing.assert_close(judged.made_thermal, judges.thermal(made_thermal))
+
+
+@pytest.mark.parametrize(("layers", "pixels"), [(3, 70), (2, 34), (1, 16)])
+def test_a_score_sees_a_patch_of_the_stated_size(layers: int, pixels: int) -> None:
+    torch.manual_seed(0)
+    judge = Discriminator(1, width=4, layers=layers).double()
+    for module in judge.modules():  # instance normalisation looks at the whole image
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.InstanceNorm2d):
+                setattr(module, name, torch.nn.Identity())
+    image = random(1, 1, 160, 160).requires_grad_()
+    scores = judge(image)
+    scores[0, 0, scores.shape[2] // 2, scores.shape[3] // 2].backward()
+    assert image.grad is not None
+    rows, columns = image.grad[0, 0].nonzero(as_tuple=True)
+    assert int(rows.max() - rows.min()) + 1 == pixels
+    assert int(columns.max() - columns.min()) + 1 == pixels
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 2.0])
+def test_gradient_reversal_keeps_values_and_negates_and_scales_gradients(strength: float) -> None:
+    x = random(3, 4).requires_grad_()
+    out = reverse_gradient(x, strength)
+    assert torch.equal(out, x)
+    weight = random(3, 4, seed=1)
+    (out * weight).sum().backward()
+    torch.testing.assert_close(x.grad, -strength * weight)
+
+
+def test_the_domain_classifier_gives_one_score_per_face() -> None:
+    assert DomainClassifier(6, hidden=4)(torch.zeros(5, 6)).shape == (5,)
