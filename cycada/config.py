@@ -46,7 +46,7 @@ class GeneratorConfig:
     )
     skips: bool = setting(
         True, "carry fine detail past the coarse middle, as a U-Net does; false: the paper's network"
-    )  # noqa: FBT003
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,11 +106,11 @@ class TranslatorConfig:
         0.999, "decay per step of the averaged weights used for translation", low=0, high=0.999999
     )
     clip_norm: float = setting(0.0, "largest gradient norm per player; 0 does not clip", low=0)
-    flip: bool = setting(True, "show every second face mirrored")  # noqa: FBT003
+    flip: bool = setting(True, "show every second face mirrored")
     mixed_precision: Precision = setting(
         "auto", "half precision; auto takes bf16 where the hardware multiplies in it"
     )
-    double: bool = setting(False, "compute in float64 (to compare runs exactly)")  # noqa: FBT003
+    double: bool = setting(False, "compute in float64 (to compare runs exactly)")
     workers: int = setting(2, "processes that decode images where the set exceeds the cache", low=0)
     cache_mb: int = setting(2048, "memory for decoded images, in MB", low=0)
     log_every: int = setting(50, "steps between two log lines", low=1)
@@ -197,7 +197,7 @@ class DetectorConfig:
     mixed_precision: Precision = setting(
         "auto", "half precision; auto takes bf16 where the hardware multiplies in it"
     )
-    double: bool = setting(False, "compute in float64 (to compare runs exactly)")  # noqa: FBT003
+    double: bool = setting(False, "compute in float64 (to compare runs exactly)")
     workers: int = setting(2, "processes that decode images where the set exceeds the cache", low=0)
     cache_mb: int = setting(2048, "memory for decoded images, in MB", low=0)
     log_every: int = setting(50, "steps between two log lines", low=1)
