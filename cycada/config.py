@@ -130,6 +130,10 @@ class AugmentConfig:
     shift: float = setting(0.06, "largest shift, as a share of the side", low=0, high=1)
     brightness: float = setting(0.15, "largest change of level, as a share of the range", low=0)
     contrast: float = setting(0.25, "largest change of contrast, as a share", low=0, high=1)
+    invert: float = setting(
+        0.0, "probability that bright becomes dark; half makes RGB detectors look at shape, for "
+        "creases are dark in RGB and warm, so bright, in thermal", low=0, high=1,
+    )
     blur: float = setting(0.8, "largest Gaussian blur, standard deviation in px", low=0)
     noise: float = setting(0.03, "largest deviation of added noise, as a share of the range", low=0)
     erase: float = setting(0.0, "probability that a rectangle is blanked", low=0, high=1)
@@ -339,7 +343,7 @@ def _check_range(value: Any, limits: Mapping[str, Any], name: str) -> None:
 def _typed(value: Any, kind: Any, name: str) -> Any:
     origin, choices = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
-        if value not in choices or isinstance(value, bool):
+        if not any(value == choice and type(value) is type(choice) for choice in choices):
             listed = ", ".join(str(choice) for choice in choices)
             raise ConfigError(f"{name} must be one of {listed}; found {value!r}.")
         return value
