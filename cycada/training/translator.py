@@ -357,11 +357,16 @@ def _initialise(module: nn.Module) -> None:
 
 
 def check_size(config: TranslatorConfig) -> None:
-    """Refuse a size that the generators cannot halve twice.
+    """Refuse a size that the networks cannot work at.
 
     Raises:
-        ConfigError: ``size`` is no multiple of 4.
+        ConfigError: ``size`` is no multiple of 4, or leaves the discriminator a single patch.
     """
     if config.size % 4:
         raise ConfigError(f"size must be a multiple of 4, found {config.size}.")
-
+    layers = config.discriminator.layers
+    if config.size // 2**layers < 3:  # its last two layers take one each
+        raise ConfigError(
+            f"size {config.size} is too small for discriminator.layers {layers}, which needs "
+            f"{3 * 2**layers} px; choose fewer layers."
+        )
