@@ -18,9 +18,9 @@ from cycada.models.detector import Detector
 from cycada.progress import Progress
 from cycada.training.detector import Faces, train_detector
 from cycada.training.examples import Examples
-from cycada.training.launch import make_accelerator
+from cycada.training.launch import make_accelerator, my_share
 from cycada.training.loading import load_detector
-from cycada.training.run import open_run
+from cycada.training.run import check_run, open_run
 
 
 def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None = None) -> None:
@@ -36,6 +36,8 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     """
     _check(config)
     accelerator = make_accelerator(config.mixed_precision, double=config.double)
+    my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here
+    check_run(out, "detector", config)
     sources = _read(config.source)
     extras, targets = _read(config.labelled_target), _read(config.target)
     check_disjoint([*sources, *extras, *targets])
@@ -68,11 +70,11 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     }
     if progress is None:
         progress = Progress(shown=accelerator.is_local_main_process)
-    with accelerator.main_process_first():
-        run = open_run(out, "detector", config, writes=accelerator.is_main_process)
     for examples in used:
         for part in examples.parts:
             part.preload(limit_mb=config.cache_mb // (2 * len(examples.parts)), progress=progress)
+    with accelerator.main_process_first():
+        run = open_run(out, "detector", config, writes=accelerator.is_main_process)
     train_detector(
         run, config, detector=detector, faces=faces, about=about, accelerator=accelerator,
         progress=progress,

@@ -15,9 +15,9 @@ from cycada.data.index import Index, check_disjoint, check_files, read_index
 from cycada.errors import ConfigError, DataError
 from cycada.losses.perceptual import PerceptualDistance
 from cycada.progress import Progress
-from cycada.training.launch import make_accelerator
+from cycada.training.launch import make_accelerator, my_share
 from cycada.training.loading import LoadedDetector, load_detector
-from cycada.training.run import open_run
+from cycada.training.run import check_run, open_run
 from cycada.training.translator import Judges, check_size, train_translator
 
 SAMPLES = 8
@@ -38,6 +38,8 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     if not config.data:
         raise ConfigError("give at least one index with RGB and thermal faces: --data INDEX.")
     accelerator = make_accelerator(config.mixed_precision, double=config.double)
+    my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here
+    check_run(out, "translator", config)
     indexes = [read_index(Path(path)) for path in config.data]
     check_disjoint(indexes)
     training = [index.select(split="train") for index in indexes]
@@ -48,8 +50,6 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     judges = _judges(config, accelerator)
     if progress is None:
         progress = Progress(shown=accelerator.is_local_main_process)
-    with accelerator.main_process_first():
-        run = open_run(out, "translator", config, writes=accelerator.is_main_process)
     for faces in (rgb, thermal):
         faces.preload(limit_mb=config.cache_mb // 2, progress=progress)
     about = {
@@ -58,9 +58,12 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
         "seen_subjects": sorted({face.subject for face in (*rgb.faces, *thermal.faces)}),
         "faces": {"rgb": len(rgb), "thermal": len(thermal)},
     }
+    samples = _samples(indexes, config, rgb, thermal)
+    with accelerator.main_process_first():
+        run = open_run(out, "translator", config, writes=accelerator.is_main_process)
     train_translator(
-        run, config, rgb=rgb, thermal=thermal, samples=_samples(indexes, config, rgb, thermal),
-        judges=judges, about=about, accelerator=accelerator, progress=progress,
+        run, config, rgb=rgb, thermal=thermal, samples=samples, judges=judges,
+        about=about, accelerator=accelerator, progress=progress,
     )  # fmt: skip
 
 

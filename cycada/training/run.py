@@ -145,17 +145,26 @@ class Run:
             shutil.rmtree(old.folder)
 
 
+def check_run(root: Path, kind: Kind, config: Any) -> None:
+    """Refuse a directory that :func:`open_run` would refuse; write nothing.
+
+    Raises:
+        RunError: ``root`` holds something else, or a run with other settings.
+    """
+    if (root / CONFIG_NAME).exists():
+        _check_same(root, kind, config)
+    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise RunError(f"{root}: not empty and no run of cycada; choose another --out.")
+
+
 def open_run(root: Path, kind: Kind, config: Any, *, writes: bool) -> Run:
     """Make a run directory, or come back to one that was made with the same settings.
 
     Raises:
         RunError: ``root`` holds something else, or a run with other settings.
     """
+    check_run(root, kind, config)
     file = root / CONFIG_NAME
-    if file.exists():
-        _check_same(root, kind, config)
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise RunError(f"{root}: not empty and no run of cycada; choose another --out.")
     if writes:
         root.mkdir(parents=True, exist_ok=True)
         about = {
