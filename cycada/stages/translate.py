@@ -23,6 +23,7 @@ from cycada.data.index_info import TOML_NAME
 from cycada.errors import DataError, RunError
 from cycada.progress import Progress
 from cycada.thermal import INTEGER_UNITS, Unit
+from cycada.training.launch import joins_on_processor
 from cycada.training.loading import LoadedTranslator, load_translator
 
 Depth = Literal["auto", "8", "16"]
@@ -61,7 +62,7 @@ def run_translation(
     Raises:
         CycadaError: The run, an image, or what is in ``out`` cannot be used.
     """
-    state = PartialState()
+    state = PartialState(cpu=joins_on_processor())
     translator = load_translator(run, state.device)
     index = _source_index(source)
     unit = _unit_to_write(translator, depth)
@@ -73,11 +74,11 @@ def run_translation(
         seen_subjects=tuple(sorted(translator.seen_subjects | set(index.info.seen_subjects))),
         window=translator.window or index.info.window,
     )
-    with state.main_process_first():
-        _claim(out, translator.fingerprint, writes=state.is_main_process)
     bits16 = depth == "16" or (depth == "auto" and unit != "grey")
     jobs = [_job(index, face, out, bits16=bits16) for face in index.faces]
     _check_names(jobs)
+    with state.main_process_first():
+        _claim(out, translator.fingerprint, writes=state.is_main_process)
     mine = jobs[state.process_index :: state.num_processes]
     _translate(
         translator, [job for job in mine if not job.target.exists()], unit=unit, bits16=bits16,

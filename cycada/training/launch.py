@@ -20,10 +20,16 @@ def make_accelerator(precision: Precision, *, double: bool) -> Accelerator:
     wanted = "no" if double else precision
     if wanted == "auto":
         wanted = "bf16" if multiplies_in_bf16() else "no"
-    # Without a GPU, Accelerate joins the processes of torchrun only when it is told to; otherwise
-    # each of them would train alone, into the same run directory.
-    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    return Accelerator(mixed_precision=wanted, cpu=not alone and not torch.cuda.is_available())
+    return Accelerator(mixed_precision=wanted, cpu=joins_on_processor())
+
+
+def joins_on_processor() -> bool:
+    """Tell whether this is one of several processes on a machine without a GPU.
+
+    Accelerate joins the processes of torchrun there only when it is told to (``cpu=True``);
+    otherwise each of them would do all the work, into the same directory.
+    """
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
 
 
 def multiplies_in_bf16() -> bool:
