@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from cycada.progress import Progress
 from cycada.thermal import Unit, Window, counts_from_celsius
 
 UNIT: Unit = "centikelvin"
+CLAIM_NAME = ".phantom"
 LANDMARKS_NAME, SEQUENCES_NAME = "landmarks.csv", "sequences.csv"
 
 _VIDEO_RATE = 10.0  # frames per second; thermal cameras give 9 to 30
@@ -63,11 +65,12 @@ def make_phantom(options: PhantomOptions, *, progress: Progress) -> Index:
     Images drawn before, by an interrupted run, are kept.
 
     Raises:
-        DataError: ``out`` holds another index.
+        DataError: ``out`` holds another index, or faces begun with other options.
     """
     if (options.out / "index.csv").exists():
         raise DataError(f"{options.out}: holds an index already; choose another --out.")
     subjects = [*_subjects(options, "rgb"), *_subjects(options, "thermal")]
+    _claim(options)
     faces: list[Face] = []
     places: list[Tensor] = []
     with ThreadPoolExecutor() as pool:
@@ -95,7 +98,30 @@ def make_phantom(options: PhantomOptions, *, progress: Progress) -> Index:
     if options.video:
         _write_sequences(options.out / SEQUENCES_NAME, subjects)
     write_index(index)
+    (options.out / CLAIM_NAME).unlink()
     return index
+
+
+def _claim(options: PhantomOptions) -> None:
+    """Note in ``out`` what is drawn there; refuse faces begun with other options.
+
+    Raises:
+        DataError: ``out`` holds something else. Its images would belie the labels.
+    """
+    wanted = repr(dataclasses.replace(options, out=Path()))
+    note = options.out / CLAIM_NAME
+    if note.exists():
+        if note.read_text(encoding="utf-8") != wanted:
+            raise DataError(
+                f"{options.out}: holds faces that were begun with other options; give those again "
+                "to finish them, or choose another --out."
+            )
+        return
+    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        raise DataError(f"{options.out}: is not empty; choose another --out.")
+    options.out.mkdir(parents=True, exist_ok=True)
+    with replacing(note) as temporary:
+        temporary.write_text(wanted, encoding="utf-8")
 
 
 def _subjects(options: PhantomOptions, domain: Domain) -> Iterator[_Subject]:
