@@ -20,7 +20,7 @@ from cycada.config import (
     GeneratorConfig,
     TranslatorConfig,
 )
-from cycada.data.index import SPLITS, Face, Index, IndexInfo, write_index
+from cycada.data.index import DOMAINS, SPLITS, Face, Index, IndexInfo, write_index
 from cycada.progress import Progress
 from cycada.thermal import Window
 
@@ -59,7 +59,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("faces")
     draw = torch.Generator().manual_seed(0)
     rows = []
-    for domain in ("rgb", "thermal"):
+    for domain in DOMAINS:
         for number, split in enumerate(SPLIT_OF):
             for frame in range(4):
                 labels = (torch.rand(4, generator=draw) < 0.5).float()
@@ -71,7 +71,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 rows.append(
                     Face(
                         path=path,
-                        domain=domain,  # type: ignore[arg-type]
+                        domain=domain,
                         subject=f"{domain}{number}",
                         split=split,
                         frame=frame,

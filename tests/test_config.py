@@ -160,8 +160,9 @@ def test_the_settings_of_a_run_are_accepted_again(tmp_path: Path) -> None:
 
 
 def test_differences_name_what_differs_and_nothing_else() -> None:
-    one, two = DetectorConfig(), load_config(
-        DetectorConfig, overrides=["alignment.weight=0.3", "action_units=[1, 12]"]
+    one, two = (
+        DetectorConfig(),
+        load_config(DetectorConfig, overrides=["alignment.weight=0.3", "action_units=[1, 12]"]),
     )
     assert differences(one, one) == {}
     assert differences(one, two) == {

@@ -95,7 +95,8 @@ def test_weights_come_from_a_local_file(tmp_path: Path) -> None:
     saved = torchvision.models.resnet18(weights=None)
     torch.save(saved.state_dict(), tmp_path / "resnet18.pth")
     backbone = TorchvisionBackbone("resnet18", 3, pretrained=str(tmp_path / "resnet18.pth"))
-    torch.testing.assert_close(backbone.network.layer1[0].conv1.weight, saved.layer1[0].conv1.weight)
+    inner = backbone.network.layer1[0].conv1.weight
+    torch.testing.assert_close(inner, saved.layer1[0].conv1.weight)
     torch.testing.assert_close(backbone.network.conv1.weight, saved.conv1.weight)
 
 

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cycada import images, thermal
+from cycada.config import TranslatorConfig
+from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
+from cycada.errors import DataError, RunError
+from cycada.progress import Progress
+from cycada.stages.train_translator import run_training
+from cycada.stages.translate import run_translation
+from cycada.thermal import Window
+from cycada.training.loading import load_translator
+
+
+def times(root: Path) -> dict[str, int]:
+    return {str(file): file.stat().st_mtime_ns for file in root.rglob("*.png")}
+
+
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an index of RGB faces of many sizes and formats."""
+    root = tmp_path_factory.mktemp("sizes")
+    draw = torch.Generator().manual_seed(0)
+    rows = []
+    names = {"a.png": (47, 61), "deep/b.jpg": (16, 16), "c.tiff": (33, 20), "d.npy": (18, 40)}
+    for number, (name, size) in enumerate(names.items()):
+        picture = torch.randint(0, 256, (3, *size), generator=draw).to(torch.uint8)
+        images.write_image(root / name, picture)
+        rows.append(
+            Face(
+                path=name, domain="rgb", subject=f"s{number}", split="test", frame=7,
+                sequence="smile", label="pain", action_units={1: float(number), 12: 0.0},
+            )
+        )  # fmt: skip
+    rows.append(Face(path="warm.png", domain="thermal", subject="s9", split="train"))
+    write_index(Index(root, IndexInfo(kind="intensity", threshold=1.5, licence="CC0"), tuple(rows)))
+    return root
+
+
+def test_everything_but_path_and_domain_is_carried_along(
+    translator_run: Path, sizes: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    made = run_translation(translator_run, sizes, out, depth="auto", progress=quiet)
+    assert read_index(out) == made
+    source = read_index(sizes).select(domain="rgb")
+    assert [face.path for face in made.faces] == ["a.png", "deep/b.png", "c.tiff", "d.png"]
+    for before, after in zip(source.faces, made.faces, strict=True):
+        assert after == replace(
+            before, path=after.path, domain="thermal", origin=after.origin, pair=after.pair
+        )
+        assert (out / after.origin).resolve() == source.file(before).resolve()
+        assert images.read_image(made.file(after)).shape[1:] == images.read_image(
+            source.file(before)
+        ).shape[1:]  # fmt: skip
+    translator = load_translator(translator_run)
+    assert made.info == replace(
+        source.info,
+        unit="centikelvin",
+        window=Window(20, 40),
+        translator=str(translator_run),
+        translator_hash=translator.fingerprint,
+        seen_subjects=tuple(sorted(translator.seen_subjects)),
+    )
+    assert translator.seen_subjects
+
+
+def test_sixteen_bits_hold_temperatures_in_the_unit_and_window_of_the_run(
+    translator_run: Path, faces: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    made = run_translation(translator_run, faces, tmp_path / "out", depth="auto", progress=quiet)
+    face = made.faces[0]
+    counts = images.read_image(made.file(face))
+    assert counts.dtype == torch.uint16
+    rgb = images.to_signed(images.read_image(faces / face.path))
+    translator = load_translator(translator_run)
+    with torch.no_grad():
+        signed = translator.module.to_thermal(rgb[None])[0]  # 20 x 16, as trained but not square
+    kelvin = (signed.double() + 1) / 2 * 20 + 20 + 273.15
+    away = (counts.double() / 100 - kelvin).abs().max()
+    assert float(away) <= 0.0051
+
+
+def test_eight_bits_are_grey_over_the_window(
+    translator_run: Path, faces: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    deep = run_translation(translator_run, faces, tmp_path / "16", depth="16", progress=quiet)
+    grey = run_translation(translator_run, faces, tmp_path / "8", depth="8", progress=quiet)
+    assert (deep.info.unit, grey.info.unit) == ("centikelvin", "grey")
+    one = images.read_image(deep.file(deep.faces[3]))
+    two = images.read_image(grey.file(grey.faces[3]))
+    assert two.dtype == torch.uint8
+    celsius = thermal.celsius_from_counts(one, "centikelvin")
+    expected = ((celsius - 20) / 20 * 255).clamp(0, 255)
+    assert float((two.float() - expected).abs().max()) <= 0.57
+
+
+def test_it_goes_on_where_it_stopped(
+    translator_run: Path, sizes: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    whole = run_translation(translator_run, sizes, out, depth="auto", progress=quiet)
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    (out / "index.csv").unlink()
+    (out / "a.png").unlink()
+    kept = times(out)
+    again = run_translation(translator_run, sizes, out, depth="auto", progress=quiet)
+    assert again == whole
+    assert {name: time for name, time in times(out).items() if name in kept} == kept
+    assert before == {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+
+
+def test_images_of_other_weights_are_not_mixed(
+    tiny_translator: Callable[..., TranslatorConfig], translator_run: Path, sizes: Path,
+    quiet: Progress, tmp_path: Path,
+) -> None:  # fmt: skip
+    other, out = tmp_path / "other", tmp_path / "out"
+    run_training(tiny_translator(steps=2, seed=4), other, progress=quiet)
+    run_translation(translator_run, sizes, out, depth="auto", progress=quiet)
+    before = times(out)
+    with pytest.raises(RunError, match="made by other weights") as caught:
+        run_translation(other, sizes, out, depth="auto", progress=quiet)
+    assert str(out) in str(caught.value)
+    assert times(out) == before
+
+
+def test_a_folder_with_something_else_in_it_is_refused(
+    translator_run: Path, sizes: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="is not empty"):
+        run_translation(translator_run, sizes, tmp_path, depth="auto", progress=quiet)
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_plain_folder_is_translated_without_labels(
+    translator_run: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    for name in ("ann/1.png", "ben/1.png"):
+        picture = torch.zeros(3, 61, 47, dtype=torch.uint8)
+        images.write_image(tmp_path / "photos" / name, picture)
+    made = run_translation(
+        translator_run, tmp_path / "photos", tmp_path / "out", depth="auto", progress=quiet
+    )
+    assert [face.path for face in made.faces] == ["ann/1.png", "ben/1.png"]
+    assert made.info.kind == "none"
+    assert images.read_image(tmp_path / "out" / "ann" / "1.png").shape == (1, 61, 47)
+
+
+def test_two_originals_of_one_name_are_refused(
+    translator_run: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    for name in ("a.png", "a.jpg"):
+        images.write_image(tmp_path / "photos" / name, torch.zeros(3, 16, 16, dtype=torch.uint8))
+    with pytest.raises(DataError, match=r"would both become .*a\.png"):
+        run_translation(
+            translator_run, tmp_path / "photos", tmp_path / "out", depth="auto", progress=quiet
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_corrupt_original_is_named_and_no_index_pretends_to_be_whole(
+    translator_run: Path, own_faces: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    (own_faces / "rgb" / "2" / "1.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"rgb/2/1\.png"):
+        run_translation(translator_run, own_faces, tmp_path / "out", depth="auto", progress=quiet)
+    assert not (tmp_path / "out" / "index.csv").exists()
+
+
+def test_two_processes_leave_no_gap(
+    translator_run: Path, sizes: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    alone = run_translation(translator_run, sizes, tmp_path / "one", depth="auto", progress=quiet)
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "from cycada.progress import Progress\n"
+        "from cycada.stages.translate import run_translation\n"
+        "from accelerate import PartialState\n"
+        "run, source, out = map(Path, json.loads(sys.argv[1]))\n"
+        "run_translation(run, source, out, depth='auto', progress=Progress(shown=False))\n"
+        "assert PartialState().num_processes == 2\n"
+    )
+    paths = json.dumps([str(translator_run), str(sizes), str(tmp_path / "two")])
+    found = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+         str(script), paths],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr[-4000:]
+    shared = read_index(tmp_path / "two")
+    assert [face.path for face in shared.faces] == [face.path for face in alone.faces]
+    for face in alone.faces:
+        assert (tmp_path / "two" / face.path).read_bytes() == alone.file(face).read_bytes()
