@@ -25,6 +25,7 @@ from cycada.training import detector as detector_training
 from cycada.training import translator as translator_training
 from cycada.training.loop import Interrupted
 from cycada.training.run import newest_checkpoint, read_log
+from cycada.training.selection import validate
 
 ALIGNMENT = AlignmentConfig(hidden=8, weight=1.0, warm_up=0.5, healthy_from=0.0)
 
@@ -242,3 +243,26 @@ def test_dropout_is_drawn_alike_after_resuming(
     shutil.rmtree(run / "000004")
     train_detector.run_training(tiny_detector(), run, progress=quiet)
     assert_same_end(whole, run)
+
+
+def test_the_best_weights_so_far_are_remembered(
+    tiny_detector: Callable[..., DetectorConfig],
+    quiet: Progress,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never_better(*args: Any) -> tuple[float, torch.Tensor]:
+        return 0.5, validate(*args)[1]
+
+    monkeypatch.setattr(detector_training, "validate", never_better)
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train_detector.run_training(tiny_detector(), whole, progress=quiet)
+    shutil.copytree(whole, run)
+    shutil.rmtree(run / "000004")
+    train_detector.run_training(tiny_detector(), run, progress=quiet)
+    assert_same_end(whole, run)
+    late = newest_checkpoint(run)
+    assert late is not None
+    assert late.about()["chosen_step"] == 2
+    first = (whole / "000002" / "detector.safetensors").read_bytes()
+    assert (late.folder / "detector.safetensors").read_bytes() == first
