@@ -86,6 +86,12 @@ class TranslatorConfig:
     adversarial: Literal["least_squares", "hinge"] = setting(
         "least_squares", "adversarial loss: LSGAN (Mao et al., ICCV 2017) or hinge (Lim & Ye, 2017)"
     )
+    semantic_judge: Literal["following", "frozen"] = setting(
+        "following",
+        "who reads thermal faces for the semantic term: a copy of the RGB detector that learns "
+        "to read the translations, or, as in the paper, the frozen RGB detector itself",
+    )
+    follower_learning_rate: float = setting(3e-4, "of the copy that follows (Adam)", low=0)
     pseudo_labels: Literal["soft", "hard"] = setting(
         "soft", "what the semantic term keeps: the detector's probabilities or its decisions"
     )

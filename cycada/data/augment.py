@@ -19,6 +19,7 @@ class Changes:
     flipped: Tensor  # (B,) bool
     brightness: Tensor  # (B,) added, in units of [-1, 1]
     contrast: Tensor  # (B,) factor about the mean
+    inverted: Tensor  # (B,) bool: bright becomes dark
     blur: Tensor  # (B,) standard deviation in px
     noise: Tensor  # (B,) standard deviation in units of [-1, 1]
     erase: Tensor  # (B, 4) top, left, bottom, right in px; all 0 for none
@@ -48,6 +49,7 @@ def draw_changes(
         flipped=flipped,
         brightness=uniform(-config.brightness, config.brightness),
         contrast=1 + uniform(-config.contrast, config.contrast),
+        inverted=uniform(0, 1) < config.invert,
         blur=uniform(0, config.blur),
         noise=uniform(0, 2 * config.noise),
         erase=torch.where(blank, torch.cat((corner, corner + extent), 1), 0.0),
@@ -74,6 +76,7 @@ def apply_changes(images: Tensor, changes: Changes) -> Tensor:
 
     mean = warped.mean((1, 2, 3), keepdim=True)
     warped = (warped - mean) * column("contrast") + mean + column("brightness")
+    warped = torch.where(change["inverted"].view(-1, 1, 1, 1), -warped, warped)
     if bool((changes.noise > 0).any()):
         warped = warped + column("noise") * _noise(images, changes.seeds)
     return _erased(warped, changes.erase).clamp(-1, 1)

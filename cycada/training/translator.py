@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from cycada import images
 from cycada.config import TranslatorConfig
@@ -20,10 +19,11 @@ from cycada.data.sampling import Order, Share, generator
 from cycada.errors import ConfigError
 from cycada.losses.action_units import semantic_loss
 from cycada.losses.adversarial import discriminator_loss, generator_loss
+from cycada.losses.consistency import image_distance
 from cycada.losses.perceptual import PerceptualDistance
 from cycada.models.build import build_discriminators, build_generators
 from cycada.models.cycle import Discriminators, Generators, Judgement, Translation
-from cycada.models.detector import Detector
+from cycada.models.detector import Detection, Detector
 from cycada.progress import Progress
 from cycada.training import loop
 from cycada.training.average import update_average
@@ -55,6 +55,8 @@ class TranslatorState:
     discriminator_optimizer: Any
     rgb_pool: ReplayPool
     thermal_pool: ReplayPool
+    follower: nn.Module | None  # the RGB detector's copy that learns to read translations
+    follower_optimizer: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class Judges:
     perceptual: PerceptualDistance | None
 
 
-def make_state(config: TranslatorConfig, accelerator: Accelerator) -> TranslatorState:
+def make_state(
+    config: TranslatorConfig, judges: Judges, accelerator: Accelerator
+) -> TranslatorState:
     """Return the state before the first step: the same weights on every process."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -83,6 +87,13 @@ def make_state(config: TranslatorConfig, accelerator: Accelerator) -> Translator
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["base"] = config.learning_rate
+    follower = follower_optimizer = None
+    if judges.detector is not None and config.semantic_judge == "following":
+        # It stays in evaluation mode: a few faces make poor batch statistics.
+        copied = copy.deepcopy(judges.detector).requires_grad_(True)  # noqa: FBT003
+        rate = config.follower_learning_rate
+        adam = torch.optim.Adam(copied.parameters(), lr=rate)
+        follower, follower_optimizer = accelerator.prepare(copied, adam)
     share = my_share(config.batch_size, accelerator)
     prepared = accelerator.prepare(generators, discriminators, *optimizers)
     return TranslatorState(
@@ -93,6 +104,8 @@ def make_state(config: TranslatorConfig, accelerator: Accelerator) -> Translator
         discriminator_optimizer=prepared[3],
         rgb_pool=ReplayPool(config.pool, share, seed=config.seed, stream="rgb"),
         thermal_pool=ReplayPool(config.pool, share, seed=config.seed, stream="thermal"),
+        follower=follower,
+        follower_optimizer=follower_optimizer,
     )
 
 
@@ -160,6 +173,10 @@ def translator_step(
         accelerator.clip_grad_norm_(state.discriminators.parameters(), config.clip_norm)
     state.discriminator_optimizer.step()
     figures = {**terms, "judge_rgb": loss_rgb, "judge_thermal": loss_thermal}
+    if judges.detector is not None and state.follower is not None:
+        figures["follower"] = _teach_follower(
+            state, judges.detector, rgb, made.thermal.detach(), config, accelerator
+        )
     return {name: value.detach() for name, value in figures.items()}
 
 
@@ -188,7 +205,7 @@ def train_translator(
         accelerator: From :func:`cycada.training.launch.make_accelerator`.
         progress: Shows the steps.
     """
-    state = make_state(config, accelerator)
+    state = make_state(config, judges, accelerator)
     done = restore(state, run, accelerator)
     run.forget_after(done)
     dtype = torch.float64 if config.double else torch.float32
@@ -244,10 +261,20 @@ def collect(state: TranslatorState, accelerator: Accelerator) -> dict[str, Any]:
         "average": state.average.state_dict(),
         "generator_optimizer": state.generator_optimizer.state_dict(),
         "discriminator_optimizer": state.discriminator_optimizer.state_dict(),
+        **_follower_state(state, accelerator),
         **{
             name: None if pool.images is None else accelerator.gather(pool.images)
             for name, pool in pools.items()
         },
+    }
+
+
+def _follower_state(state: TranslatorState, accelerator: Accelerator) -> dict[str, Any]:
+    if state.follower is None:
+        return {}
+    return {
+        "follower": accelerator.unwrap_model(state.follower).state_dict(),
+        "follower_optimizer": state.follower_optimizer.state_dict(),
     }
 
 
@@ -262,6 +289,9 @@ def restore(state: TranslatorState, run: Run, accelerator: Accelerator) -> int:
     state.average.load_state_dict(saved["average"])
     state.generator_optimizer.load_state_dict(saved["generator_optimizer"])
     state.discriminator_optimizer.load_state_dict(saved["discriminator_optimizer"])
+    if state.follower is not None:
+        accelerator.unwrap_model(state.follower).load_state_dict(saved["follower"])
+        state.follower_optimizer.load_state_dict(saved["follower_optimizer"])
     for name in ("rgb_pool", "thermal_pool"):
         pool: ReplayPool = getattr(state, name)
         if saved[name] is not None:
@@ -283,12 +313,17 @@ def _generator_terms(
         scores = judge.rgb(made.rgb), judge.thermal(made.thermal)
     terms = {
         "adversarial": sum(generator_loss(s.to(rgb.dtype), config.adversarial) for s in scores),
-        "cycle": F.l1_loss(made.rgb_again, rgb) + F.l1_loss(made.thermal_again, thermal),
+        "cycle": image_distance(made.rgb_again, rgb)
+        + image_distance(made.thermal_again, thermal),
     }
     if made.thermal_same is not None and made.rgb_same is not None:
-        terms["identity"] = F.l1_loss(made.thermal_same, thermal) + F.l1_loss(made.rgb_same, rgb)
+        terms["identity"] = image_distance(
+            made.thermal_same, thermal
+        ) + image_distance(made.rgb_same, rgb)
     if judges.detector is not None and config.weights.semantic:
-        terms["semantic"] = _semantic(judges.detector, made, rgb, thermal, config, accelerator)
+        terms["semantic"] = _semantic(
+            state, judges.detector, made, rgb, thermal, config, accelerator
+        )
     if judges.perceptual is not None:
         terms["perceptual"] = judges.perceptual(made.rgb_again, rgb) + judges.perceptual(
             made.thermal_again, thermal
@@ -297,6 +332,7 @@ def _generator_terms(
 
 
 def _semantic(
+    state: TranslatorState,
     detector: Detector,
     made: Translation,
     rgb: Tensor,
@@ -304,17 +340,51 @@ def _semantic(
     config: TranslatorConfig,
     accelerator: Accelerator,
 ) -> Tensor:
-    """Return CyCADA's equation 4: what the detector says, before and after, both ways."""
-    channels = detector.channels
+    """Return CyCADA's equation 4: what a detector says, before and after, both ways.
+
+    In the paper the frozen RGB detector judges all four images, also the thermal ones, which it
+    cannot read. With a follower each image is judged by the detector of its own domain.
+    """
+    thermal_judge = detector if state.follower is None else accelerator.unwrap_model(state.follower)
     with accelerator.autocast():
         with torch.no_grad():
-            before = detector(
-                torch.cat([images.with_channels(x, channels) for x in (rgb, thermal)])
-            ).logits
-        after = detector(
-            torch.cat([images.with_channels(x, channels) for x in (made.thermal, made.rgb)])
-        ).logits
-    return 2 * semantic_loss(after.to(rgb.dtype), before.to(rgb.dtype), config.pseudo_labels)
+            rgb_before = _logits(detector, rgb)
+            thermal_before = _logits(thermal_judge, thermal)
+        if state.follower is None:
+            thermal_after = _logits(detector, made.thermal)
+        else:
+            with frozen(thermal_judge):
+                thermal_after = _logits(thermal_judge, made.thermal)
+        rgb_after = _logits(detector, made.rgb)
+    return semantic_loss(thermal_after, rgb_before, config.pseudo_labels) + semantic_loss(
+        rgb_after, thermal_before, config.pseudo_labels
+    )
+
+
+def _teach_follower(
+    state: TranslatorState,
+    detector: Detector,
+    rgb: Tensor,
+    made: Tensor,
+    config: TranslatorConfig,
+    accelerator: Accelerator,
+) -> Tensor:
+    """Teach the follower to say of the translations what the RGB detector says of the originals."""
+    if state.follower is None:
+        raise ValueError("there is no follower to teach")
+    with torch.no_grad(), accelerator.autocast():
+        before = _logits(detector, rgb)
+    said: Detection = state.follower(images.with_channels(made, detector.channels))
+    loss = semantic_loss(said.logits.to(before.dtype), before, config.pseudo_labels)
+    state.follower_optimizer.zero_grad()
+    accelerator.backward(loss)
+    state.follower_optimizer.step()
+    return loss
+
+
+def _logits(detector: nn.Module, pictures: Tensor) -> Tensor:
+    said: Detection = detector(images.with_channels(pictures, detector.channels))  # type: ignore[arg-type]
+    return said.logits.to(pictures.dtype)
 
 
 def _batch_maker(
