@@ -24,12 +24,14 @@ def make_accelerator(precision: Precision, *, double: bool) -> Accelerator:
 
 
 def joins_on_processor() -> bool:
-    """Tell whether this is one of several processes on a machine without a GPU.
+    """Tell whether this is one of several processes that compute on the CPU.
 
     Accelerate joins the processes of torchrun there only when it is told to (``cpu=True``);
     otherwise each of them would do all the work, into the same directory.
     """
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
+    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"  # accelerate launch --cpu
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return several and (asked or not torch.cuda.is_available())
 
 
 def multiplies_in_bf16() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -42,20 +41,24 @@ def arguments(verb: str, config: Any, out: Path) -> list[str]:
     return [verb, "--out", str(out), *settings]
 
 
-def on_two_processes(*command: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # Not `accelerate launch --cpu`: with Accelerate 1.15 that starts one process, whatever
-    # --num_processes says, unless MPI is set up.
-    launch = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
-        "--master_addr", "127.0.0.1", "--master_port", str(port),
-    ]  # fmt: skip
-    found = subprocess.run(
-        [*launch, *command], capture_output=True, text=True, timeout=300, check=False,
+ACCELERATE = (
+    str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet", "--cpu",
+    "--num_processes", "2", "-m", "cycada",
+)  # fmt: skip
+TORCHRUN = (
+    sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+)  # fmt: skip
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
+
+
+def on_two_processes(*command: str) -> None:
+    found = run(*command)
     assert found.returncode == 0, found.stdout[-2000:] + found.stderr[-6000:]
 
 
@@ -84,6 +87,20 @@ def assert_equal_runs(one: Path, two: Path) -> None:
             assert away <= TOLERANCE, f"{name} is {away:.2e} away"
         else:
             assert value == pytest.approx(right[name], abs=TOLERANCE), name
+
+
+def assert_equal_logs(one: Path, two: Path) -> None:
+    """Compare the figures, which are means over the processes, in float32."""
+    left, right = (
+        [
+            {name: value for name, value in line.items() if name != "seconds"}
+            for line in read_log(run)
+        ]
+        for run in (one, two)
+    )
+    assert [line.keys() for line in left] == [line.keys() for line in right]
+    for before, after in zip(left, right, strict=True):
+        assert before == pytest.approx(after, rel=1e-5)
 
 
 @dataclass(frozen=True)
@@ -141,30 +158,51 @@ def detectors(
     }
     for case in cases.values():
         train_detector.run_training(case.config, case.one, progress=Progress(shown=False))
+    verbs = [arguments("train-detector", case.config, case.two) for case in cases.values()]
+    on_two_processes(*ACCELERATE, *verbs.pop(0))
     script = root / "several.py"
     script.write_text(SEVERAL)
-    verbs = [arguments("train-detector", case.config, case.two) for case in cases.values()]
-    on_two_processes(str(script), json.dumps(verbs))
+    on_two_processes(*TORCHRUN, str(script), json.dumps(verbs))
     return cases
 
 
-def test_two_processes_share_the_work(detectors: dict[str, Case]) -> None:
-    """Guard: two processes that do not know of each other would agree with one, too."""
-    one, two = (read_log(run)[0] for run in (detectors["adda"].one, detectors["adda"].two))
-    assert one["domain"] != pytest.approx(two["domain"], rel=1e-6)  # the log shows one share
-
-
+@pytest.mark.parametrize(
+    ("launcher", "judge"), [(ACCELERATE, "following"), ((*TORCHRUN, "-m", "cycada"), "frozen")]
+)
 def test_a_translator_learns_the_same_on_two_processes(
-    tiny_translator: Callable[..., TranslatorConfig], detector_run: Path, tmp_path: Path
+    launcher: tuple[str, ...],
+    judge: str,
+    tiny_translator: Callable[..., TranslatorConfig],
+    detector_run: Path,
+    tmp_path: Path,
 ) -> None:
-    config = tiny_translator(detector=str(detector_run), double=True, clip_norm=1.0)
+    config = tiny_translator(
+        detector=str(detector_run), double=True, clip_norm=1.0, semantic_judge=judge
+    )
     assert config.pool > 0
     assert config.weights.identity > 0
     one, two = tmp_path / "one", tmp_path / "two"
     train_translator.run_training(config, one, progress=Progress(shown=False))
-    on_two_processes("-m", "cycada", *arguments("train-translator", config, two))
+    on_two_processes(*launcher, *arguments("train-translator", config, two))
     assert_equal_runs(one, two)
+    assert_equal_logs(one, two)
     assert {"semantic", "identity"} <= read_log(one)[0].keys()
+    assert ("follower" in read_log(one)[0]) == (judge == "following")
+
+
+def test_two_processes_are_there_and_a_mistake_is_one_sentence(
+    tiny_translator: Callable[..., TranslatorConfig], tmp_path: Path
+) -> None:
+    """Guard: the runs above would also be equal if one process made both."""
+    words = arguments("train-translator", tiny_translator(batch_size=3), tmp_path / "run")
+    found = run(*ACCELERATE, *words)
+    assert found.returncode == 1  # Accelerate's own; it knows no other
+    said = [line for line in found.stderr.splitlines() if "Error" in line]
+    assert said == [
+        "Error: batch_size 3 cannot be shared evenly by 2 processes; choose a multiple."
+    ]
+    assert "Traceback" not in found.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("method", ["none", "dann", "adda"])
@@ -172,6 +210,7 @@ def test_a_detector_learns_the_same_on_two_processes(
     method: str, detectors: dict[str, Case]
 ) -> None:
     assert_equal_runs(detectors[method].one, detectors[method].two)
+    assert_equal_logs(detectors[method].one, detectors[method].two)
 
 
 def test_the_shares_of_a_batch_hold_different_numbers_of_annotations(
