@@ -306,7 +306,11 @@ def _plant(tree: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {key}: {table} is a single value, not a table of settings.")
         tree = inner
-    tree[leaf] = value
+    if isinstance(value, Mapping) and isinstance(tree.get(leaf), dict):
+        for name, inner_value in value.items():  # the rest of the table stays as it is
+            _plant(tree[leaf], name, inner_value)
+    else:
+        tree[leaf] = value
 
 
 def _build(cls: type[T], tree: Mapping[str, Any], *, where: str, prefix: str = "") -> T:
@@ -339,6 +343,8 @@ def _first(cls: Any) -> str:
 def _check_range(value: Any, limits: Mapping[str, Any], name: str) -> None:
     if isinstance(value, (str, bool, tuple)):
         return
+    if math.isinf(value):
+        raise ConfigError(f"{name} must be finite, found {value}.")
     low, high = limits.get("low"), limits.get("high")
     below, above = low is not None and value < low, high is not None and value > high
     if math.isnan(value) or below or above:

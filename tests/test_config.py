@@ -60,6 +60,15 @@ def test_an_override_wins_over_an_option_and_that_over_the_file(tmp_path: Path) 
     assert (config.size, config.steps, config.seed) == (96, 20, 1)
 
 
+def test_a_table_in_an_override_leaves_the_rest_of_the_files_table_alone(tmp_path: Path) -> None:
+    file = toml(tmp_path, "[weights]\nidentity = 2\ncycle = 7\n")
+    config = load_config(TranslatorConfig, file, ["weights={cycle=3}", "generator={width=8}"])
+    assert config.weights == TranslatorWeights(identity=2.0, cycle=3.0)
+    assert config.generator.width == 8
+    config = load_config(TranslatorConfig, file, ["weights={cycle=3}", "weights.semantic=0"])
+    assert config.weights == TranslatorWeights(identity=2.0, cycle=3.0, semantic=0.0)
+
+
 @pytest.mark.parametrize(
     ("text", "name", "value"),
     [
@@ -87,6 +96,8 @@ def test_set_reads_toml_values_and_bare_words(text: str, name: str, value: objec
         ("steps=true", "steps must be a whole number, found True"),
         ("learning_rate=fast", "learning_rate must be a number, found 'fast'"),
         ("learning_rate=nan", "learning_rate must be at least 0, found nan"),
+        ("learning_rate=inf", "learning_rate must be finite, found inf"),
+        ("weights.cycle=1e999", "weights.cycle must be finite, found inf"),
         ("flip=1", "flip must be true or false, found 1"),
         ("detector=5", "detector must be a text, found 5"),
         ("adversarial=wgan", "adversarial must be one of least_squares, hinge; found 'wgan'"),
