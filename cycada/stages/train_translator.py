@@ -47,7 +47,7 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     thermal = FaceImages(training, domain="thermal", size=config.size)
     for index in training:
         check_files(index)
-    judges = _judges(config, accelerator)
+    judges, inherited = _judges(config, accelerator)
     if progress is None:
         progress = Progress(shown=accelerator.is_local_main_process)
     for faces in (rgb, thermal):
@@ -55,7 +55,9 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     about = {
         "window": None if thermal.window is None else [thermal.window.low, thermal.window.high],
         "unit": _unit(training),
-        "seen_subjects": sorted({face.subject for face in (*rgb.faces, *thermal.faces)}),
+        "seen_subjects": sorted(
+            inherited.union(face.subject for face in (*rgb.faces, *thermal.faces))
+        ),
         "faces": {"rgb": len(rgb), "thermal": len(thermal)},
     }
     samples = _samples(indexes, config, rgb, thermal)
@@ -67,8 +69,10 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     )  # fmt: skip
 
 
-def _judges(config: TranslatorConfig, accelerator: Accelerator) -> Judges:
+def _judges(config: TranslatorConfig, accelerator: Accelerator) -> tuple[Judges, frozenset[str]]:
+    """Return the fixed networks, and the subjects that the detector among them has seen."""
     detector = perceptual = None
+    seen: frozenset[str] = frozenset()
     dtype = torch.float64 if config.double else torch.float32
     if config.weights.semantic and config.detector:
         loaded: LoadedDetector = load_detector(Path(config.detector), accelerator.device)
@@ -77,10 +81,10 @@ def _judges(config: TranslatorConfig, accelerator: Accelerator) -> Judges:
                 f"the detector {config.detector} was trained at {loaded.size} px, the translator "
                 f"works at {config.size} px; train both at the same size."
             )
-        detector = loaded.module.to(dtype)
+        detector, seen = loaded.module.to(dtype), loaded.seen_subjects
     if config.weights.perceptual:
         perceptual = PerceptualDistance(config.lpips_weights).to(accelerator.device, dtype)
-    return Judges(detector, perceptual)
+    return Judges(detector, perceptual), seen
 
 
 def _unit(indexes: Sequence[Index]) -> str:
