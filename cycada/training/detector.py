@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -227,6 +228,8 @@ def train_detector(
     state = make_state(config, detector, accelerator)
     done = restore(state, run, accelerator)
     run.forget_after(done)
+    if config.alignment.method != "none" and done < config.steps:
+        state.selection = Selection()  # of a finished run that goes on: its end was not the end
     make = _batch_maker(config, faces, accelerator)
     cached = all(e is None or e.cached for e in (faces.source, faces.extra, faces.target))
     thresholds = torch.full((faces.source.labels.shape[1],), 0.5)
@@ -269,6 +272,7 @@ def train_detector(
         total=config.steps,
         log=log,
         log_every=config.log_every,
+        over_processes=partial(accelerator.reduce, reduction="mean"),
         periodic=[
             loop.Periodic(config.validate_every, look), loop.Periodic(config.save_every, save)
         ],

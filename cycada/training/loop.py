@@ -44,6 +44,7 @@ def run(
     total: int,
     log: Callable[[int, dict[str, float]], None],
     log_every: int,
+    over_processes: Callable[[Tensor], Tensor],
     periodic: Sequence[Periodic],
     on_stop: Callable[[int], None] | None,
 ) -> None:
@@ -56,6 +57,8 @@ def run(
         total: Steps to have been made at the end.
         log: Takes the number of steps made and the means of the figures since the last call.
         log_every: Steps between two logs.
+        over_processes: Takes figures of this process and returns their means over all of them,
+            which must log the same figures.
         periodic: What else to do between steps, such as saving; in this order, after the log.
         on_stop: Saves when Ctrl-C or SIGTERM comes between two steps. ``None`` with several
             processes, which the signal may reach at different steps.
@@ -69,7 +72,7 @@ def run(
         for number, batch in enumerate(batches, start=done + 1):
             recent.append(step(batch, number - 1))
             if number % log_every == 0 or number == total:
-                log(number, _means(recent, number))
+                log(number, _means(recent, number, over_processes))
                 recent.clear()
             for task in periodic:
                 if task.is_due(number, total):
@@ -80,15 +83,18 @@ def run(
                 raise Interrupted
 
 
-def _means(recent: Sequence[Scalars], number: int) -> dict[str, float]:
+def _means(
+    recent: Sequence[Scalars], number: int, over_processes: Callable[[Tensor], Tensor]
+) -> dict[str, float]:
     """Return the mean of each figure over the steps that have it; waits for the device once."""
     names = list(dict.fromkeys(name for figures in recent for name in figures))
-    means = torch.stack(
+    mine = torch.stack(
         [
             torch.stack([figures[name].float() for figures in recent if name in figures]).mean()
             for name in names
         ]
-    ).tolist()
+    )
+    means = over_processes(mine).tolist()
     for name, mean in zip(names, means, strict=True):
         if not math.isfinite(mean):
             raise RunError(

@@ -248,6 +248,7 @@ def train_translator(
         ],
         log=log,
         log_every=config.log_every,
+        over_processes=partial(accelerator.reduce, reduction="mean"),
         on_stop=save if accelerator.num_processes == 1 else None,
     )  # fmt: skip
 

@@ -142,6 +142,7 @@ def run_loop(total: int, *, done: int = 0, value: float = 1.0) -> list[tuple[str
         total=total,
         log=lambda number, figures: told.append(("log", number, figures["loss"])),
         log_every=4,
+        over_processes=lambda figures: figures,
         periodic=[loop.Periodic(5, lambda number: told.append(("save", number, 0.0)))],
         on_stop=None,
     )  # fmt: skip
