@@ -65,9 +65,10 @@ def evaluate(
     import torch
 
     from cycada.stages import evaluate as stage
+    from cycada.stages.scoring import EvaluateOptions
     from cycada.training.loading import default_device
 
-    options = stage.EvaluateOptions(
+    options = EvaluateOptions(
         run=run,
         index=index,
         out=out,

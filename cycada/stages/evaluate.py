@@ -7,7 +7,6 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +14,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import cycada
 from cycada.action_units import BY_NUMBER, column
-from cycada.data.dataset import FaceImages, signed
+from cycada.data.dataset import FaceImages
 from cycada.data.index import Domain, Face, Index, Split, read_index
-from cycada.errors import CycadaError, DataError, RunError
-from cycada.files import replacing
-from cycada.metrics.bootstrap import RESAMPLES
+from cycada.errors import DataError, RunError
 from cycada.metrics.detection import DetectionScores, score_detector
 from cycada.progress import Progress
 from cycada.report.plots import Estimates, standalone, units_plot
-from cycada.thermal import Window
-from cycada.training.loading import LoadedDetector, default_device, load_detector, load_translator
+from cycada.stages.evaluate_translator import evaluate_translator
+from cycada.stages.scoring import (
+    SCORES_NAME,
+    batches,
+    check_window,
+    described,
+    write_results,
+)
+from cycada.stages.scoring import EvaluateOptions as EvaluateOptions  # noqa: PLC0414 - for callers
+from cycada.training.loading import LoadedDetector, load_detector, load_translator
 from cycada.training.run import run_kind
 
-SCORES_NAME, PREDICTIONS_NAME, PLOT_NAME = "scores.json", "predictions.csv", "scores.svg"
-BATCH = 64
+PREDICTIONS_NAME, PLOT_NAME = "predictions.csv", "scores.svg"
 _NAMED = 3  # subjects that an error lists
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateOptions:
-    """What to score, and with which helpers."""
-
-    run: Path
-    index: Path
-    out: Path
-    split: Split | None = "test"
-    domain: Domain = "thermal"  # of the faces that a detector is shown
-    detector: Path | None = None  # RGB detector that judges a translator; None: the run's own
-    lpips: str | None = None  # AlexNet weights; empty downloads them, None leaves LPIPS out
-    features: Path | None = None  # Inception v3 or MobileNetV2, for kernel and Frechet distance
-    device: torch.device = field(default_factory=default_device)
-    resamples: int = RESAMPLES
-    seed: int = 0
 
 
 def evaluate(options: EvaluateOptions, *, progress: Progress) -> dict[str, Any]:
@@ -58,8 +44,6 @@ def evaluate(options: EvaluateOptions, *, progress: Progress) -> dict[str, Any]:
         RunError: The run is unfinished, or has learned from a subject to be scored.
         DataError: No face to score, or no label to score against.
     """
-    from cycada.stages.evaluate_translator import evaluate_translator  # noqa: PLC0415 - it imports this
-
     index = read_index(options.index)
     device = options.device
     if run_kind(options.run) == "detector":
@@ -163,32 +147,6 @@ def predict_faces(
     )
 
 
-def check_window(
-    found: Window | None, trained: Window | None, *, root: Path, network: str
-) -> None:
-    """Refuse thermal images that span other temperatures than those that a network knows.
-
-    Raises:
-        DataError: Naming both.
-    """
-    if found != trained:
-        told = [
-            "grey" if window is None else f"{window.low:g} to {window.high:g} deg C"
-            for window in (found, trained)
-        ]
-        raise DataError(
-            f"{root}: its thermal images are {told[0]}, but the {network} was trained on "
-            f"{told[1]}; index them with the same unit and window."
-        )
-
-
-def batches(faces: FaceImages, *, progress: Progress, desc: str) -> Iterable[Tensor]:
-    """Yield all images in order, ``(B, C, S, S)`` in [-1, 1]."""
-    starts = range(0, len(faces), BATCH)
-    for start in progress(starts, total=len(starts), desc=desc):
-        yield signed(faces.batch(torch.arange(start, min(start + BATCH, len(faces)))))
-
-
 def predictions_table(
     faces: Sequence[Face],
     numbers: Sequence[int],
@@ -229,32 +187,6 @@ def scores_plot(scores: DetectionScores) -> str:
     return units_plot([everything], ["Mean over AUs", *names], title="F1 of each Action Unit")
 
 
-def described(options: EvaluateOptions, kind: str) -> dict[str, Any]:
-    """Return what was scored on what, for the head of ``scores.json``."""
-    return {
-        "kind": kind,
-        "run": str(options.run),
-        "index": str(options.index),
-        "split": options.split or "all",
-        "version": cycada.__version__,
-    }
-
-
-def write_results(folder: Path, texts: dict[str, str]) -> None:
-    """Write the files, each whole or not at all.
-
-    Raises:
-        CycadaError: The folder cannot be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            with replacing(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise CycadaError(f"{folder}: cannot be written to ({error.strerror}).") from error
-
-
 def summary_lines(result: dict[str, Any], out: Path) -> list[str]:
     """Return what the command line says of a result."""
     scores = result["scores"]
@@ -266,9 +198,7 @@ def summary_lines(result: dict[str, Any], out: Path) -> list[str]:
             ("macro ROC-AUC", read.macro_roc_auc, read.macro_roc_auc_interval),
         ):
             lines.append(f"{name} {value:.3f}{_spoken(bounds)}")
-        lines.append(
-            f"{len(read.averaged)} AUs, {read.frames} frames of {read.subjects} subjects"
-        )
+        lines.append(f"{len(read.averaged)} AUs, {read.frames} frames of {read.subjects} subjects")
     else:
         for name, figure in scores["figures"].items():
             lines.append(f"{name.replace('_', ' ')} {figure['mean']:.4f}")

@@ -24,7 +24,7 @@ from cycada.metrics.detection import f1_scores
 from cycada.metrics.features import FeatureExtractor, load_features
 from cycada.metrics.translation import Measured, TranslationScores, UnitAgreement, ValueStatistics
 from cycada.progress import Progress
-from cycada.stages.evaluate import (
+from cycada.stages.scoring import (
     SCORES_NAME,
     EvaluateOptions,
     batches,
@@ -139,13 +139,9 @@ def evaluate_translator(
         "notes": [],
         "scores": scores.to_json(),
     }
-    write_results(
-        options.out, {SCORES_NAME: json.dumps(result, indent=1, allow_nan=False) + "\n"}
-    )
+    write_results(options.out, {SCORES_NAME: json.dumps(result, indent=1, allow_nan=False) + "\n"})
     if (mean := seen.mean_images()) is not None:
-        images.write_image(
-            options.out / MEAN_NAME, images.from_signed(mean, dtype=torch.uint8)
-        )
+        images.write_image(options.out / MEAN_NAME, images.from_signed(mean, dtype=torch.uint8))
     return result
 
 

@@ -24,7 +24,6 @@ from cycada.report.methods import (
 )
 from cycada.report.page import Block, Page, Section, Strip, Text, write_page
 from cycada.report.sections import curves_section, settings_section, translation_section
-from cycada.stages.evaluate import SCORES_NAME
 from cycada.stages.evaluate_translator import MEAN_NAME
 from cycada.stages.report_faces import (
     dataset_strips,
@@ -32,6 +31,7 @@ from cycada.stages.report_faces import (
     samples_strip,
     translated_strips,
 )
+from cycada.stages.scoring import SCORES_NAME
 from cycada.training.loading import load_translator
 from cycada.training.run import CONFIG_NAME, read_log, run_config, run_kind
 
@@ -51,9 +51,7 @@ class _Found:
     datasets: list[Path] = field(default_factory=list)
 
 
-def report(
-    paths: Sequence[Path], out: Path, *, title: str = "", device: str = "cpu"
-) -> Path:
+def report(paths: Sequence[Path], out: Path, *, title: str = "", device: str = "cpu") -> Path:
     """Write a page about runs, evaluations and datasets, and return its file.
 
     Args:

@@ -15,13 +15,13 @@ from cycada.errors import CycadaError, DataError, RunError
 from cycada.metrics.detection import DetectionScores
 from cycada.progress import Progress
 from cycada.stages.evaluate import (
-    EvaluateOptions,
     check_unseen,
     evaluate_detector,
     predict_faces,
     summary_lines,
 )
 from cycada.stages.evaluate_translator import evaluate_translator, paired_faces
+from cycada.stages.scoring import EvaluateOptions
 from cycada.thermal import Window
 
 SIZE = 16
@@ -132,7 +132,7 @@ def test_predictions_hold_a_row_for_each_face_and_no_label_where_none_is_known(d
 def test_predictions_do_not_depend_on_the_batch(dataset, monkeypatch):
     chosen = dataset.select(domain="thermal")
     whole = predict_faces(Brightness(), chosen, domain="thermal", progress=QUIET)
-    monkeypatch.setattr("cycada.stages.evaluate.BATCH", 4)
+    monkeypatch.setattr("cycada.stages.scoring.BATCH", 4)
     parts = predict_faces(Brightness(), chosen, domain="thermal", progress=QUIET)
     assert torch.equal(whole, parts)
 
@@ -267,7 +267,7 @@ def test_a_pair_need_not_be_a_row_of_the_index(dataset):
 def test_the_scores_of_a_translator_do_not_depend_on_the_batch(dataset, tmp_path, monkeypatch):
     given = (Inverted(), Brightness(), dataset, options(dataset, tmp_path))
     whole = evaluate_translator(*given, progress=QUIET)["scores"]
-    monkeypatch.setattr("cycada.stages.evaluate.BATCH", 4)
+    monkeypatch.setattr("cycada.stages.scoring.BATCH", 4)
     parts = evaluate_translator(*given, progress=QUIET)["scores"]
     for name, figure in whole["figures"].items():
         assert parts["figures"][name]["mean"] == pytest.approx(figure["mean"], abs=1e-6)
