@@ -55,7 +55,7 @@ class DiscriminatorConfig:
 
     width: int = setting(64, "channels of the first layer", low=1)
     layers: int = setting(
-        3, "strided layers; 3 sees patches of 70 px, 2 of 34 px, 1 of 16 px", low=1, high=5
+        3, "strided layers; a score sees 74 px with 3, 38 with 2, 20 with 1", low=1, high=5
     )
 
 

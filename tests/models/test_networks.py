@@ -75,7 +75,7 @@ def test_both_discriminators_judge_real_and_made_images_as_they_would_alone() ->
     torch.testing.assert_close(judged.made_thermal, judges.thermal(made_thermal))
 
 
-@pytest.mark.parametrize(("layers", "pixels"), [(3, 70), (2, 34), (1, 16)])
+@pytest.mark.parametrize(("layers", "pixels"), [(3, 74), (2, 38), (1, 20)])
 def test_a_score_sees_a_patch_of_the_stated_size(layers: int, pixels: int) -> None:
     torch.manual_seed(0)
     judge = Discriminator(1, width=4, layers=layers).double()
