@@ -33,7 +33,7 @@ def missing_processes() -> Wanted | None:
     """
     if "WORLD_SIZE" in os.environ or os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true":
         return None
-    import psutil  # noqa: PLC0415 - only under Accelerate, which brings it
+    import psutil
 
     try:
         parent = psutil.Process().parent()
@@ -65,8 +65,8 @@ def launch_words(command: Sequence[str]) -> Sequence[str] | None:
 
 def read_words(words: Sequence[str]) -> Wanted:
     """Read the options of ``accelerate launch`` as it does, its settings file included."""
-    from accelerate.commands.config import config_args  # noqa: PLC0415 - slow to import
-    from accelerate.commands.launch import launch_command_parser  # noqa: PLC0415
+    from accelerate.commands.config import config_args
+    from accelerate.commands.launch import launch_command_parser
 
     given = launch_command_parser().parse_args(list(words))
     processes, machines = given.num_processes, given.num_machines
@@ -87,12 +87,12 @@ def launch(wanted: Wanted, arguments: Sequence[str]) -> int:
     Returns:
         Exit code: of the process that failed first, 0 if none did.
     """
-    from torch.distributed.elastic.multiprocessing.api import (  # noqa: PLC0415 - slow to import
+    from torch.distributed.elastic.multiprocessing.api import (
         DefaultLogsSpecs,
         SignalException,
     )
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.disable(logging.ERROR)  # the processes say what is wrong themselves
     threads = wanted.threads or max(1, _cores() // wanted.processes)

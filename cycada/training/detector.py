@@ -124,9 +124,7 @@ def detector_step(
     """
     set_learning_rate(state.optimizer, cosine(step, total=config.steps))
     alignment = config.alignment
-    strength = alignment.weight * dann_strength(
-        step, total=config.steps, warm_up=alignment.warm_up
-    )
+    strength = alignment.weight * dann_strength(step, total=config.steps, warm_up=alignment.warm_up)
     out: Adapted = state.model(source.images, target, strength)
     annotated = accelerator.reduce(source.known.sum().to(out.logits.dtype), "mean")
     loss = action_unit_loss(
@@ -198,9 +196,7 @@ def adda_step(
                 accelerator,
             )  # fmt: skip
         figures["confusion"] = confusion
-    update_average(
-        state.average.backbone, encoder, decay=config.average_decay, step=step + 1
-    )
+    update_average(state.average.backbone, encoder, decay=config.average_decay, step=step + 1)
     return {name: value.detach() for name, value in figures.items()}
 
 
@@ -386,7 +382,6 @@ def _update(
 def _adam(config: DetectorConfig, *players: tuple[nn.Module, float]) -> torch.optim.AdamW:
     """Return AdamW over the players, each with its own ``base`` learning rate."""
     groups = [
-        {"params": list(module.parameters()), "lr": rate, "base": rate}
-        for module, rate in players
+        {"params": list(module.parameters()), "lr": rate, "base": rate} for module, rate in players
     ]
     return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
