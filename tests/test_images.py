@@ -12,7 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from cycada.errors import DataError
-from cycada.images import from_signed, read_image, resize, to_signed, with_channels, write_image
+from cycada.images import (
+    fine_detail,
+    from_signed,
+    read_image,
+    resize,
+    to_signed,
+    with_channels,
+    write_image,
+)
 from cycada.thermal import Unit, Window, counts_from_celsius
 
 WINDOW = Window(20, 40)
@@ -153,6 +161,33 @@ def test_channels_are_weighted_as_the_eye_weighs_them() -> None:
     grey = torch.rand(2, 1, 3, 3)
     assert torch.equal(with_channels(grey, 3)[:, 2], grey[:, 0])
     assert torch.allclose(with_channels(with_channels(grey, 3), 1), grey)
+
+
+def test_an_even_image_has_no_fine_detail_up_to_its_border() -> None:
+    even = torch.full((2, 3, 9, 7), 0.3, dtype=torch.float64)
+    torch.testing.assert_close(fine_detail(even), torch.zeros_like(even), rtol=0, atol=1e-15)
+
+
+def test_fine_detail_is_four_times_the_difference_from_the_mean_of_the_window() -> None:
+    dot = torch.zeros(1, 1, 11, 11, dtype=torch.float64)
+    dot[..., 5, 5] = 1
+    found = fine_detail(dot)
+    expected = torch.zeros(11, 11, dtype=torch.float64)
+    expected[3:8, 3:8] = -4 / 25
+    expected[5, 5] = 4 * (1 - 1 / 25)
+    torch.testing.assert_close(found[0, 0], expected)
+    corner = torch.zeros(1, 1, 11, 11, dtype=torch.float64)
+    corner[..., 0, 0] = 1
+    assert float(fine_detail(corner)[0, 0, 0, 0]) == pytest.approx(4 * (1 - 1 / 9))
+
+
+def test_fine_detail_treats_images_and_channels_alone() -> None:
+    draw = torch.Generator().manual_seed(0)
+    pictures = torch.rand(2, 3, 12, 10, generator=draw, dtype=torch.float64)
+    for row in range(2):
+        for channel in range(3):
+            alone = fine_detail(pictures[row : row + 1, channel : channel + 1])
+            torch.testing.assert_close(fine_detail(pictures)[row, channel], alone[0, 0])
 
 
 def test_resizing_averages_what_it_shrinks() -> None:

@@ -126,6 +126,22 @@ def test_brightness_and_contrast_do_what_their_numbers_say() -> None:
     torch.testing.assert_close(apply_changes(image, changes), expected, rtol=0, atol=1e-7)
 
 
+def test_inversion_turns_bright_into_dark_before_the_noise() -> None:
+    chosen = torch.tensor([True, False, True, False, False, True])
+    changes = replace(drawn(NOTHING), inverted=chosen, brightness=torch.full((6,), 0.05))
+    image = pictures() * 0.9
+    expected = torch.where(chosen.view(-1, 1, 1, 1), -(image + 0.05), image + 0.05)
+    torch.testing.assert_close(apply_changes(image, changes), expected, rtol=0, atol=1e-7)
+    blank = replace(changes, erase=torch.tensor([[0.0, 0.0, SIZE, SIZE]] * 6))
+    assert not apply_changes(image, blank).any()  # what is erased is blank, inverted or not
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_faces_are_inverted_as_often_as_they_should_be(share: float) -> None:
+    changes = drawn(replace(NOTHING, invert=share), count=2000)
+    assert float(changes.inverted.float().mean()) == pytest.approx(share, abs=0.04)
+
+
 def test_noise_has_the_stated_deviation() -> None:
     grey = torch.zeros(4, 1, 64, 64, dtype=torch.float64)
     changes = replace(drawn(NOTHING, count=4, size=64), noise=torch.tensor([0.0, 0.1, 0.1, 0.2]))

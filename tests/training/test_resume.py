@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -50,7 +51,7 @@ class Training:
         return out
 
 
-@pytest.fixture(scope="module", params=["translator", "none", "dann", "adda"])
+@pytest.fixture(scope="module", params=["translator", "frozen", "none", "dann", "adda"])
 def training(
     request: pytest.FixtureRequest,
     faces: Path,
@@ -61,8 +62,9 @@ def training(
 ) -> Training:
     out = tmp_path_factory.mktemp("whole") / "run"
     config: Any
-    if request.param == "translator":
-        config = tiny_translator(detector=str(detector_run))
+    if request.param in ("translator", "frozen"):
+        judge = "following" if request.param == "translator" else "frozen"
+        config = tiny_translator(detector=str(detector_run), semantic_judge=judge)
         made = Training(config, out, translator_training, "translator_step")
     else:
         aligned = request.param != "none"
@@ -127,6 +129,8 @@ def test_the_state_holds_all_that_changes(training: Training) -> None:
             "generators", "discriminators", "average", "generator_optimizer",
             "discriminator_optimizer", "rgb_pool", "thermal_pool",
         }  # fmt: skip
+        if training.config.semantic_judge == "following":
+            expected |= {"follower", "follower_optimizer"}
     else:
         expected = {"model", "optimizer", "average", "best", "selection"}
         if training.step_name == "adda_step":
@@ -266,3 +270,28 @@ def test_the_best_weights_so_far_are_remembered(
     assert late.about()["chosen_step"] == 2
     first = (whole / "000002" / "detector.safetensors").read_bytes()
     assert (late.folder / "detector.safetensors").read_bytes() == first
+
+
+@pytest.mark.parametrize("training", ["dann", "adda"], indirect=True)
+def test_an_aligned_run_that_goes_on_ends_with_its_last_weights(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter((0.9, 0.9, 0.8, 0.8, 0.1, 0.1, 0.1, 0.1))  # the longer, the worse
+
+    def worse(*args: Any) -> tuple[float, torch.Tensor]:
+        return next(looks), validate(*args)[1]
+
+    run = shutil.copytree(training.whole, tmp_path / "run")
+    monkeypatch.setattr(training.module, "validate", worse)
+    training.train(run, steps=8)
+    for step in (6, 8):
+        about = json.loads((run / f"{step:06d}" / "about.json").read_text())
+        assert about["chosen_step"] == step
+    last = newest_checkpoint(run)
+    assert last is not None
+    weights = safetensors.torch.load_file(last.folder / "detector.safetensors")
+    average = last.state()["average"]
+    assert weights.keys() == average.keys()
+    assert all(torch.equal(weights[name], average[name]) for name in weights)
+    before = (run / "000004" / "detector.safetensors").read_bytes()
+    assert (last.folder / "detector.safetensors").read_bytes() != before

@@ -1,0 +1,54 @@
+"""Whom a run has learned from, itself or through the runs before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cycada.config import DetectorConfig, TranslatorConfig
+from cycada.data.index import read_index
+from cycada.errors import RunError
+from cycada.progress import Progress
+from cycada.stages.evaluate import evaluate
+from cycada.stages.scoring import EvaluateOptions
+from cycada.stages.train_detector import run_training as train_detector
+from cycada.stages.train_translator import run_training as train_translator
+from cycada.stages.translate import run_translation
+from cycada.training.loading import load_detector, load_translator
+
+
+def test_a_subject_seen_anywhere_on_the_way_is_seen_at_its_end(
+    faces: Path,
+    detector_run: Path,
+    tiny_translator: Callable[..., TranslatorConfig],
+    tiny_detector: Callable[..., DetectorConfig],
+    quiet: Progress,
+    tmp_path: Path,
+) -> None:
+    translator, made, pixel = (tmp_path / name for name in ("translator", "made", "pixel"))
+    train_translator(
+        tiny_translator(detector=str(detector_run), steps=1), translator, progress=quiet
+    )
+    judge = load_detector(detector_run).seen_subjects
+    index = read_index(faces)
+    own = {face.subject for face in index.select(split="train").faces}
+    assert judge - own  # the detector's validation subjects
+    assert load_translator(translator).seen_subjects == own | judge
+
+    run_translation(translator, faces, made, depth="auto", progress=quiet)
+    assert set(read_index(made).info.seen_subjects) == own | judge
+    train_detector(tiny_detector(source=(str(made),), steps=1), pixel, progress=quiet)
+    assert load_detector(pixel).seen_subjects >= own | judge
+
+    for run in (detector_run, translator, pixel):
+        domain = "rgb" if run == detector_run else "thermal"
+        options = EvaluateOptions(
+            run=run, index=faces, out=tmp_path / "scores" / run.name, domain=domain, resamples=20
+        )
+        assert evaluate(options, progress=quiet)["scores"]  # test subjects, seen by nobody
+    options = EvaluateOptions(run=translator, index=faces, out=tmp_path / "val", split="val")
+    with pytest.raises(RunError, match="learned from 1 of the subjects"):
+        evaluate(options, progress=quiet)
+    assert not (tmp_path / "val").exists()
