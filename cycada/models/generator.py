@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+
+from cycada import images
 
 
 def _convolution(channels: int, out: int, kernel: int, *, stride: int = 1) -> list[nn.Module]:
@@ -34,7 +37,8 @@ class ResidualBlock(nn.Module):
 class Generator(nn.Module):
     """ResNet generator (Johnson et al., ECCV 2016; CycleGAN, appendix 7.2) with long shortcuts.
 
-    Two things differ from the paper. The image grows by nearest-neighbour resizing followed by a
+    Three things differ from the paper. The network sees the image's amplified fine detail beside
+    it (:func:`cycada.images.fine_detail`). The image grows by nearest-neighbour resizing followed by a
     convolution (Odena et al., Distill 2016), because transposed convolutions leave checkerboards.
     And ``skips`` adds the features from before each downsampling to those after the matching
     upsampling, as in a U-Net (Ronneberger et al., MICCAI 2015), so that lids and creases need not
@@ -46,7 +50,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.skips = skips
-        self.enter = nn.Sequential(*_convolution(in_channels, width, 7))
+        self.enter = nn.Sequential(*_convolution(2 * in_channels, width, 7))
         self.down = nn.Sequential(*_convolution(width, 2 * width, 3, stride=2))
         self.middle = nn.Sequential(
             *_convolution(2 * width, 4 * width, 3, stride=2),
@@ -68,7 +72,7 @@ class Generator(nn.Module):
         Returns:
             ``(B, out_channels, H, W)`` in [-1, 1].
         """
-        full = self.enter(image)
+        full = self.enter(torch.cat((image, images.fine_detail(image)), dim=1))
         half = self.down(full)
         x = self.up_to_half(self.middle(half))
         x = self.up_to_full(x + half if self.skips else x)

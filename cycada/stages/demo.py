@@ -38,7 +38,7 @@ class _Plan:
 
 
 PLANS: dict[Budget, _Plan] = {
-    "quick": _Plan(400, 8, translator_steps=2400, detector_steps=1500, alignment_steps=600),
+    "quick": _Plan(400, 8, translator_steps=2400, detector_steps=1500, alignment_steps=800),
     "full": _Plan(1000, 8, translator_steps=12000, detector_steps=5000, alignment_steps=2000),
 }
 
@@ -132,13 +132,16 @@ def _steps(
         TranslatorConfig, None, (),
         {
             "data": [str(faces)], "detector": str(out / "source_only"), "size": size,
-            "seed": seed, "steps": plan.translator_steps, "generator.width": 32,
-            "generator.blocks": 4, "discriminator.width": 32, "discriminator.layers": 2,
+            "seed": seed, "steps": plan.translator_steps, "learning_rate": 5e-4,
+            "generator.width": 24, "generator.blocks": 3,
+            "discriminator.width": 32, "discriminator.layers": 2,
+            "weights.cycle": 3.0, "weights.identity": 0.0, "weights.semantic": 1.0,
             "sample_every": plan.translator_steps // 6, "save_every": 200,
         },
     )  # fmt: skip
     aligned = {
-        "target": [str(faces)], "alignment.method": "dann", "learning_rate": 1e-3,
+        "target": [str(faces)], "alignment.method": "dann", "alignment.weight": 0.3,
+        "learning_rate": 1e-3,
     }  # fmt: skip
     return (
         (

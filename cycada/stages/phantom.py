@@ -7,7 +7,9 @@ import dataclasses
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +26,7 @@ from cycada.progress import Progress
 from cycada.thermal import Unit, Window, counts_from_celsius
 
 UNIT: Unit = "centikelvin"
+WINDOW = Window(28.0, 37.0)  # skin fills it; hair, glasses and the room are below
 CLAIM_NAME = ".phantom"
 LANDMARKS_NAME, SEQUENCES_NAME = "landmarks.csv", "sequences.csv"
 
@@ -71,24 +74,17 @@ def make_phantom(options: PhantomOptions, *, progress: Progress) -> Index:
         raise DataError(f"{options.out}: holds an index already; choose another --out.")
     subjects = [*_subjects(options, "rgb"), *_subjects(options, "thermal")]
     _claim(options)
-    faces: list[Face] = []
-    places: list[Tensor] = []
-    with ThreadPoolExecutor() as pool:
-        for subject in progress(subjects, total=len(subjects), desc="phantom subjects"):
-            drawn = _faces_of(subject, options)
-            _draw(subject, drawn, options, pool)
-            faces += drawn
-            places.append(
-                phantom.landmarks(
-                    subject.identity, subject.intensities, subject.scene, size=options.size
-                )
-            )
+    drawn = [_faces_of(subject, options) for subject in subjects]
+    with _drawing_threads() as pool:
+        work = pool.map(partial(_draw, options=options), subjects, drawn)
+        places = list(progress(work, total=len(subjects), desc="phantom subjects"))
+    faces = [face for some in drawn for face in some]
     index = Index(
         options.out,
         IndexInfo(
             kind="intensity",
             unit=UNIT,
-            window=Window(),
+            window=WINDOW,
             source=f"phantom faces of cycada, seed {options.seed}",
             licence="MIT",
         ),
@@ -171,15 +167,33 @@ def _faces_of(subject: _Subject, options: PhantomOptions) -> list[Face]:
     ]
 
 
-def _draw(
-    subject: _Subject, faces: Sequence[Face], options: PhantomOptions, pool: ThreadPoolExecutor
-) -> None:
-    """Draw and write the images of a subject, unless they are all there."""
+@contextmanager
+def _drawing_threads() -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool that draws one subject per core.
+
+    Each of its threads computes alone: a face is too small to be shared between cores.
+    """
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(before, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def _draw(subject: _Subject, faces: Sequence[Face], options: PhantomOptions) -> Tensor:
+    """Draw and write the images of a subject, unless they are all there.
+
+    Returns:
+        The landmarks, ``(frames, K, 2)`` in px.
+    """
     files = [options.out / face.path for face in faces]
     pairs = [options.out / face.pair for face in faces if face.pair]
-    if all(file.exists() for file in (*files, *pairs)):
-        return
     what = (subject.identity, subject.intensities, subject.scene)
+    places = phantom.landmarks(*what, size=options.size)
+    if all(file.exists() for file in (*files, *pairs)):
+        return places
     if pairs:
         drawn = phantom.render_pair(*what, size=options.size)
         rgb, celsius = drawn.rgb, drawn.celsius
@@ -189,11 +203,10 @@ def _draw(
         rgb, celsius = None, phantom.render_celsius(*what, size=options.size)
     thermal = None if celsius is None else counts_from_celsius(celsius, UNIT)[:, None]
     own, other = (rgb, thermal) if subject.domain == "rgb" else (thermal, rgb)
-    work = [(files, own)] if own is not None else []
-    if pairs and other is not None:
-        work.append((pairs, other))
-    for names, pictures in work:
-        list(pool.map(images.write_image, names, pictures))
+    for names, pictures in ((files, own), (pairs, other)):
+        for name, picture in zip(names, () if pictures is None else pictures, strict=False):
+            images.write_image(name, picture)
+    return places
 
 
 def _write_landmarks(file: Path, faces: Sequence[Face], places: Tensor) -> None:
