@@ -190,6 +190,20 @@ def test_a_translator_learns_the_same_on_two_processes(
     assert ("follower" in read_log(one)[0]) == (judge == "following")
 
 
+def test_a_translation_is_shared_by_two_processes(
+    faces: Path, translator_run: Path, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    words = ("translate", str(translator_run), str(faces), "--out")
+    assert run(sys.executable, "-m", "cycada", *words, str(one)).returncode == 0
+    on_two_processes(*ACCELERATE, *words, str(two))
+    files = sorted(file.relative_to(one) for file in one.rglob("*") if file.is_file())
+    assert files == sorted(file.relative_to(two) for file in two.rglob("*") if file.is_file())
+    assert len([file for file in files if file.suffix == ".png"]) == 20
+    for file in files:
+        assert (one / file).read_bytes() == (two / file).read_bytes(), file
+
+
 def test_two_processes_are_there_and_a_mistake_is_one_sentence(
     tiny_translator: Callable[..., TranslatorConfig], tmp_path: Path
 ) -> None:
