@@ -164,9 +164,7 @@ def translator_step(
         state.thermal_pool.swap(made.thermal.detach(), step),
     )
     loss_rgb = discriminator_loss(judged.real_rgb, judged.made_rgb, config.adversarial)
-    loss_thermal = discriminator_loss(
-        judged.real_thermal, judged.made_thermal, config.adversarial
-    )
+    loss_thermal = discriminator_loss(judged.real_thermal, judged.made_thermal, config.adversarial)
     state.discriminator_optimizer.zero_grad()
     accelerator.backward(loss_rgb + loss_thermal)
     if config.clip_norm:
@@ -314,13 +312,12 @@ def _generator_terms(
         scores = judge.rgb(made.rgb), judge.thermal(made.thermal)
     terms = {
         "adversarial": sum(generator_loss(s.to(rgb.dtype), config.adversarial) for s in scores),
-        "cycle": image_distance(made.rgb_again, rgb)
-        + image_distance(made.thermal_again, thermal),
+        "cycle": image_distance(made.rgb_again, rgb) + image_distance(made.thermal_again, thermal),
     }
     if made.thermal_same is not None and made.rgb_same is not None:
-        terms["identity"] = image_distance(
-            made.thermal_same, thermal
-        ) + image_distance(made.rgb_same, rgb)
+        terms["identity"] = image_distance(made.thermal_same, thermal) + image_distance(
+            made.rgb_same, rgb
+        )
     if judges.detector is not None and config.weights.semantic:
         terms["semantic"] = _semantic(
             state, judges.detector, made, rgb, thermal, config, accelerator
