@@ -40,12 +40,15 @@ def setting(default: Any, text: str, *, low: float | None = None, high: float | 
 class GeneratorConfig:
     """The translator's networks (CycleGAN, Zhu et al., ICCV 2017, appendix 7.2)."""
 
-    width: int = setting(64, "channels of the first layer; the middle has four times as many", low=1)
+    width: int = setting(
+        64, "channels of the first layer; the middle has four times as many", low=1
+    )
     blocks: int = setting(
         0, "residual blocks; 0 takes the paper's 6 below 256 px and 9 from there on", low=0
     )
     skips: bool = setting(
-        True, "carry fine detail past the coarse middle, as a U-Net does; false: the paper's network"
+        True,
+        "carry fine detail past the coarse middle, as a U-Net does; false: the paper's network",
     )
 
 
@@ -105,7 +108,8 @@ class TranslatorConfig:
         0.5, "share of the steps after which the learning rate falls linearly to 0", low=0, high=1
     )
     pool: int = setting(
-        50, "made images kept for the discriminators (Shrivastava et al., CVPR 2017); 0 keeps none",
+        50,
+        "made images kept for the discriminators (Shrivastava et al., CVPR 2017); 0 keeps none",
         low=0,
     )
     average_decay: float = setting(
@@ -137,8 +141,11 @@ class AugmentConfig:
     brightness: float = setting(0.15, "largest change of level, as a share of the range", low=0)
     contrast: float = setting(0.25, "largest change of contrast, as a share", low=0, high=1)
     invert: float = setting(
-        0.0, "probability that bright becomes dark; half makes RGB detectors look at shape, for "
-        "creases are dark in RGB and warm, so bright, in thermal", low=0, high=1,
+        0.0,
+        "probability that bright becomes dark; half makes RGB detectors look at shape, for "
+        "creases are dark in RGB and warm, so bright, in thermal",
+        low=0,
+        high=1,
     )
     blur: float = setting(0.8, "largest Gaussian blur, standard deviation in px", low=0)
     noise: float = setting(0.03, "largest deviation of added noise, as a share of the range", low=0)
@@ -161,8 +168,10 @@ class AlignmentConfig:
     hidden: int = setting(256, "units in each of the domain classifier's two layers", low=1)
     learning_rate: float = setting(5e-4, "of the domain classifier", low=0)
     healthy_from: float = setting(
-        0.6, "adda's encoder learns only while the domain classifier is right this often (CyCADA)",
-        low=0, high=1,
+        0.6,
+        "adda's encoder learns only while the domain classifier is right this often (CyCADA)",
+        low=0,
+        high=1,
     )
 
 
@@ -195,8 +204,10 @@ class DetectorConfig:
     augment: AugmentConfig = setting(AugmentConfig(), "")
     alignment: AlignmentConfig = setting(AlignmentConfig(), "")
     positive_weight: float = setting(
-        0.5, "exponent of (absent/present) that weighs present AUs; 0 none, 1 full balance",
-        low=0, high=1,
+        0.5,
+        "exponent of (absent/present) that weighs present AUs; 0 none, 1 full balance",
+        low=0,
+        high=1,
     )
     batch_size: int = setting(32, "labelled images per step, over all processes", low=1)
     steps: int = setting(6000, "optimizer steps", low=1)
@@ -319,17 +330,19 @@ def _build(cls: type[T], tree: Mapping[str, Any], *, where: str, prefix: str = "
     for key in tree:
         if key not in declared:
             near = difflib.get_close_matches(key, declared, n=1, cutoff=0.5)
-            hint = f" Did you mean {prefix}{near[0]}?" if near else f" Known: {', '.join(declared)}."
+            hint = (
+                f" Did you mean {prefix}{near[0]}?" if near else f" Known: {', '.join(declared)}."
+            )
             raise ConfigError(f"{where}: unknown setting {prefix}{key}.{hint}")
     values: dict[str, Any] = {}
     for key, value in tree.items():
         name, kind = prefix + key, hints[key]
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{where}: {name} is a table; set {name}.{_first(kind)}=… inside.")
-            values[key] = _build(
-                typing.cast(type, kind), value, where=where, prefix=f"{name}."
-            )
+                raise ConfigError(
+                    f"{where}: {name} is a table; set {name}.{_first(kind)}=… inside."
+                )
+            values[key] = _build(typing.cast(type, kind), value, where=where, prefix=f"{name}.")
             continue
         values[key] = _typed(value, kind, f"{where}: {name}")
         _check_range(values[key], declared[key].metadata, f"{where}: {name}")

@@ -19,9 +19,7 @@ class Progress:
         self.shown = shown
         self._bar: Any = None
 
-    def __call__(
-        self, items: Iterable[T], *, total: int, desc: str, done: int = 0
-    ) -> Iterator[T]:
+    def __call__(self, items: Iterable[T], *, total: int, desc: str, done: int = 0) -> Iterator[T]:
         """Yield the items, counting from ``done`` to ``total``; the time left is shown."""
         self._bar = tqdm(
             items, total=total, initial=done, desc=desc, disable=not self.shown,

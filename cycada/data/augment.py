@@ -64,7 +64,10 @@ def apply_changes(images: Tensor, changes: Changes) -> Tensor:
         name: getattr(changes, name).to(images.device) for name in changes.__slots__
     }
     warped = kornia.geometry.transform.warp_affine(
-        images, change["matrix"].to(images.dtype), (size, size), padding_mode="border",
+        images,
+        change["matrix"].to(images.dtype),
+        (size, size),
+        padding_mode="border",
         align_corners=True,
     )
     if bool((changes.blur > 0).any()):

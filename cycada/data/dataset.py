@@ -156,9 +156,7 @@ class _Steps(Dataset[Any]):
         return self.make(step)
 
 
-def step_batches(
-    make: Callable[[int], T], *, done: int, total: int, workers: int
-) -> Iterator[T]:
+def step_batches(make: Callable[[int], T], *, done: int, total: int, workers: int) -> Iterator[T]:
     """Yield ``make(step)`` for the steps ``done`` to ``total - 1``, made ahead by ``workers``."""
     steps = range(done, total)
     if workers == 0:

@@ -34,9 +34,8 @@ Bools = npt.NDArray[np.bool_]
 FEWEST_POSITIVES = 5
 """Below this many present frames a tuned threshold is noise, and 0.5 is kept."""
 
-def f1_scores(
-    predicted: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike
-) -> Floats:
+
+def f1_scores(predicted: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike) -> Floats:
     """Return the F1 of each AU, from counts pooled over the annotated frames.
 
     Args:
@@ -112,9 +111,7 @@ def roc_auc(scores: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike) 
     return result
 
 
-def average_precision(
-    scores: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike
-) -> Floats:
+def average_precision(scores: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike) -> Floats:
     """Return the area under the precision-recall curve of each AU, without interpolation.
 
     Equal scores are one point of the curve. A guess reaches the prevalence, not one half, so

@@ -37,9 +37,7 @@ class FeatureExtractor:
         deviation = torch.tensor(_DEVIATION, device=images.device).view(-1, 1, 1)
         if images.shape[1] == 1:
             images = images.expand(-1, 3, -1, -1)
-        images = F.interpolate(
-            images, size=(self.side, self.side), mode="bilinear", antialias=True
-        )
+        images = F.interpolate(images, size=(self.side, self.side), mode="bilinear", antialias=True)
         return self.head(self.network(((images + 1) / 2 - mean) / deviation))
 
 
@@ -85,9 +83,7 @@ def load_features(weights: Path | None = None) -> FeatureExtractor:
         return FeatureExtractor(
             "MobileNetV2", _fixed(mobile.features), 224, lambda maps: maps.mean((2, 3))
         )
-    raise DataError(
-        f"{weights}: holds neither torchvision's Inception v3 nor its MobileNetV2."
-    )
+    raise DataError(f"{weights}: holds neither torchvision's Inception v3 nor its MobileNetV2.")
 
 
 def _inception(network: Any) -> FeatureExtractor:

@@ -13,16 +13,12 @@ LARGE_IMAGE = 256
 def build_generators(config: TranslatorConfig) -> Generators:
     """Return both generators with freshly drawn weights (N(0, 0.02), CycleGAN section 4)."""
     blocks = config.generator.blocks or (6 if config.size < LARGE_IMAGE else 9)
-    return Generators(
-        width=config.generator.width, blocks=blocks, skips=config.generator.skips
-    )
+    return Generators(width=config.generator.width, blocks=blocks, skips=config.generator.skips)
 
 
 def build_discriminators(config: TranslatorConfig) -> Discriminators:
     """Return both discriminators with freshly drawn weights."""
-    return Discriminators(
-        width=config.discriminator.width, layers=config.discriminator.layers
-    )
+    return Discriminators(width=config.discriminator.width, layers=config.discriminator.layers)
 
 
 def build_detector(

@@ -47,7 +47,11 @@ class Generators(nn.Module):
         )
 
     def forward(
-        self, rgb: Tensor, thermal: Tensor, thermal_as_rgb: Tensor | None, rgb_as_thermal: Tensor | None
+        self,
+        rgb: Tensor,
+        thermal: Tensor,
+        thermal_as_rgb: Tensor | None,
+        rgb_as_thermal: Tensor | None,
     ) -> Translation:
         """Translate both batches there and back.
 
@@ -91,7 +95,9 @@ class Discriminators(nn.Module):
         )
 
 
-def _joined(network: nn.Module, images: Tensor, others: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def _joined(
+    network: nn.Module, images: Tensor, others: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
     if others is None:
         return network(images), None
     first, second = network(torch.cat((images, others))).split((len(images), len(others)))

@@ -11,9 +11,7 @@ from cycada import images
 def _convolution(channels: int, out: int, kernel: int, *, stride: int = 1) -> list[nn.Module]:
     """Reflect-padded convolution without bias (the normalisation would cancel it)."""
     return [
-        nn.Conv2d(
-            channels, out, kernel, stride, kernel // 2, padding_mode="reflect", bias=False
-        ),
+        nn.Conv2d(channels, out, kernel, stride, kernel // 2, padding_mode="reflect", bias=False),
         nn.InstanceNorm2d(out, affine=True),
         nn.ReLU(inplace=True),
     ]
@@ -38,8 +36,9 @@ class Generator(nn.Module):
     """ResNet generator (Johnson et al., ECCV 2016; CycleGAN, appendix 7.2) with long shortcuts.
 
     Three things differ from the paper. The network sees the image's amplified fine detail beside
-    it (:func:`cycada.images.fine_detail`). The image grows by nearest-neighbour resizing followed by a
-    convolution (Odena et al., Distill 2016), because transposed convolutions leave checkerboards.
+    it (:func:`cycada.images.fine_detail`). The image grows by nearest-neighbour resizing followed
+    by a convolution (Odena et al., Distill 2016), because transposed convolutions leave
+    checkerboards.
     And ``skips`` adds the features from before each downsampling to those after the matching
     upsampling, as in a U-Net (Ronneberger et al., MICCAI 2015), so that lids and creases need not
     pass through the coarse middle.

@@ -27,6 +27,7 @@ _KNOWN: Mapping[str, tuple[str, Tone]] = MappingProxyType(
 )
 """The methods of CyCADA's table, in its order, as `cycada demo` names their folders."""
 
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scored:
     """The scores of one method, by the name of its folder."""
@@ -87,9 +88,7 @@ def detection_figures(methods: Sequence[Scored]) -> tuple[Figure, ...]:
         if end in named and shown.name != end:
             figures.append(Figure(label=spoken(end), value=figure_text(named[end].macro_f1)))
     if BASELINE in named and CEILING in named and middle:
-        share = gap_closed(
-            named[BASELINE].macro_f1, shown.scores.macro_f1, named[CEILING].macro_f1
-        )
+        share = gap_closed(named[BASELINE].macro_f1, shown.scores.macro_f1, named[CEILING].macro_f1)
         if math.isfinite(share):
             figures.append(
                 Figure(label="Gap closed", value=percent(share), note="of baseline to ceiling")

@@ -75,9 +75,7 @@ class Estimates:
         return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
-def curves_plot(
-    curves: Sequence[Curve], *, title: str, width: int = 340, height: int = 190
-) -> str:
+def curves_plot(curves: Sequence[Curve], *, title: str, width: int = 340, height: int = 190) -> str:
     """Return curves over training steps, each faint as logged and strong when smoothed.
 
     Several curves differ by tone; the page names them in one legend for all its plots.
@@ -328,9 +326,7 @@ def _row_name(x: float, y: float, name: str) -> str:
     return f'<text class="name" x="{x:g}" y="{y:.1f}">{escape(first)}{tail}</text>'
 
 
-def _path(
-    across: _Scale, up: _Scale, x: Sequence[float], y: Sequence[float], classes: str
-) -> str:
+def _path(across: _Scale, up: _Scale, x: Sequence[float], y: Sequence[float], classes: str) -> str:
     commands, pen = [], "M"
     for a, b in zip(x, y, strict=True):
         if math.isfinite(b):

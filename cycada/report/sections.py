@@ -81,9 +81,7 @@ def translation_section(
     ]
     figures = _figures_table(names, scores)
     blocks: list[Block] = (
-        [Beside(left=figures, right=drawings[0])]
-        if len(drawings) == 1
-        else [figures, *drawings]
+        [Beside(left=figures, right=drawings[0])] if len(drawings) == 1 else [figures, *drawings]
     )
     blocks += means
     for each in scores:
@@ -199,9 +197,7 @@ def _agreement_table(units: Sequence[Mapping[str, Any]]) -> Table:
                 Cell(text=percent(_or_nan(unit["flip_rate"]), decimals=1)),
                 *(
                     Cell(text=figure_text(value), shade=shade(value))
-                    for value in map(
-                        _or_nan, (unit["kappa"], unit["f1_before"], unit["f1_after"])
-                    )
+                    for value in map(_or_nan, (unit["kappa"], unit["f1_before"], unit["f1_after"]))
                 ),
             )
         )

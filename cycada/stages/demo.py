@@ -15,9 +15,10 @@ from cycada.files import replacing
 from cycada.metrics.detection import gap_closed
 from cycada.progress import Progress
 from cycada.stages import train_detector, train_translator
-from cycada.stages.evaluate import EvaluateOptions, evaluate
+from cycada.stages.evaluate import evaluate
 from cycada.stages.phantom import PhantomOptions, make_phantom
 from cycada.stages.report import report
+from cycada.stages.scoring import EvaluateOptions
 from cycada.stages.translate import run_translation
 
 Budget = Literal["quick", "full"]
@@ -122,7 +123,7 @@ def _steps(
         folder = out / "evaluation" / name
         return (
             f"evaluation: {name.replace('_', ' ')}",
-            lambda: (folder / "scores.json").exists(),
+            (folder / "scores.json").exists,
             lambda: evaluate(
                 EvaluateOptions(run=run, index=faces, out=folder, **options), progress=progress
             ),
@@ -146,7 +147,7 @@ def _steps(
     return (
         (
             "phantom faces",
-            lambda: (faces / "index.csv").exists(),
+            (faces / "index.csv").exists,
             lambda: make_phantom(
                 PhantomOptions(
                     out=faces, rgb_subjects=plan.subjects, thermal_subjects=plan.subjects,
@@ -165,7 +166,7 @@ def _steps(
         ),
         (
             "translation of the RGB faces",
-            lambda: (made / "index.csv").exists(),
+            (made / "index.csv").exists,
             lambda: run_translation(
                 out / "translator", faces, made, depth="auto", progress=progress
             ),

@@ -137,9 +137,7 @@ def _subjects(options: PhantomOptions, domain: Domain) -> Iterator[_Subject]:
             )  # fmt: skip
             intensities, scene, truth = sequence
         else:
-            intensities = phantom.sample_intensities(
-                options.frames, domain=domain, generator=draw
-            )
+            intensities = phantom.sample_intensities(options.frames, domain=domain, generator=draw)
             scene = phantom.sample_scenes(options.frames, generator=draw)
         yield _Subject(name, domain, split[name], identity, intensities, scene, truth)
 
@@ -225,9 +223,7 @@ def _write_sequences(file: Path, subjects: Sequence[_Subject]) -> None:
         if subject.truth is not None
         for frame in range(len(subject.intensities))
     )
-    _write_table(
-        file, ["sequence", "frame", "breaths_per_minute", "air_flow", "seconds"], rows
-    )
+    _write_table(file, ["sequence", "frame", "breaths_per_minute", "air_flow", "seconds"], rows)
 
 
 def _write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

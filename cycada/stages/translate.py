@@ -178,7 +178,9 @@ def _job(index: Index, face: Face, out: Path, *, bits16: bool) -> _Job:
     inside = path if not path.is_absolute() and ".." not in path.parts else _below(path)
     suffix = inside.suffix.lower()
     lossless = suffix in (".png", ".tif", ".tiff")
-    target = inside if lossless and not (bits16 and suffix == ".npy") else inside.with_suffix(".png")
+    target = (
+        inside if lossless and not (bits16 and suffix == ".npy") else inside.with_suffix(".png")
+    )
     return _Job(face, index.file(face), out / target)
 
 

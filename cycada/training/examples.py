@@ -110,14 +110,17 @@ class Mixture:
         parts = [self.source.batch(source[first:last])] if first < len(source) else []
         if self.extra is not None and self._extra_order is not None and last > len(source):
             extra = self._extra_order(step)
-            parts.append(
-                self.extra.batch(extra[max(first - len(source), 0) : last - len(source)])
-            )
+            parts.append(self.extra.batch(extra[max(first - len(source), 0) : last - len(source)]))
         return Labelled(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def augmented(
-    batch: Labelled, examples: Examples, config: AugmentConfig, *, share: Share, key: tuple[int | str, ...]
+    batch: Labelled,
+    examples: Examples,
+    config: AugmentConfig,
+    *,
+    share: Share,
+    key: tuple[int | str, ...],
 ) -> Labelled:
     """Return the batch with random changes that depend on ``key`` and the lane alone."""
     size = batch.images.shape[-1]

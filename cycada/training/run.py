@@ -39,9 +39,7 @@ CONFIG_NAME, ABOUT_NAME, STATE_NAME, LOG_NAME = (
     "config.json", "about.json", "state.pt", "metrics.jsonl",
 )  # fmt: skip
 
-_MAY_CHANGE = frozenset(
-    {"workers", "cache_mb", "log_every", "sample_every", "save_every", "keep"}
-)
+_MAY_CHANGE = frozenset({"workers", "cache_mb", "log_every", "sample_every", "save_every", "keep"})
 """Settings that do not change what is learned."""
 
 
@@ -285,4 +283,3 @@ def _sync(file: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
