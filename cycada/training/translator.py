@@ -17,16 +17,16 @@ from cycada.config import TranslatorConfig
 from cycada.data.dataset import FaceImages, signed, step_batches
 from cycada.data.sampling import Order, Share, generator
 from cycada.errors import ConfigError
-from cycada.losses.action_units import semantic_loss
 from cycada.losses.adversarial import discriminator_loss, generator_loss
 from cycada.losses.consistency import image_distance
 from cycada.losses.perceptual import PerceptualDistance
 from cycada.models.build import build_discriminators, build_generators
 from cycada.models.cycle import Discriminators, Generators, Judgement, Translation
-from cycada.models.detector import Detection, Detector
+from cycada.models.detector import Detector
 from cycada.progress import Progress
 from cycada.training import loop
 from cycada.training.average import update_average
+from cycada.training.follower import make_follower, semantic_term, teach_follower
 from cycada.training.launch import frozen, my_share, set_learning_rate
 from cycada.training.pool import ReplayPool
 from cycada.training.run import Run
@@ -89,11 +89,7 @@ def make_state(
             group["base"] = config.learning_rate
     follower = follower_optimizer = None
     if judges.detector is not None and config.semantic_judge == "following":
-        # It stays in evaluation mode: a few faces make poor batch statistics.
-        copied = copy.deepcopy(judges.detector).requires_grad_(True)  # noqa: FBT003
-        rate = config.follower_learning_rate
-        adam = torch.optim.Adam(copied.parameters(), lr=rate)
-        follower, follower_optimizer = accelerator.prepare(copied, adam)
+        follower, follower_optimizer = make_follower(judges.detector, config, accelerator)
     share = my_share(config.batch_size, accelerator)
     prepared = accelerator.prepare(generators, discriminators, *optimizers)
     return TranslatorState(
@@ -172,9 +168,10 @@ def translator_step(
     state.discriminator_optimizer.step()
     figures = {**terms, "judge_rgb": loss_rgb, "judge_thermal": loss_thermal}
     if judges.detector is not None and state.follower is not None:
-        figures["follower"] = _teach_follower(
-            state, judges.detector, rgb, made.thermal.detach(), config, accelerator
-        )
+        figures["follower"] = teach_follower(
+            state.follower, state.follower_optimizer, detector=judges.detector, rgb=rgb,
+            made=made.thermal.detach(), config=config, accelerator=accelerator,
+        )  # fmt: skip
     return {name: value.detach() for name, value in figures.items()}
 
 
@@ -319,70 +316,15 @@ def _generator_terms(
             made.rgb_same, rgb
         )
     if judges.detector is not None and config.weights.semantic:
-        terms["semantic"] = _semantic(
-            state, judges.detector, made, rgb, thermal, config, accelerator
-        )
+        terms["semantic"] = semantic_term(
+            made, rgb, thermal, detector=judges.detector, follower=state.follower, config=config,
+            accelerator=accelerator,
+        )  # fmt: skip
     if judges.perceptual is not None:
         terms["perceptual"] = judges.perceptual(made.rgb_again, rgb) + judges.perceptual(
             made.thermal_again, thermal
         )
     return terms  # type: ignore[return-value]
-
-
-def _semantic(
-    state: TranslatorState,
-    detector: Detector,
-    made: Translation,
-    rgb: Tensor,
-    thermal: Tensor,
-    config: TranslatorConfig,
-    accelerator: Accelerator,
-) -> Tensor:
-    """Return CyCADA's equation 4: what a detector says, before and after, both ways.
-
-    In the paper the frozen RGB detector judges all four images, also the thermal ones, which it
-    cannot read. With a follower each image is judged by the detector of its own domain.
-    """
-    thermal_judge = detector if state.follower is None else accelerator.unwrap_model(state.follower)
-    with accelerator.autocast():
-        with torch.no_grad():
-            rgb_before = _logits(detector, rgb)
-            thermal_before = _logits(thermal_judge, thermal)
-        if state.follower is None:
-            thermal_after = _logits(detector, made.thermal)
-        else:
-            with frozen(thermal_judge):
-                thermal_after = _logits(thermal_judge, made.thermal)
-        rgb_after = _logits(detector, made.rgb)
-    return semantic_loss(thermal_after, rgb_before, config.pseudo_labels) + semantic_loss(
-        rgb_after, thermal_before, config.pseudo_labels
-    )
-
-
-def _teach_follower(
-    state: TranslatorState,
-    detector: Detector,
-    rgb: Tensor,
-    made: Tensor,
-    config: TranslatorConfig,
-    accelerator: Accelerator,
-) -> Tensor:
-    """Teach the follower to say of the translations what the RGB detector says of the originals."""
-    if state.follower is None:
-        raise ValueError("there is no follower to teach")
-    with torch.no_grad(), accelerator.autocast():
-        before = _logits(detector, rgb)
-    said: Detection = state.follower(images.with_channels(made, detector.channels))
-    loss = semantic_loss(said.logits.to(before.dtype), before, config.pseudo_labels)
-    state.follower_optimizer.zero_grad()
-    accelerator.backward(loss)
-    state.follower_optimizer.step()
-    return loss
-
-
-def _logits(detector: nn.Module, pictures: Tensor) -> Tensor:
-    said: Detection = detector(images.with_channels(pictures, detector.channels))  # type: ignore[arg-type]
-    return said.logits.to(pictures.dtype)
 
 
 def _batch_maker(
