@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,8 @@ from cycada import images
 from cycada.data.dataset import scaled_size
 from cycada.data.folders import find_images
 from cycada.data.index import CSV_NAME, Face, Index, IndexInfo, read_index, write_index
-from cycada.data.index_info import TOML_NAME
 from cycada.errors import DataError, RunError
+from cycada.files import replacing
 from cycada.progress import Progress
 from cycada.thermal import INTEGER_UNITS, Unit
 from cycada.training.launch import joins_on_processor
@@ -30,6 +30,7 @@ Depth = Literal["auto", "8", "16"]
 
 MULTIPLE = 4  # the generators halve an image twice
 BATCH = 32
+CLAIM_NAME = ".translator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,8 @@ def run_translation(
     """Translate every RGB face of ``source`` and write the new index into ``out``.
 
     A translated face has the name, size, subject, split and labels of its original. Images that
-    are in ``out`` already, from an interrupted translation by the same weights, are kept. Several
-    processes under ``accelerate launch`` share the work.
+    are in ``out`` already, from an interrupted translation of the same images by the same
+    weights, are kept. Several processes under ``accelerate launch`` share the work.
 
     Args:
         run: Run of a translator.
@@ -64,7 +65,7 @@ def run_translation(
     """
     state = PartialState(cpu=joins_on_processor())
     translator = load_translator(run, state.device)
-    index = _source_index(source)
+    index = _source_index(source, out)
     unit = _unit_to_write(translator, depth)
     info = dataclasses.replace(
         index.info,
@@ -78,7 +79,15 @@ def run_translation(
     jobs = [_job(index, face, out, bits16=bits16) for face in index.faces]
     _check_names(jobs)
     with state.main_process_first():
-        _claim(out, translator.fingerprint, writes=state.is_main_process)
+        _claim(
+            out,
+            {
+                "weights": translator.fingerprint,
+                "originals": _relative(index.root, out),
+                "pixels": f"{16 if bits16 else 8} bit {unit}",
+            },
+            writes=state.is_main_process,
+        )
     mine = jobs[state.process_index :: state.num_processes]
     _translate(
         translator, [job for job in mine if not job.target.exists()], unit=unit, bits16=bits16,
@@ -124,24 +133,12 @@ def _translate(
         pixels = images.from_signed(made, dtype=dtype, unit=unit, window=translator.window)
         images.write_image(job.target, pixels)
 
+    batches = [jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH)]
     with ThreadPoolExecutor() as pool:
-        pictures = pool.map(read, jobs)
-        for some in progress(_batches(jobs, pictures), total=-(-len(jobs) // BATCH), desc="faces"):
-            made = _translated_together(translator, [picture for _, picture in some])
-            list(pool.map(write, [job for job, _ in some], made))
-
-
-def _batches(
-    jobs: Sequence[_Job], pictures: Iterator[Tensor]
-) -> Iterator[list[tuple[_Job, Tensor]]]:
-    batch: list[tuple[_Job, Tensor]] = []
-    for job, picture in zip(jobs, pictures, strict=True):
-        batch.append((job, picture))
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        for batch in progress(batches, total=len(batches), desc="faces"):
+            # One batch at a time: reading ahead without a limit would fill the memory.
+            made = _translated_together(translator, list(pool.map(read, batch)))
+            list(pool.map(write, batch, made))
 
 
 def _translated_together(translator: LoadedTranslator, pictures: Sequence[Tensor]) -> list[Tensor]:
@@ -154,12 +151,17 @@ def _translated_together(translator: LoadedTranslator, pictures: Sequence[Tensor
     return [translated(translator, picture) for picture in pictures]
 
 
-def _source_index(source: Path) -> Index:
+def _source_index(source: Path, out: Path) -> Index:
     if (source / CSV_NAME).exists() or source.suffix.lower() == ".csv":
         index = read_index(source).select(domain="rgb")
         if not index.faces:
             raise DataError(f"{source}: has no RGB face to translate.")
         return index
+    if out.resolve().is_relative_to(source.resolve()):
+        raise DataError(
+            f"{out}: lies in the folder to be translated, where its images would be taken for "
+            "originals; choose another --out."
+        )
     faces = (
         Face(path=found.relative, domain="rgb", subject=found.relative, split="train")
         for found in find_images(source, "rgb")
@@ -217,26 +219,28 @@ def _relative(path: Path, start: Path) -> str:
     return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
 
 
-def _claim(out: Path, fingerprint: str, *, writes: bool) -> None:
-    """Note in ``out`` which weights fill it; refuse a folder that others fill.
+def _claim(out: Path, wanted: dict[str, str], *, writes: bool) -> None:
+    """Note in ``out`` what fills it; refuse a folder that something else fills.
+
+    Images that are kept from other faces or another depth would belie the index.
 
     Raises:
         RunError: ``out`` holds something else.
     """
-    note = out / ".translator"
+    note = out / CLAIM_NAME
     if note.exists():
-        found = note.read_text(encoding="utf-8").strip()
-    elif (out / TOML_NAME).exists():
-        found = read_index(out).info.translator_hash
-    elif out.exists() and any(out.iterdir()):
+        found = dict(line.split(" = ", 1) for line in note.read_text("utf-8").splitlines())
+        for name, value in wanted.items():
+            if found.get(name) != value:
+                raise RunError(
+                    f"{out}: was made by other {name} ({found.get(name)}, now {value}); choose "
+                    "another --out, or delete it."
+                )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: is not empty; choose another --out.")
-    else:
-        found = fingerprint
-        if writes:
-            out.mkdir(parents=True, exist_ok=True)
-            note.write_text(fingerprint + "\n", encoding="utf-8")
-    if found != fingerprint:
-        raise RunError(
-            f"{out}: was made by other weights than this run's newest checkpoint; choose another "
-            "--out, or delete it."
-        )
+    if writes:
+        out.mkdir(parents=True, exist_ok=True)
+        with replacing(note) as temporary:
+            text = "".join(f"{name} = {value}\n" for name, value in wanted.items())
+            temporary.write_text(text, encoding="utf-8")

@@ -134,6 +134,28 @@ def test_images_of_other_weights_are_not_mixed(
     assert times(out) == before
 
 
+def test_images_of_other_originals_or_another_depth_are_not_mixed(
+    translator_run: Path, sizes: Path, faces: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run_translation(translator_run, sizes, out, depth="16", progress=quiet)
+    before = times(out)
+    with pytest.raises(RunError, match="made by other originals"):
+        run_translation(translator_run, faces, out, depth="16", progress=quiet)
+    with pytest.raises(RunError, match="made by other pixels"):
+        run_translation(translator_run, sizes, out, depth="8", progress=quiet)
+    assert times(out) == before
+
+
+def test_translations_are_not_put_among_the_originals_of_a_plain_folder(
+    translator_run: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    images.write_image(tmp_path / "a.png", torch.zeros(3, 16, 16, dtype=torch.uint8))
+    with pytest.raises(DataError, match="taken for originals"):
+        run_translation(translator_run, tmp_path, tmp_path / "x", depth="auto", progress=quiet)
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_folder_with_something_else_in_it_is_refused(
     translator_run: Path, sizes: Path, quiet: Progress, tmp_path: Path
 ) -> None:
