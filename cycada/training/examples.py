@@ -99,11 +99,6 @@ class Mixture:
             None if extra is None else Order(len(extra), count, seed=seed, stream="extra")
         )
 
-    @property
-    def cached(self) -> bool:
-        """Whether all decoded images are in memory."""
-        return self.source.cached and (self.extra is None or self.extra.cached)
-
     def batch(self, step: int) -> Labelled:
         """Return this process's part of the batch of ``step``."""
         source, first, last = self._source_order(step), self.share.first, self.share.last

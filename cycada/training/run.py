@@ -55,10 +55,20 @@ class Checkpoint:
         return _read_json(self.folder / ABOUT_NAME)
 
     def state(self) -> dict[str, Any]:
-        """Return the training state, loaded without running any code of the file."""
-        state: dict[str, Any] = torch.load(
-            self.folder / STATE_NAME, map_location="cpu", weights_only=True
-        )
+        """Return the training state, loaded without running any code of the file.
+
+        Raises:
+            RunError: The file is missing or damaged.
+        """
+        file = self.folder / STATE_NAME
+        try:
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # unpickling raises anything on broken bytes
+            told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise RunError(
+                f"{file}: cannot be read ({told}); delete {self.folder} to go on from the "
+                "checkpoint before it."
+            ) from error
         return state
 
     def load_weights(self, name: str, module: nn.Module) -> None:
@@ -107,10 +117,9 @@ class Run:
         file = self.root / LOG_NAME
         if not self.writes or not file.exists():
             return
-        lines = file.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _step_of(line) <= step]
+        kept = [line for line in read_log(self.root) if line["step"] <= step]
         with replacing(file) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def save(
         self,
@@ -220,11 +229,18 @@ def finished_checkpoint(root: Path) -> Checkpoint:
 
 
 def read_log(root: Path) -> list[dict[str, float]]:
-    """Return the lines of ``metrics.jsonl``, oldest first; empty where there is none."""
+    """Return the lines of ``metrics.jsonl``, oldest first; empty where there is none.
+
+    A last line without its end was cut off when the training was killed; it does not count.
+
+    Raises:
+        RunError: Another line is damaged.
+    """
     file = root / LOG_NAME
     if not file.exists():
         return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    text = file.read_text(encoding="utf-8")
+    return [_log_line(line, file) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 def _check_same(root: Path, kind: Kind, config: Any) -> None:
@@ -232,8 +248,7 @@ def _check_same(root: Path, kind: Kind, config: Any) -> None:
     differing = {
         name: pair
         for name, pair in differences(before, config).items()
-        if name not in _MAY_CHANGE
-        and not (name in ("steps", "alignment.steps") and pair[1] > pair[0])
+        if name not in _MAY_CHANGE and not (name == "steps" and pair[1] > pair[0])
     }
     if differing:
         told = "; ".join(f"{name} {old!r} -> {new!r}" for name, (old, new) in differing.items())
@@ -270,11 +285,13 @@ def _read_json(file: Path) -> dict[str, Any]:
     return found
 
 
-def _step_of(line: str) -> int:
+def _log_line(line: str, file: Path) -> dict[str, float]:
     try:
-        return int(json.loads(line)["step"])
+        found = json.loads(line)
+        found["step"]
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"a damaged line in {LOG_NAME}: {line[:60]!r}.") from error
+        raise RunError(f"{file}: holds a damaged line, {line[:60]!r}; delete that line.") from error
+    return found  # type: ignore[no-any-return]
 
 
 def _sync(file: Path) -> None:

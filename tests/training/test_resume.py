@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -152,6 +153,24 @@ def test_a_continued_run_logs_every_step_once(training: Training, tmp_path: Path
     assert figures(run) == figures(training.whole)
     trained = [line["step"] for line in figures(run) if "validation" not in line]
     assert trained == [1, 2, 3, 4]
+
+
+def test_a_line_of_the_log_that_a_kill_cut_off_does_not_count(
+    training: Training, tmp_path: Path
+) -> None:
+    run = training.stopped_at_two(tmp_path / "run")
+    log = run / "metrics.jsonl"
+    log.write_text(log.read_text() + '{"step": 4, "seco')
+    training.train(run)
+    assert figures(run) == figures(training.whole)
+
+
+def test_a_damaged_state_is_named(training: Training, tmp_path: Path) -> None:
+    run = training.stopped_at_two(tmp_path / "run")
+    state = run / "000002" / "state.pt"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(RunError, match=re.escape(str(state))):
+        training.train(run)
 
 
 def test_ctrl_c_within_a_step_saves_and_the_same_command_goes_on(
