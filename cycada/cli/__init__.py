@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 from typing import Any
 
@@ -58,6 +59,12 @@ class Verbs(click.Group):
         except CycadaError as error:
             say_error(error)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.filename is None and error.errno != errno.ENOSPC:
+                raise
+            place = "" if error.filename is None else f"{error.filename}: "
+            say_error(CycadaError(f"{place}{error.strerror}."))
+            ctx.exit(CycadaError.exit_code)
         except KeyboardInterrupt:
             if is_main_process():
                 click.echo("\nStopped. The same command continues.", err=True)

@@ -62,11 +62,9 @@ def evaluate(
     cycada evaluate runs/detector data/thermal --out results/detector
     cycada evaluate runs/translator data/both --split test --out results/translator
     """  # noqa: D301  # click keeps the lines after the backspace
-    import torch
-
     from cycada.stages import evaluate as stage
     from cycada.stages.scoring import EvaluateOptions
-    from cycada.training.loading import default_device
+    from cycada.training.loading import device_named
 
     options = EvaluateOptions(
         run=run,
@@ -77,7 +75,7 @@ def evaluate(
         detector=detector,
         lpips="" if lpips == "download" else lpips,
         features=features,
-        device=default_device() if device == "auto" else torch.device(device),
+        device=device_named(device),
         seed=seed,
     )
     result = stage.evaluate(options, progress=progress())

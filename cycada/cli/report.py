@@ -18,8 +18,7 @@ from cycada.cli.output import say
     help="HTML file, or the folder for report.html.",
 )
 @click.option("--title", default="", help="Heading of the page.")
-@click.option("--device", default="cpu", show_default=True, help="For translating the examples.")
-def report(*, paths: tuple[Path, ...], out: Path, title: str, device: str) -> None:
+def report(*, paths: tuple[Path, ...], out: Path, title: str) -> None:
     """Write one HTML page about PATHS: runs, evaluations and indexes, in any mix.
 
     The page needs no network and no other file. A folder that holds such PATHS may be given
@@ -31,4 +30,4 @@ def report(*, paths: tuple[Path, ...], out: Path, title: str, device: str) -> No
     """  # noqa: D301  # click keeps the lines after the backspace
     from cycada.stages.report import report as make_report
 
-    say(f"written to {make_report(paths, out, title=title, device=device)}")
+    say(f"written to {make_report(paths, out, title=title)}")

@@ -51,7 +51,7 @@ class _Found:
     datasets: list[Path] = field(default_factory=list)
 
 
-def report(paths: Sequence[Path], out: Path, *, title: str = "", device: str = "cpu") -> Path:
+def report(paths: Sequence[Path], out: Path, *, title: str = "") -> Path:
     """Write a page about runs, evaluations and datasets, and return its file.
 
     Args:
@@ -59,7 +59,6 @@ def report(paths: Sequence[Path], out: Path, *, title: str = "", device: str = "
             them.
         out: The HTML file, or the folder for it.
         title: Heading; empty chooses one.
-        device: For the translators whose images are shown.
 
     Raises:
         UsageError: A path is none of these.
@@ -72,7 +71,7 @@ def report(paths: Sequence[Path], out: Path, *, title: str = "", device: str = "
     for group in _comparable(methods):
         sections.append(detection_section(group))
     for run in found.translators:
-        section, hero = _translator_section(run, device, many=len(found.translators) > 1)
+        section, hero = _translator_section(run, many=len(found.translators) > 1)
         sections.append(section)
         heroes += hero
     if translations:
@@ -176,12 +175,12 @@ def _comparable(methods: Sequence[Scored]) -> list[list[Scored]]:
     return sorted(groups.values(), key=len, reverse=True)
 
 
-def _translator_section(run: Path, device: str, *, many: bool) -> tuple[Section, list[Strip]]:
+def _translator_section(run: Path, *, many: bool) -> tuple[Section, list[Strip]]:
     config = run_config(run, "translator", TranslatorConfig)
     blocks: list[Block] = []
     heroes: list[Strip] = []
     try:
-        translator = load_translator(run, torch.device(device))
+        translator = load_translator(run, torch.device("cpu"))
         strips = translated_strips(translator, _indexes(config.data, run))
         heroes = strips[:1]
         blocks += strips if many else strips[1:]

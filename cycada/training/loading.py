@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cycada import images
 from cycada.config import DetectorConfig, TranslatorConfig
+from cycada.errors import UsageError
 from cycada.models.build import build_detector, build_generators
 from cycada.models.cycle import Generators
 from cycada.models.detector import Detector
@@ -83,6 +84,23 @@ class LoadedTranslator:
 def default_device() -> torch.device:
     """Return the accelerator if there is one, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_named(name: str) -> torch.device:
+    """Return the device that a user named; ``auto`` is the default one.
+
+    Raises:
+        UsageError: There is no such device on this machine.
+    """
+    if name == "auto":
+        return default_device()
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        told = str(error).splitlines()[0].rstrip(".")
+        raise UsageError(f"--device {name}: cannot be used here ({told}).") from error
+    return device
 
 
 def load_detector(root: Path, device: torch.device | None = None) -> LoadedDetector:

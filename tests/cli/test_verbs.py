@@ -92,6 +92,28 @@ def test_a_users_mistake_is_one_sentence_and_ends_with_1(broken: Any) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "/mine"), "/mine: Permission denied."),
+        (OSError(28, "No space left on device"), "No space left on device."),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_one_sentence(
+    broken: Any, error: OSError, told: str
+) -> None:
+    result = broken(error)
+    assert (result.exit_code, result.stderr) == (1, f"Error: {told}\n")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_one_sentence(device: str, tmp_path: Path) -> None:
+    words = ["evaluate", str(tmp_path), str(tmp_path), "--out", str(tmp_path), "--device", device]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: --device {device}: cannot be used here (")
+
+
 def test_an_index_that_is_not_there_is_told(tmp_path: Path) -> None:
     words = ["train-translator", "--data", str(tmp_path / "no"), "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(main, words)
