@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -26,8 +27,8 @@ class FaceImages:
     """The faces of one domain, from one or more indexes, as square images.
 
     An image is scaled so that its shorter side is ``size`` and cropped to the central square.
-    RGB is held as uint8, thermal as uint16 over the temperature window (or over the range of
-    grey images), so that a 16-bit file keeps its precision.
+    RGB is held as uint8, thermal in 16 bits (as int32, in which PyTorch can index) over the
+    temperature window, or over the range of grey images, so that a 16-bit file keeps its precision.
     """
 
     def __init__(self, indexes: Sequence[Index], *, domain: Domain, size: int) -> None:
@@ -163,6 +164,11 @@ def step_batches(make: Callable[[int], T], *, done: int, total: int, workers: in
         return (make(step) for step in steps)
     loader = DataLoader(
         _Steps(make, total), sampler=steps, batch_size=None, num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=torch.cuda.is_available(), worker_init_fn=_leave_interrupts_to_the_parent,
     )  # fmt: skip
     return iter(loader)
+
+
+def _leave_interrupts_to_the_parent(_worker: int) -> None:
+    """Let Ctrl-C at a terminal, which reaches the workers too, not end them in mid-batch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
