@@ -62,7 +62,10 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
         "channels": channels,
         "window": _window(used),
         "seen_subjects": sorted(
-            inherited.union(*(e.subjects() for e in used), *(i.info.seen_subjects for i in sources))
+            inherited.union(
+                *(e.subjects() for e in used),
+                *(index.info.seen_subjects for index in (*sources, *extras, *targets)),
+            )
         ),
         "faces": {"source": len(faces.source), "target": len(faces.target or ())},
     }

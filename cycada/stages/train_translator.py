@@ -56,7 +56,10 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
         "window": None if thermal.window is None else [thermal.window.low, thermal.window.high],
         "unit": _unit(training),
         "seen_subjects": sorted(
-            inherited.union(face.subject for face in (*rgb.faces, *thermal.faces))
+            inherited.union(
+                (face.subject for face in (*rgb.faces, *thermal.faces)),
+                *(index.info.seen_subjects for index in indexes),
+            )
         ),
         "faces": {"rgb": len(rgb), "thermal": len(thermal)},
     }
