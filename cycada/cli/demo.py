@@ -53,5 +53,7 @@ def demo(*, out: Path, size: int, seed: int, budget: Literal["quick", "full"]) -
     say("Macro F1 on thermal faces of unseen people")
     for name, value in summary["macro_f1"].items():
         say(f"  {name.replace('_', ' '):18} {value:.3f}")
-    say(f"Share of the gap closed: {summary['gap_closed']:.2f}")
+    share = summary["gap_closed"]
+    told = "none to close, target supervised is not above source only"
+    say(f"Share of the gap closed: {told if share is None else f'{share:.2f}'}")
     say(f"The page to look at: {out / 'report.html'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,14 +13,15 @@ from typing import Any, Literal
 from cycada.config import DetectorConfig, TranslatorConfig, load_config
 from cycada.errors import RunError
 from cycada.files import replacing
-from cycada.metrics.detection import gap_closed
+from cycada.metrics.detection import DetectionScores, gap_closed
 from cycada.progress import Progress
 from cycada.stages import train_detector, train_translator
 from cycada.stages.evaluate import evaluate
 from cycada.stages.phantom import PhantomOptions, make_phantom
 from cycada.stages.report import report
-from cycada.stages.scoring import EvaluateOptions
+from cycada.stages.scoring import SCORES_NAME, EvaluateOptions
 from cycada.stages.translate import run_translation
+from cycada.training.translator import check_size
 
 Budget = Literal["quick", "full"]
 
@@ -39,7 +41,7 @@ class _Plan:
 
 
 PLANS: dict[Budget, _Plan] = {
-    "quick": _Plan(400, 8, translator_steps=2400, detector_steps=1500, alignment_steps=800),
+    "quick": _Plan(400, 8, translator_steps=1900, detector_steps=1500, alignment_steps=700),
     "full": _Plan(1000, 8, translator_steps=12000, detector_steps=5000, alignment_steps=2000),
 }
 
@@ -68,24 +70,23 @@ def run_demo(
         What ``summary.json`` holds.
 
     Raises:
+        ConfigError: The networks cannot work at ``size``, or ``seed`` is negative.
         RunError: ``out`` holds a demo with other options.
     """
     clock = _Clock(out, {"size": size, "seed": seed, "budget": budget})
-    plan, faces = PLANS[budget], out / "faces"
+    # Made before anything is written, so that an option that cannot work leaves nothing behind.
+    steps = _steps(out, out / "faces", PLANS[budget], size=size, seed=seed, progress=progress)
     with clock:
-        for number, (title, done, act) in enumerate(
-            steps := _steps(out, faces, plan, size=size, seed=seed, progress=progress), start=1
-        ):
+        for number, (title, done, act) in enumerate(steps, start=1):
             if not done():
                 progress.say(f"[{number}/{len(steps)}] {title}")
                 act()
                 clock.tick()
     scores = {name: _macro_f1(out / "evaluation" / name) for name in METHODS}
+    share = gap_closed(scores["source_only"], scores["both"], scores["target_supervised"])
     summary = {
         "macro_f1": scores,
-        "gap_closed": gap_closed(
-            scores["source_only"], scores["both"], scores["target_supervised"]
-        ),
+        "gap_closed": share if math.isfinite(share) else None,  # JSON knows no NaN
         "seconds": round(clock.seconds, 1),
         "seed": seed,
         "size": size,
@@ -123,7 +124,7 @@ def _steps(
         folder = out / "evaluation" / name
         return (
             f"evaluation: {name.replace('_', ' ')}",
-            (folder / "scores.json").exists,
+            (folder / SCORES_NAME).exists,
             lambda: evaluate(
                 EvaluateOptions(run=run, index=faces, out=folder, **options), progress=progress
             ),
@@ -140,6 +141,7 @@ def _steps(
             "sample_every": plan.translator_steps // 6, "save_every": 200,
         },
     )  # fmt: skip
+    check_size(translator)
     aligned = {
         "target": [str(faces)], "alignment.method": "dann", "alignment.weight": 0.3,
         "learning_rate": 1e-3,
@@ -192,8 +194,8 @@ def _finished(run: Path, steps: int) -> bool:
 
 
 def _macro_f1(folder: Path) -> float:
-    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    return round(float(scores["scores"]["macro_f1"]["value"]), 4)
+    found = json.loads((folder / SCORES_NAME).read_text(encoding="utf-8"))
+    return round(DetectionScores.from_json(found["scores"]).macro_f1, 4)
 
 
 class _Clock:

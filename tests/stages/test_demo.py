@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cycada.errors import ConfigError, RunError
+from cycada.progress import Progress
+from cycada.stages import demo
+from cycada.stages.demo import METHODS, run_demo
+
+TINY = demo._Plan(20, 2, translator_steps=6, detector_steps=2, alignment_steps=2)
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(demo.PLANS, "quick", TINY)
+
+
+def run(out: Path, progress: Progress, **changes: Any) -> dict[str, Any]:
+    return run_demo(out, **{"size": 16, "seed": 0, "budget": "quick", **changes}, progress=progress)
+
+
+def test_the_whole_way_is_walked_and_goes_on_where_it_was_interrupted(
+    quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "demo"
+    with monkeypatch.context() as patched:
+        patched.setattr(demo, "run_translation", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(out, quiet)
+    trained = out / "translator" / "000006" / "state.pt"
+    before = trained.stat().st_mtime_ns
+    summary = run(out, quiet)
+    assert trained.stat().st_mtime_ns == before
+    assert json.loads((out / "summary.json").read_text()) == summary
+    scores = summary["macro_f1"]
+    assert tuple(scores) == METHODS
+    gap = scores["target_supervised"] - scores["source_only"]
+    if gap > 0:
+        expected = (scores["both"] - scores["source_only"]) / gap
+        assert summary["gap_closed"] == pytest.approx(expected)
+    else:
+        assert summary["gap_closed"] is None
+    assert summary["seconds"] > 0
+    assert "<html" in (out / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(RunError, match="other options"):
+        run(out, quiet, seed=1)
+
+
+@pytest.mark.parametrize("wrong", [{"size": 30}, {"seed": -1}])
+def test_an_option_that_cannot_work_leaves_nothing_behind(
+    wrong: dict[str, int], quiet: Progress, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError):
+        run(tmp_path / "demo", quiet, **wrong)
+    assert not (tmp_path / "demo").exists()
