@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cycada.config import DetectorConfig
 from cycada.data.dataset import step_batches
-from cycada.data.sampling import Order, generator
+from cycada.data.sampling import Order, Share, generator
 from cycada.losses.action_units import action_unit_loss, positive_weights
 from cycada.losses.adversarial import confusion_loss, domain_accuracy, domain_loss
 from cycada.models.detector import Adapted, AdaptiveDetector, Detector
@@ -353,19 +353,21 @@ def _batch_maker(
     mixture = Mixture(
         faces.source, faces.extra, share=share, extra_share=config.labelled_share, seed=config.seed
     )
-    target_order = (
+    order = (
         None
         if faces.target is None
         else Order(len(faces.target), share.lanes, seed=config.seed, stream="target")
     )
+    # Not a function inside this one: the workers of some platforms could not be sent it.
+    return partial(_make_batch, mixture, faces.target, share, order)
 
-    def make(step: int) -> Batch:
-        target = None
-        if faces.target is not None and target_order is not None:
-            target = faces.target.batch(share.of(target_order(step)))
-        return Batch(mixture.batch(step), target)
 
-    return make
+def _make_batch(
+    mixture: Mixture, target: Examples | None, share: Share, order: Order | None, step: int
+) -> Batch:
+    if target is None or order is None:
+        return Batch(mixture.batch(step), None)
+    return Batch(mixture.batch(step), target.batch(share.of(order(step))))
 
 
 def _update(
