@@ -138,7 +138,9 @@ class AugmentConfig:
     rotate: float = setting(10.0, "largest rotation, in degrees", low=0, high=180)
     scale: float = setting(0.1, "largest change of size, as a share", low=0, high=0.9)
     shift: float = setting(0.06, "largest shift, as a share of the side", low=0, high=1)
-    brightness: float = setting(0.15, "largest change of level, as a share of the range", low=0)
+    brightness: float = setting(
+        0.15, "largest change of level, as a share of half the range", low=0
+    )
     contrast: float = setting(0.25, "largest change of contrast, as a share", low=0, high=1)
     invert: float = setting(
         0.0,
