@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 import cycada
-from cycada.cli.output import is_main_process, say_error
-from cycada.errors import CycadaError
+from cycada.cli.output import is_main_process, processes, say_error
+from cycada.errors import CycadaError, UsageError
 
 VERBS = (
     "demo",
@@ -24,6 +24,8 @@ VERBS = (
     "report",
 )
 """In the order of the way that the data goes."""
+
+_SHARED = ("train-detector", "train-translator", "translate")  # work of several processes
 
 _INTERRUPTED = 130  # what shells report after Ctrl-C
 
@@ -50,6 +52,11 @@ class Verbs(click.Group):
         near = difflib.get_close_matches(args[0], VERBS, n=1)
         if args[0] not in VERBS and near and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]}?")
+        if args[0] in VERBS and args[0] not in _SHARED and processes() > 1:
+            raise UsageError(
+                f"cycada {args[0]} works in one process, and {processes()} would write over each "
+                "other; leave out accelerate launch."
+            )
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -66,6 +66,8 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     samples = _samples(indexes, config, rgb, thermal)
     with accelerator.main_process_first():
         run = open_run(out, "translator", config, writes=accelerator.is_main_process)
+    if config.weights.semantic and not config.detector:
+        progress.say("No detector is given: the cycle alone keeps the Action Units.")
     train_translator(
         run, config, rgb=rgb, thermal=thermal, samples=samples, judges=judges,
         about=about, accelerator=accelerator, progress=progress,

@@ -133,6 +133,14 @@ def test_a_programmers_mistake_keeps_its_traceback(broken: Any) -> None:
     assert isinstance(broken(ZeroDivisionError()).exception, ZeroDivisionError)
 
 
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - set(cli._SHARED)))
+def test_a_verb_of_one_process_refuses_several(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = CliRunner().invoke(main, [verb])
+    assert result.exit_code == 2
+    assert f"cycada {verb} works in one process" in result.stderr
+
+
 def test_other_processes_keep_quiet_but_tell_their_own_faults(
     broken: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
