@@ -77,8 +77,8 @@ def run(
             for task in periodic:
                 if task.is_due(number, total):
                     task.act(number)
-            if stopped.is_set() and number < total:
-                if on_stop is not None:
+            if stopped.is_set():
+                if on_stop is not None and number < total:  # the last step is saved already
                     on_stop(number)
                 raise Interrupted
 
