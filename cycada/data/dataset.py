@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -78,13 +78,13 @@ class FaceImages:
         """Whether the decoded images are in memory."""
         return self._cache is not None
 
-    def preload(self, *, limit_mb: int, progress: Progress) -> bool:
-        """Decode all images into memory if they fit into ``limit_mb``; tell whether they did."""
+    def preload(self, *, limit_mb: float, progress: Progress) -> float:
+        """Decode all images into memory if they fit into ``limit_mb``; return the MB taken."""
         shape = (len(self), self.channels, self.size, self.size)
         dtype = torch.uint8 if self.domain == "rgb" else torch.int32
         cache_bytes = shape[0] * shape[1] * shape[2] * shape[3] * dtype.itemsize
         if cache_bytes > limit_mb * _BYTES_PER_MB:
-            return False
+            return 0.0
         cache = torch.empty(shape, dtype=dtype)
         with ThreadPoolExecutor() as pool:
             decoded = pool.map(self.decode, range(len(self)))
@@ -93,13 +93,19 @@ class FaceImages:
             ):
                 cache[number] = image
         self._cache = cache
-        return True
+        return cache_bytes / _BYTES_PER_MB
 
     def batch(self, numbers: Tensor) -> Tensor:
         """Return the images ``numbers`` as stored, ``(B, C, size, size)``."""
         if self._cache is not None:
             return self._cache[numbers]
         return torch.stack([self.decode(int(number)) for number in numbers])
+
+
+def preload_all(parts: Iterable[FaceImages], *, limit_mb: float, progress: Progress) -> None:
+    """Decode one set after another into memory, those that still fit into ``limit_mb`` together."""
+    for part in parts:
+        limit_mb -= part.preload(limit_mb=limit_mb, progress=progress)
 
 
 def signed(stored: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:

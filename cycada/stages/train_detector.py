@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from cycada.config import DetectorConfig
-from cycada.data.dataset import FaceImages
+from cycada.data.dataset import FaceImages, preload_all
 from cycada.data.index import Domain, Index, Split, check_disjoint, check_files, read_index
 from cycada.errors import ConfigError, DataError
 from cycada.models.build import build_detector
@@ -71,9 +71,8 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     }
     if progress is None:
         progress = Progress(shown=accelerator.is_local_main_process)
-    for examples in used:
-        for part in examples.parts:
-            part.preload(limit_mb=config.cache_mb // (2 * len(examples.parts)), progress=progress)
+    parts = (part for examples in used for part in examples.parts)
+    preload_all(parts, limit_mb=config.cache_mb, progress=progress)
     with accelerator.main_process_first():
         run = open_run(out, "detector", config, writes=accelerator.is_main_process)
     train_detector(

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from cycada.config import TranslatorConfig
-from cycada.data.dataset import FaceImages, signed
+from cycada.data.dataset import FaceImages, preload_all, signed
 from cycada.data.index import Index, check_disjoint, check_files, read_index
 from cycada.errors import ConfigError, DataError
 from cycada.losses.perceptual import PerceptualDistance
@@ -50,8 +50,7 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     judges, inherited = _judges(config, accelerator)
     if progress is None:
         progress = Progress(shown=accelerator.is_local_main_process)
-    for faces in (rgb, thermal):
-        faces.preload(limit_mb=config.cache_mb // 2, progress=progress)
+    preload_all((rgb, thermal), limit_mb=config.cache_mb, progress=progress)
     about = {
         "window": None if thermal.window is None else [thermal.window.low, thermal.window.high],
         "unit": _unit(training),
