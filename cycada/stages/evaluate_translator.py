@@ -115,6 +115,7 @@ def evaluate_translator(
     else:
         sources = FaceImages([pairs[0]], domain="rgb", size=size)
         truths = FaceImages([pairs[1]], domain="thermal", size=size)
+        check_window(truths.window, window, root=index.root, network="translator")
         _compare_pairs(translator, sources, truths, collected, progress=progress, lpips=lpips)
     units: tuple[UnitAgreement, ...] = ()
     if judge is None:
