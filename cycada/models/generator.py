@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ def _convolution(channels: int, out: int, kernel: int, *, stride: int = 1) -> li
     The widest kernels, which shape the border, reflect the image there, as in the paper; the
     others pad with zeros, which makes a step a sixth cheaper.
     """
-    padding = "reflect" if kernel >= WIDE else "zeros"
+    padding: Literal["reflect", "zeros"] = "reflect" if kernel >= WIDE else "zeros"
     return [
         nn.Conv2d(channels, out, kernel, stride, kernel // 2, padding_mode=padding, bias=False),
         nn.InstanceNorm2d(out, affine=True),
