@@ -41,7 +41,7 @@ class _Plan:
 
 
 PLANS: dict[Budget, _Plan] = {
-    "quick": _Plan(400, 8, translator_steps=1900, detector_steps=1500, alignment_steps=700),
+    "quick": _Plan(400, 8, translator_steps=1500, detector_steps=1300, alignment_steps=600),
     "full": _Plan(1000, 8, translator_steps=12000, detector_steps=5000, alignment_steps=2000),
 }
 
