@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from cycada.errors import DataError
 from cycada.metrics.bootstrap import Interval
@@ -171,7 +172,6 @@ def test_a_file_without_a_known_network_is_refused(tmp_path):
 
 
 def test_a_mobilenet_without_classifier_gives_features(tmp_path):
-    torchvision = pytest.importorskip("torchvision")
     state = torchvision.models.mobilenet_v2(weights=None).state_dict()
     path = tmp_path / "mobilenet.pth"
     torch.save({k: v for k, v in state.items() if not k.startswith("classifier")}, path)
