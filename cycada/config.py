@@ -67,6 +67,12 @@ class TranslatorWeights:
     """How much each term adds to the generators' loss (CycleGAN, sections 4 and 5.2)."""
 
     cycle: float = setting(10.0, "L1 between an image and its way there and back", low=0)
+    rgb_cycle: float = setting(
+        1.0,
+        "factor of the RGB images' part of the cycle term; a small one lets translations drop "
+        "what thermal cameras do not see",
+        low=0,
+    )
     identity: float = setting(
         5.0, "L1 between an image and its translation into its own domain", low=0
     )
@@ -196,6 +202,11 @@ class DetectorConfig:
     action_units: tuple[int, ...] = setting((), "AUs to detect; empty: all that the source labels")
     backbone: Literal["small", "resnet18", "resnet50", "convnext_tiny"] = setting(
         "resnet18", "network; small is a convnet for images of about 64 px"
+    )
+    view: Literal["image", "structure"] = setting(
+        "image",
+        "what the network sees: the image, or its edges and creases without their sign and "
+        "strength, which RGB and thermal faces share",
     )
     width: int = setting(24, "channels of the small network's first layer", low=1)
     pretrained: str = setting(

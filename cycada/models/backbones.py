@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cycada.errors import CycadaError, DataError
 from cycada.models.normalisation import SharedBatchNorm2d, share_batch_norm
+from cycada.models.structure import local_structure
 
 Backbone = Literal["small", "resnet18", "resnet50", "convnext_tiny"]
 
@@ -94,6 +95,20 @@ class TorchvisionBackbone(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` in [-1, 1] to ``(B, features)``."""
         out: Tensor = self.network(((image + 1) / 2 - self.mean) / self.deviation)
+        return out
+
+
+class StructureBackbone(nn.Module):
+    """A backbone that sees an image's local structure (:func:`local_structure`)."""
+
+    def __init__(self, network: SmallBackbone | TorchvisionBackbone) -> None:
+        super().__init__()
+        self.network = network
+        self.features = network.features
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map ``(B, 1 or 3, H, W)`` in [-1, 1] to ``(B, features)``."""
+        out: Tensor = self.network(local_structure(image))
         return out
 
 

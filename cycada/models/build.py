@@ -34,4 +34,5 @@ def build_detector(
         outputs=outputs,
         width=config.width,
         pretrained=config.pretrained if pretrained is None else pretrained,
+        view=config.view,
     )

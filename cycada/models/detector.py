@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from cycada.models.backbones import Backbone, SmallBackbone, TorchvisionBackbone
+from cycada.models.backbones import (
+    Backbone,
+    SmallBackbone,
+    StructureBackbone,
+    TorchvisionBackbone,
+)
 from cycada.models.domain import DomainClassifier, reverse_gradient
+from cycada.models.structure import CHANNELS
+
+View = Literal["image", "structure"]
 
 
 class Detection(NamedTuple):
@@ -22,14 +30,23 @@ class Detector(nn.Module):
     """Backbone and linear head."""
 
     def __init__(
-        self, backbone: Backbone, *, channels: int, outputs: int, width: int, pretrained: str
+        self,
+        backbone: Backbone,
+        *,
+        channels: int,
+        outputs: int,
+        width: int,
+        pretrained: str,
+        view: View = "image",
     ) -> None:
         super().__init__()
-        self.backbone: SmallBackbone | TorchvisionBackbone = (
-            SmallBackbone(channels, width=width)
+        seen = channels if view == "image" else CHANNELS
+        network: SmallBackbone | TorchvisionBackbone = (
+            SmallBackbone(seen, width=width)
             if backbone == "small"
-            else TorchvisionBackbone(backbone, channels, pretrained=pretrained)
+            else TorchvisionBackbone(backbone, seen, pretrained=pretrained)
         )
+        self.backbone = network if view == "image" else StructureBackbone(network)
         self.channels = channels
         self.head = nn.Linear(self.backbone.features, outputs)
 

@@ -19,6 +19,7 @@ BASELINE, CEILING = "source_only", "target_supervised"
 _KNOWN: Mapping[str, tuple[str, Tone]] = MappingProxyType(
     {
         BASELINE: ("Source only", "baseline"),
+        "structure": ("Structure view only", "4"),
         "pixel": ("Pixel", "1"),
         "feature": ("Feature", "3"),
         "both": ("Pixel + feature", "2"),

@@ -202,6 +202,7 @@ def _detector(
         "channels": (loaded.channels, channels),
         "size": (loaded.size, config.size),
         "backbone": (loaded.config.backbone, config.backbone),
+        "view": (loaded.config.view, config.view),
         "width": (loaded.config.width, config.width),
     }
     for name, (found, wanted) in expected.items():

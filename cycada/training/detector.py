@@ -244,7 +244,7 @@ def train_detector(
 
     def save(number: int) -> None:
         weights = state.best if state.selection.step else state.average
-        score, thresholds[:] = validate(weights, faces.validation, accelerator)
+        score, thresholds[:] = validate(weights, faces.validation, accelerator, target=faces.target)
         facts = {
             **about,
             "thresholds": thresholds.tolist(),

@@ -8,11 +8,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from cycada.metrics.detection import average_precision, best_thresholds
+from cycada.metrics.detection import average_precision, best_thresholds, carried_thresholds
 from cycada.models.detector import Detector
 from cycada.training.examples import Examples
 
 BATCH = 128
+TARGETS = 1000  # unlabelled faces that thresholds are carried over to
 
 
 @dataclass(slots=True)
@@ -24,26 +25,40 @@ class Selection:
 
 
 @torch.no_grad()
-def probabilities(detector: Detector, examples: Examples, accelerator: Accelerator) -> Tensor:
-    """Return ``(N, A)`` probabilities of all examples, computed by all processes together."""
+def probabilities(
+    detector: Detector,
+    examples: Examples,
+    accelerator: Accelerator,
+    rows: Tensor | None = None,
+) -> Tensor:
+    """Return ``(N, A)`` probabilities of all examples or some, computed by all processes."""
     detector.eval()
     parameter = next(detector.parameters())
     processes, rank = accelerator.num_processes, accelerator.process_index
-    each = -(-len(examples) // processes)
-    numbers = torch.arange(rank * each, (rank + 1) * each).clamp(max=len(examples) - 1)
+    chosen = torch.arange(len(examples)) if rows is None else rows
+    each = -(-len(chosen) // processes)
+    places = torch.arange(rank * each, (rank + 1) * each).clamp(max=len(chosen) - 1)
+    numbers = chosen[places]
     parts = []
     for some in torch.split(numbers, BATCH):
         pictures = examples.batch(some).images.to(parameter)
         with accelerator.autocast():
             parts.append(torch.sigmoid(detector(pictures).logits.to(parameter.dtype)))
     gathered: Tensor = accelerator.gather(torch.cat(parts))
-    return gathered[: len(examples)].cpu()
+    return gathered[: len(chosen)].cpu()
 
 
 def validate(
-    detector: Detector, examples: Examples, accelerator: Accelerator
+    detector: Detector,
+    examples: Examples,
+    accelerator: Accelerator,
+    *,
+    target: Examples | None = None,
 ) -> tuple[float, Tensor]:
     """Return the mean average precision over the AUs, and the thresholds with the best F1.
+
+    With unlabelled ``target`` faces the thresholds are carried over to them
+    (:func:`cycada.metrics.detection.carried_thresholds`).
 
     Average precision needs no threshold, so weights and thresholds are chosen one after the
     other. AUs that are always or never present in ``examples`` do not count.
@@ -51,4 +66,9 @@ def validate(
     found = probabilities(detector, examples, accelerator)
     precision = torch.as_tensor(average_precision(found, examples.labels, examples.known))
     thresholds = torch.as_tensor(best_thresholds(found, examples.labels, examples.known))
+    if target is not None:
+        # Spread over all subjects, whose faces stand one after the other.
+        some = torch.linspace(0, len(target) - 1, min(len(target), TARGETS)).long()
+        there = probabilities(detector, target, accelerator, some)
+        thresholds = torch.as_tensor(carried_thresholds(thresholds, found, there))
     return float(precision.nanmean()), thresholds

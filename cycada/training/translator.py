@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from cycada import images
 from cycada.config import TranslatorConfig
@@ -309,7 +310,10 @@ def _generator_terms(
         scores = judge.rgb(made.rgb), judge.thermal(made.thermal)
     terms = {
         "adversarial": sum(generator_loss(s.to(rgb.dtype), config.adversarial) for s in scores),
-        "cycle": image_distance(made.rgb_again, rgb) + image_distance(made.thermal_again, thermal),
+        # An RGB image's freckles and irises are not to be written into its translation, so its
+        # fine detail does not count.
+        "cycle": config.weights.rgb_cycle * F.l1_loss(made.rgb_again, rgb)
+        + image_distance(made.thermal_again, thermal),
     }
     if made.thermal_same is not None and made.rgb_same is not None:
         terms["identity"] = image_distance(made.thermal_same, thermal) + image_distance(

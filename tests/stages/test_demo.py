@@ -11,7 +11,7 @@ from cycada.progress import Progress
 from cycada.stages import demo
 from cycada.stages.demo import METHODS, run_demo
 
-TINY = demo._Plan(20, 2, translator_steps=6, detector_steps=2, alignment_steps=2)
+TINY = demo._Plan(20, 2, translator_steps=6, plain_steps=2, detector_steps=2, alignment_steps=2)
 
 
 @pytest.fixture(autouse=True)

@@ -274,8 +274,8 @@ def test_the_best_weights_so_far_are_remembered(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def never_better(*args: Any) -> tuple[float, torch.Tensor]:
-        return 0.5, validate(*args)[1]
+    def never_better(*args: Any, **names: Any) -> tuple[float, torch.Tensor]:
+        return 0.5, validate(*args, **names)[1]
 
     monkeypatch.setattr(detector_training, "validate", never_better)
     whole, run = tmp_path / "whole", tmp_path / "run"
@@ -297,8 +297,8 @@ def test_an_aligned_run_that_goes_on_ends_with_its_last_weights(
 ) -> None:
     looks = iter((0.9, 0.9, 0.8, 0.8, 0.1, 0.1, 0.1, 0.1))  # the longer, the worse
 
-    def worse(*args: Any) -> tuple[float, torch.Tensor]:
-        return next(looks), validate(*args)[1]
+    def worse(*args: Any, **names: Any) -> tuple[float, torch.Tensor]:
+        return next(looks), validate(*args, **names)[1]
 
     run = shutil.copytree(training.whole, tmp_path / "run")
     monkeypatch.setattr(training.module, "validate", worse)
