@@ -189,7 +189,7 @@ class DetectorConfig:
 
     source: tuple[str, ...] = setting((), "indexes with labelled faces")
     source_domain: Literal["auto", "rgb", "thermal", "both"] = setting(
-        "auto", "rows of the source indexes to learn from; auto: rgb where there are any"
+        "auto", "rows of the source indexes to learn from; auto: of each index its rgb rows, if any"
     )
     target: tuple[str, ...] = setting((), "indexes whose thermal faces are aligned to, unlabelled")
     labelled_target: tuple[str, ...] = setting(

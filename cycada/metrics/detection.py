@@ -173,35 +173,6 @@ def best_thresholds(
     return np.asarray(np.clip(result, 1e-6, 1 - 1e-6), dtype=np.float64)
 
 
-def carried_thresholds(
-    thresholds: npt.ArrayLike, source: npt.ArrayLike, target: npt.ArrayLike
-) -> Floats:
-    """Return the thresholds that detect each AU as often in the target as in the source.
-
-    A detector's probabilities shift as a whole from one domain to the other, so a threshold
-    tuned on the source detects far too much or too little in the target. Without target labels
-    the share of faces in which an AU is detected is what can be carried over. It errs where the
-    AU's true frequency differs between the domains.
-
-    Args:
-        thresholds: ``(A,)`` tuned on the source.
-        source: ``(N, A)`` probabilities of source faces.
-        target: ``(M, A)`` probabilities of unlabelled target faces.
-
-    Returns:
-        ``(A,)`` thresholds in (0, 1): quantiles of the target's probabilities.
-    """
-    cuts, own, other = (
-        np.asarray(values, dtype=np.float64) for values in (thresholds, source, target)
-    )
-    shares = (own >= cuts).mean(axis=0)
-    result = [
-        np.quantile(column, 1 - share) if share else 1.0
-        for column, share in zip(other.T, shares, strict=True)
-    ]
-    return np.asarray(np.clip(result, 1e-6, 1 - 1e-6), dtype=np.float64)
-
-
 def bootstrap_f1(counts: Integers, draws: Integers) -> Floats:
     """Return ``(R, A)`` F1 of the resampled subjects, from :func:`counts_by_subject`."""
     subjects, kinds, units = counts.shape

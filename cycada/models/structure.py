@@ -13,6 +13,7 @@ CHANNELS = 3
 _NEIGHBOURHOOD = 9  # px; a crease and the skin around it
 _CREASE = 5  # px
 _QUIET = 1e-3  # of the squared difference of two pixels: contrasts below are taken for noise
+_TINY = 1e-6  # keeps the gradient of the root finite on flat skin
 
 
 def local_structure(image: Tensor) -> Tensor:
@@ -47,9 +48,6 @@ def local_structure(image: Tensor) -> Tensor:
         ),
         dim=1,
     )
-
-
-_TINY = 1e-6  # keeps the gradient of the root finite on flat skin
 
 
 def _mean(image: Tensor, window: int) -> Tensor:

@@ -16,6 +16,8 @@ from cycada.report.plots import TONES, Estimates, Tone, methods_plot, units_plot
 
 BASELINE, CEILING = "source_only", "target_supervised"
 
+MOST_BESIDE = 4  # methods; the table of more needs the whole width of the page
+
 _KNOWN: Mapping[str, tuple[str, Tone]] = MappingProxyType(
     {
         BASELINE: ("Source only", "baseline"),
@@ -122,8 +124,12 @@ def detection_section(methods: Sequence[Scored]) -> Section:
             ),
             right=Facts(pairs=facts),
         ),
-        Beside(left=_units_table(methods), right=_units_drawing(methods, colours)),
     ]
+    table, drawing = _units_table(methods), _units_drawing(methods, colours)
+    if len(methods) <= MOST_BESIDE:
+        blocks.append(Beside(left=table, right=drawing))
+    else:
+        blocks += [table, drawing]
     told = {note: None for method in methods for note in method.head.get("notes", ())}
     blocks += [Text(text=sentence(note), warns=True) for note in told]
     return Section(

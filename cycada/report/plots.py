@@ -123,10 +123,10 @@ def units_plot(
     """
     each = 6.5
     row_height = 12 + each * len(methods)
-    left, right, top = 180, width - 14, 50 if len(methods) > 1 else 30
+    parts, used = _legend(methods, width) if len(methods) > 1 else ([], 0)
+    left, right, top = 180, width - 14, 30 + used
     bottom = top + row_height * len(names)
     across = _Scale(0, 1, left, right)
-    parts = _legend(methods, width) if len(methods) > 1 else []
     for row in range(0, len(names), 2):
         y = top + row * row_height
         parts.append(
@@ -310,14 +310,17 @@ def _estimate(
     return parts
 
 
-def _legend(methods: Sequence[Estimates], width: float) -> list[str]:
-    lengths = [6.6 * len(method.name) + 26 for method in methods]
-    place, parts = max(width - sum(lengths), 6.0), []
-    for method, length in zip(methods, lengths, strict=True):
-        parts.append(f'<circle class="dot tone-{method.tone}" cx="{place:.1f}" cy="12" r="4.5"/>')
-        parts.append(_text(place + 9, 16, method.name, "start", "name"))
+def _legend(methods: Sequence[Estimates], width: float) -> tuple[list[str], float]:
+    """Return the names beside their dots, in as many lines as they need, and the height taken."""
+    line, parts, place, y = 20, [], 10.0, 12
+    for method in methods:
+        length = 6.6 * len(method.name) + 26
+        if place > 10 and place + length > width:
+            place, y = 10.0, y + line
+        parts.append(f'<circle class="dot tone-{method.tone}" cx="{place:.1f}" cy="{y}" r="4.5"/>')
+        parts.append(_text(place + 9, y + 4, method.name, "start", "name"))
         place += length
-    return parts
+    return parts, y - 12 + line
 
 
 def _row_name(x: float, y: float, name: str) -> str:

@@ -41,7 +41,8 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     sources = _read(config.source)
     extras, targets = _read(config.labelled_target), _read(config.target)
     check_disjoint([*sources, *extras, *targets])
-    domains = _source_domains(sources, config)
+    sources = [_source_rows(index, config) for index in sources]
+    domains = _domains(sources, config)
     numbers = _action_units([*sources, *extras], domains, config)
     channels = config.channels or (3 if "rgb" in domains else 1)
     make = _Maker(config, numbers, channels)
@@ -139,12 +140,23 @@ def _read(paths: Sequence[str]) -> list[Index]:
     return [read_index(Path(path)) for path in paths]
 
 
-def _source_domains(sources: Sequence[Index], config: DetectorConfig) -> tuple[Domain, ...]:
+def _source_rows(index: Index, config: DetectorConfig) -> Index:
+    """Return the rows to learn from; of a corpus in RGB beside a translated one, those of each."""
     if config.source_domain == "both":
-        return ("rgb", "thermal")
+        return index
     if config.source_domain != "auto":
+        return index.select(domain=config.source_domain)
+    rgb = index.select(domain="rgb")
+    return rgb if rgb.faces else index.select(domain="thermal")
+
+
+def _domains(sources: Sequence[Index], config: DetectorConfig) -> tuple[Domain, ...]:
+    """Return the domains of the rows to learn from; those asked for, even where none is there."""
+    if config.source_domain in ("rgb", "thermal"):
         return (config.source_domain,)
-    return ("rgb",) if any(i.select(domain="rgb").faces for i in sources) else ("thermal",)
+    both: tuple[Domain, ...] = ("rgb", "thermal")
+    found = tuple(d for d in both if any(i.select(domain=d).faces for i in sources))
+    return found or both
 
 
 def _action_units(

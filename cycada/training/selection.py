@@ -8,12 +8,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from cycada.metrics.detection import average_precision, best_thresholds, carried_thresholds
+from cycada.metrics.detection import average_precision, best_thresholds
+from cycada.metrics.thresholds import target_thresholds
 from cycada.models.detector import Detector
 from cycada.training.examples import Examples
 
 BATCH = 128
-TARGETS = 1000  # unlabelled faces that thresholds are carried over to
+TARGETS = 1000  # unlabelled faces that thresholds are set for
 
 
 @dataclass(slots=True)
@@ -57,18 +58,19 @@ def validate(
 ) -> tuple[float, Tensor]:
     """Return the mean average precision over the AUs, and the thresholds with the best F1.
 
-    With unlabelled ``target`` faces the thresholds are carried over to them
-    (:func:`cycada.metrics.detection.carried_thresholds`).
+    With unlabelled ``target`` faces the thresholds are those with the best F1 to be expected there
+    (:func:`cycada.metrics.thresholds.target_thresholds`).
 
     Average precision needs no threshold, so weights and thresholds are chosen one after the
     other. AUs that are always or never present in ``examples`` do not count.
     """
     found = probabilities(detector, examples, accelerator)
     precision = torch.as_tensor(average_precision(found, examples.labels, examples.known))
-    thresholds = torch.as_tensor(best_thresholds(found, examples.labels, examples.known))
-    if target is not None:
+    if target is None:
+        thresholds = best_thresholds(found, examples.labels, examples.known)
+    else:
         # Spread over all subjects, whose faces stand one after the other.
         some = torch.linspace(0, len(target) - 1, min(len(target), TARGETS)).long()
         there = probabilities(detector, target, accelerator, some)
-        thresholds = torch.as_tensor(carried_thresholds(thresholds, found, there))
-    return float(precision.nanmean()), thresholds
+        thresholds = target_thresholds(found, examples.labels, examples.known, there)
+    return float(precision.nanmean()), torch.as_tensor(thresholds)

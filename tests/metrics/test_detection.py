@@ -15,7 +15,6 @@ from cycada.metrics.detection import (
     best_thresholds,
     bootstrap_f1,
     bootstrap_roc_auc,
-    carried_thresholds,
     counts_by_subject,
     f1_of_counts,
     f1_scores,
@@ -248,19 +247,3 @@ def test_counts_add_up_over_subjects(frames):
     counts = counts_by_subject(decided, frames["labels"], frames["known"], frames["subjects"])
     pooled = f1_scores(decided, frames["labels"], frames["known"])
     assert f1_of_counts(counts.sum(axis=0)) == pytest.approx(pooled)
-
-
-def test_carried_thresholds_detect_as_often_in_the_target_whatever_shifts_its_scores() -> None:
-    draw = np.random.default_rng(0)
-    source = draw.random((400, 3))
-    target = np.column_stack((source[:, 0] ** 4, source[:, 1] / 10, 1 - (1 - source[:, 2]) ** 3))
-    cuts = carried_thresholds([0.5, 0.7, 0.9], source, target)
-    shares = (source >= [0.5, 0.7, 0.9]).mean(0)
-    np.testing.assert_allclose((target >= cuts).mean(0), shares, atol=1 / 400)
-    # The scores keep their order, so the same faces are detected.
-    assert ((target >= cuts) != (source >= [0.5, 0.7, 0.9])).sum() <= 3
-
-
-def test_an_action_unit_that_is_never_detected_in_the_source_is_not_in_the_target() -> None:
-    cuts = carried_thresholds([0.9], [[0.1], [0.2]], [[0.3], [0.4], [0.8]])
-    assert cuts > 0.8

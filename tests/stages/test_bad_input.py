@@ -314,6 +314,7 @@ def test_a_beginning_of_another_shape(train: Train, detector_run: Path) -> None:
         ({"size": 32}, ("size 16", "32")),
         ({"channels": 1}, ("channels 3", "1")),
         ({"action_units": (1,)}, ("action_units (1, 12, 51, 52)", "(1,)")),
+        ({"view": "structure"}, ("view image", "structure")),
     ):
         with refused(ConfigError, str(detector_run), *words, out=train.out):
             train(initial=str(detector_run), **changes)

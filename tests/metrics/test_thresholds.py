@@ -1,0 +1,119 @@
+"""Thresholds for a domain without labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from cycada.metrics.detection import best_thresholds, f1_scores
+from cycada.metrics.thresholds import target_thresholds
+
+Floats = npt.NDArray[np.float64]
+
+
+def probability(log_odds: npt.ArrayLike) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.asarray(log_odds))))
+
+
+def domain(
+    seed: int, *, frequency: float, apart: float, shift: float = 0.0, count: int = 4000
+) -> tuple[Floats, Floats]:
+    """Return the log-odds that a detector gives, and labels, each ``(N, 1)``.
+
+    Its scores are normal, ``apart`` between absent and present, so the log-odds are linear in them.
+    """
+    draw = np.random.default_rng(seed)
+    labels = (draw.random((count, 1)) < frequency).astype(float)
+    scores = draw.normal(size=labels.shape) + apart * labels
+    prior = np.log(frequency / (1 - frequency))
+    return apart * scores - apart**2 / 2 + prior + shift, labels
+
+
+@pytest.mark.parametrize("frequency", [0.1, 0.3])
+def test_the_threshold_is_the_best_over_the_frequencies_that_may_be(frequency: float) -> None:
+    """Brute force: draw frequencies, shift the probabilities until they agree, try every cut."""
+    own, labels = domain(0, frequency=frequency, apart=2.0)
+    other, _ = domain(1, frequency=frequency, apart=2.0, shift=-3.0)
+    found = target_thresholds(probability(own), labels, labels >= 0, probability(other))
+    centre = np.log(frequency / (1 - frequency))
+    cuts = np.unique(np.quantile(other, np.linspace(0, 0.99, 200)))
+    detected = other >= cuts
+    expected = np.zeros(len(cuts))
+    for wanted in probability(np.random.default_rng(2).normal(centre, np.log(3), 300)):
+        shifts = np.linspace(-15, 15, 3001)
+        means = np.interp(
+            shifts, shifts[::30], [probability(other + s).mean() for s in shifts[::30]]
+        )
+        said = probability(other + np.interp(wanted, means, shifts))
+        expected += 2 * (said * detected).sum(0) / (detected.sum(0) + said.sum()) / 300
+    there = np.interp(np.log(found / (1 - found)), cuts, expected)
+    assert there == pytest.approx(expected.max(), abs=0.002)
+    # The thresholds of one frequency, the source's or the one that suits all, lie elsewhere.
+    assert np.interp(centre, cuts, expected) < expected.max() - 0.01
+
+
+def test_a_shift_of_all_scores_does_not_matter() -> None:
+    own, labels = domain(0, frequency=0.2, apart=1.5)
+    other, _ = domain(1, frequency=0.2, apart=1.5)
+    decided = [
+        probability(other + shift)
+        >= target_thresholds(probability(own), labels, labels >= 0, probability(other + shift))
+        for shift in (0.0, -4.0, 2.5)
+    ]
+    assert 0.1 < decided[0].mean() < 0.6
+    for shifted in decided[1:]:
+        assert (shifted != decided[0]).mean() < 0.002
+
+
+def test_a_detector_that_is_less_sure_of_the_target_detects_more_often() -> None:
+    own, labels = domain(0, frequency=0.2, apart=2.5)
+    shares = []
+    for certainty in (1.0, 0.5, 0.25):
+        other = certainty * domain(1, frequency=0.2, apart=2.5)[0]
+        cut = target_thresholds(probability(own), labels, labels >= 0, probability(other))
+        shares.append((probability(other) >= cut).mean())
+    assert shares[0] < shares[1] < shares[2]
+
+
+@pytest.mark.parametrize("there", [0.07, 0.2, 0.45])
+def test_it_beats_the_threshold_of_the_source_where_the_target_differs(there: float) -> None:
+    own, labels = domain(0, frequency=0.2, apart=2.0)
+    other, truth = domain(1, frequency=there, apart=1.3, shift=-2.0)
+    known = np.ones_like(truth, dtype=bool)
+    cut = target_thresholds(probability(own), labels, known, probability(other))
+    tuned = best_thresholds(probability(own), labels, known)
+    best = best_thresholds(probability(other), truth, known)
+    f1, naive, most = (
+        float(f1_scores(probability(other) >= c, truth, known)[0]) for c in (cut, tuned, best)
+    )
+    assert f1 > naive + 0.05
+    if there == 0.2:  # as frequent as in the source
+        assert f1 > most - 0.03
+
+
+def test_unannotated_faces_do_not_count_and_rare_action_units_stay_at_one_half() -> None:
+    own, labels = domain(0, frequency=0.3, apart=2.0, count=300)
+    other, _ = domain(1, frequency=0.3, apart=2.0, count=300)
+    known = np.ones_like(labels, dtype=bool)
+    more = np.vstack((own, np.full((50, 1), 9.0)))
+    padded = target_thresholds(
+        probability(more),
+        np.vstack((labels, np.zeros((50, 1)))),
+        np.vstack((known, np.zeros((50, 1), dtype=bool))),
+        probability(other),
+    )
+    plain = target_thresholds(probability(own), labels, known, probability(other))
+    np.testing.assert_array_equal(padded, plain)
+    rare = np.zeros_like(labels)
+    rare[:4] = 1
+    for none in (rare, np.ones_like(labels)):
+        assert target_thresholds(probability(own), none, known, probability(other)) == 0.5
+
+
+def test_a_source_that_is_told_apart_without_fault_gives_a_finite_threshold() -> None:
+    labels = np.repeat([[0.0], [1.0]], 50, axis=0)
+    own = np.where(labels > 0, 12.0, -12.0)
+    cut = target_thresholds(probability(own), labels, labels >= 0, probability(own))
+    assert 0 < cut < 1
+    np.testing.assert_array_equal(probability(own) >= cut, labels > 0)
