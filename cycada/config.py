@@ -95,10 +95,17 @@ class TranslatorConfig:
     adversarial: Literal["least_squares", "hinge"] = setting(
         "least_squares", "adversarial loss: LSGAN (Mao et al., ICCV 2017) or hinge (Lim & Ye, 2017)"
     )
+    rgb_cycle_block: int = setting(
+        1,
+        "side in px of the squares whose mean colours the RGB part of the cycle term compares; "
+        "1: pixel by pixel (CycleGAN)",
+        low=1,
+    )
     semantic_judge: Literal["following", "frozen"] = setting(
         "following",
         "who reads thermal faces for the semantic term: a copy of the RGB detector that learns "
-        "to read the translations, or, as in the paper, the frozen RGB detector itself",
+        "to read the translations, or the frozen RGB detector itself (with hard pseudo_labels "
+        "the paper's form)",
     )
     follower_learning_rate: float = setting(3e-4, "of the copy that follows (Adam)", low=0)
     pseudo_labels: Literal["soft", "hard"] = setting(

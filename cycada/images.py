@@ -41,7 +41,8 @@ def read_image(path: Path | str) -> Tensor:
     arrays may be ``(H, W)``, ``(H, W, C)`` or ``(C, H, W)``.
 
     Returns:
-        ``(C, H, W)``, C 1 or 3; uint8, uint16 (one channel; exact) or float32.
+        ``(C, H, W)``, C 1 or 3; uint8, uint16 (exact) or float32. Three channels of the latter two
+        come from NPY alone.
 
     Raises:
         DataError: the file is missing, broken, or of a kind that would lose values.
@@ -67,7 +68,8 @@ def write_image(path: Path | str, image: Tensor) -> None:
 
     Args:
         path: its suffix chooses the format: PNG, JPEG or TIFF for uint8; PNG or TIFF for
-            uint16; TIFF or NPY for float32; NPY holds all three.
+            uint16; TIFF or NPY for float32; NPY holds all three. Three channels of uint16 or
+            float32 need NPY.
         image: ``(C, H, W)`` or ``(H, W)`` as ``read_image`` gives it.
 
     Raises:

@@ -238,6 +238,12 @@ def test_arrays_are_read_in_every_order_of_axes(tmp_path: Path, shape: tuple[int
     assert torch.equal(read_image(tmp_path / "rgb.npy"), colours())
 
 
+def test_colour_with_16_bits_survives_an_array(tmp_path: Path) -> None:
+    image = every_count().expand(3, -1, -1)
+    write_image(tmp_path / "deep.npy", image)
+    assert torch.equal(read_image(tmp_path / "deep.npy").to(torch.int32), image.to(torch.int32))
+
+
 def test_whole_numbers_of_another_type_are_kept_when_they_can_only_be_16_bit(
     tmp_path: Path,
 ) -> None:

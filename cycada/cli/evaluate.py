@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cycada.cli.output import progress, say
+from cycada.errors import UsageError
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -26,8 +27,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option(
     "--domain",
     type=click.Choice(("thermal", "rgb")),
-    default="thermal",
-    show_default=True,
+    show_default="thermal",
     help="Faces that a detector is shown.",
 )
 @click.option(
@@ -45,7 +45,7 @@ def evaluate(
     index: Path,
     out: Path,
     split: str,
-    domain: str,
+    domain: str | None,
     detector: Path | None,
     lpips: str | None,
     features: Path | None,
@@ -65,19 +65,36 @@ def evaluate(
     from cycada.stages import evaluate as stage
     from cycada.stages.scoring import EvaluateOptions
     from cycada.training.loading import device_named
+    from cycada.training.run import run_kind
 
     options = EvaluateOptions(
         run=run,
         index=index,
         out=out,
         split=None if split == "all" else split,  # type: ignore[arg-type]
-        domain=domain,  # type: ignore[arg-type]
+        domain=domain or "thermal",  # type: ignore[arg-type]
         detector=detector,
         lpips="" if lpips == "download" else lpips,
         features=features,
         device=device_named(device),
         seed=seed,
     )
+    given = {"domain": domain, "detector": detector, "lpips": lpips, "features": features}
+    _check_meant(run, run_kind(run), [name for name, value in given.items() if value is not None])
     result = stage.evaluate(options, progress=progress())
     for line in stage.summary_lines(result, out):
         say(line)
+
+
+def _check_meant(run: Path, kind: str, given: list[str]) -> None:
+    """Refuse options that say nothing to a run of this kind.
+
+    Raises:
+        UsageError: Naming the first of them.
+    """
+    for name in given:
+        meant = "detector" if name == "domain" else "translator"
+        if meant != kind:
+            raise UsageError(
+                f"--{name} is for a {meant}, but {run} is the run of a {kind}; leave it out."
+            )

@@ -30,7 +30,7 @@ def translate(*, run: Path, source: Path, out: Path, depth: Literal["auto", "8",
     """Turn the RGB faces of SOURCE into thermal ones with the translator of RUN.
 
     SOURCE is an index, whose labels are carried along, or a plain folder. Images keep their names
-    and sizes. Run again to continue.
+    and sizes, but JPEG and NPY become .png. Run again to continue.
 
     \b
     cycada translate runs/translator data/rgb --out data/translated

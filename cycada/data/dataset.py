@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cycada import images
 from cycada.data.index import Domain, Index
-from cycada.errors import DataError
+from cycada.errors import CycadaError, DataError
 from cycada.progress import Progress
 from cycada.thermal import Unit, Window
 
@@ -160,11 +160,18 @@ class _Steps(Dataset[Any]):
         return self.steps
 
     def __getitem__(self, step: int) -> Any:
-        return self.make(step)
+        # An error raised in a worker would reach the parent with the worker's traceback as text.
+        try:
+            return self.make(step)
+        except CycadaError as error:
+            return error
 
 
 def step_batches(make: Callable[[int], T], *, done: int, total: int, workers: int) -> Iterator[T]:
-    """Yield ``make(step)`` for the steps ``done`` to ``total - 1``, made ahead by ``workers``."""
+    """Yield ``make(step)`` for the steps ``done`` to ``total - 1``, made ahead by ``workers``.
+
+    A :class:`CycadaError` in a worker is raised here as it is.
+    """
     steps = range(done, total)
     if workers == 0:
         return (make(step) for step in steps)
@@ -172,7 +179,14 @@ def step_batches(make: Callable[[int], T], *, done: int, total: int, workers: in
         _Steps(make, total), sampler=steps, batch_size=None, num_workers=workers,
         pin_memory=torch.cuda.is_available(), worker_init_fn=_leave_interrupts_to_the_parent,
     )  # fmt: skip
-    return iter(loader)
+    return map(_made, loader)
+
+
+def _made(found: Any) -> Any:
+    """Return what a worker made, or raise the error that it met."""
+    if isinstance(found, CycadaError):
+        raise found
+    return found
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,6 +90,22 @@ class Index:
     def subjects(self) -> set[str]:
         """Return the names of all subjects."""
         return {face.subject for face in self.faces}
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of what a training learns from here, but not of the images.
+
+        Rows count in their order, which decides what each step sees; faces to test on do not.
+        """
+        info = self.info
+        window = (info.window.low, info.window.high)
+        known = (info.kind, info.threshold, info.unit, window, info.translator_hash)
+        digest = hashlib.sha256(json.dumps((*known, sorted(info.seen_subjects))).encode())
+        for face in self.faces:
+            if face.split != "test":
+                units = sorted(face.action_units.items())
+                row = (face.path, face.domain, face.subject, face.split, units)
+                digest.update(json.dumps(row).encode())
+        return digest.hexdigest()
 
     def file(self, face: Face) -> Path:
         """Return where the image of ``face`` lies."""
@@ -183,7 +201,9 @@ def check_disjoint(indexes: Iterable[Index]) -> None:
             if split != face.split:
                 raise DataError(
                     f"subject {face.subject!r} is in the split {split!r} of {root} and in "
-                    f"{face.split!r} of {index.root}; a subject belongs to one split."
+                    f"{face.split!r} of {index.root}; a subject belongs to one split: index people "
+                    "who are in both domains by one command with --rgb and --thermal, and give "
+                    "different people different names over all indexes."
                 )
 
 

@@ -26,6 +26,9 @@ _UNIT_COLUMN = re.compile(r"au[ _]?(\d{1,3})(?:_(r|c|intensity|occurrence))?", r
 _FLAVOUR: Mapping[str, LabelKind] = MappingProxyType(
     {"r": "intensity", "intensity": "intensity", "c": "occurrence", "occurrence": "occurrence"}
 )
+_PLURAL: Mapping[LabelKind, str] = MappingProxyType(
+    {"occurrence": "occurrences", "intensity": "intensities"}
+)
 _KEYS = ("path", "subject", "sequence", "frame", "label")
 
 
@@ -88,7 +91,7 @@ def read_labels(
     ]
     if kind is None and any(values):
         kind = _kind_by_values(values, file)
-        notes.append(f"{file}: the values look like {kind}s; --kind says otherwise.")
+        notes.append(f"{file}: the values look like {_PLURAL[kind]}; --kind says otherwise.")
     for (row, _), known in zip(rows, values, strict=True):
         for number, value in known.items():
             _check_value(value, kind, file, row, header[chosen[number]])

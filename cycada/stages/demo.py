@@ -76,8 +76,9 @@ def run_demo(
       needs no target faces at all; it judges the translations, and the following see that too;
     - ``pixel``: trained on RGB faces translated to thermal, with their labels;
     - ``feature``: ``structure``, its features aligned to unlabelled thermal faces;
-    - ``both``: ``pixel``, its features aligned to unlabelled thermal faces;
-    - ``target_supervised``: trained on as many labelled thermal faces, the ceiling.
+    - ``both``: the same, learning from the RGB faces and their translations;
+    - ``target_supervised``: trained on as many labelled thermal faces for as many steps in all,
+      the ceiling.
 
     Returns:
         What ``summary.json`` holds.
@@ -152,7 +153,8 @@ def _steps(
             "seed": seed, "steps": plan.translator_steps, "learning_rate": 5e-4,
             "generator.width": 24, "generator.blocks": 3,
             "discriminator.width": 32, "discriminator.layers": 2,
-            "weights.cycle": 3.0, "weights.rgb_cycle": 0.33, "weights.identity": 0.0,
+            "weights.cycle": 3.0, "weights.rgb_cycle": 0.33, "rgb_cycle_block": 4,
+            "weights.identity": 0.0,
             "weights.semantic": 1.0,
             "sample_every": plan.translator_steps // 6, "save_every": 200,
         },
@@ -160,7 +162,7 @@ def _steps(
     check_size(translator)
     aligned = {
         "target": [str(faces)], "alignment.method": "dann", "alignment.weight": 0.3,
-        "learning_rate": 1e-3,
+        "learning_rate": 1e-3, "initial": str(out / VIEW_ONLY),
     }  # fmt: skip
     return (
         (
@@ -191,15 +193,12 @@ def _steps(
             ),
         ),
         detector("pixel", plan.detector_steps, source=[str(made)]),
+        detector("feature", plan.alignment_steps, source=[str(faces)], **aligned),
+        detector("both", plan.alignment_steps, source=[str(faces), str(made)], **aligned),
+        # As many steps as the aligned detectors have had in all.
         detector(
-            "feature", plan.alignment_steps, source=[str(faces)],
-            initial=str(out / VIEW_ONLY), **aligned,
-        ),
-        detector(
-            "both", plan.alignment_steps, source=[str(made)], initial=str(out / "pixel"), **aligned
-        ),
-        detector(
-            "target_supervised", plan.detector_steps, source=[str(faces)], source_domain="thermal"
+            "target_supervised", plan.detector_steps + plan.alignment_steps,
+            source=[str(faces)], source_domain="thermal",
         ),
         *(score(name, out / name) for name in (*METHODS, VIEW_ONLY)),
         score("translator", out / "translator"),

@@ -85,7 +85,8 @@ def evaluate_translator(
         progress: Shows the batches.
 
     Raises:
-        DataError: The index spans other temperatures than the translator.
+        DataError: The index spans other temperatures than the translator, or a file of weights
+            for LPIPS or the features is missing or damaged.
     """
     rgb, thermal = index.select(domain="rgb"), index.select(domain="thermal")
     size, window = translator.size, translator.window
@@ -98,6 +99,11 @@ def evaluate_translator(
         missing["cycle_rgb"] = "the index has no RGB face in this split."
     if not thermal.faces:
         missing["cycle_thermal"] = "the index has no thermal face in this split."
+    if not (rgb.faces and thermal.faces):
+        missing["thermal_values"] = (
+            "real and made thermal faces are compared only where this split of the index has both "
+            "RGB and thermal faces; give an index with both domains."
+        )
     if thermal.faces:
         images_of = FaceImages([thermal], domain="thermal", size=size)
         check_window(images_of.window, window, root=index.root, network="translator")
@@ -306,7 +312,10 @@ def _agreement(
 def _helpers(
     options: EvaluateOptions, missing: dict[str, str]
 ) -> tuple[Measure | None, FeatureExtractor | None]:
-    """Return LPIPS and the feature extractor, or None and a reason in ``missing``."""
+    """Return LPIPS and the feature extractor, or None and a reason in ``missing``.
+
+    A failed download is such a reason; a local file that cannot be used is an error.
+    """
     lpips = extract = None
     if options.lpips is None:
         missing["lpips"] = "not asked for; give AlexNet's weights with --lpips."
@@ -314,6 +323,8 @@ def _helpers(
         try:
             distance = PerceptualDistance(options.lpips).to(options.device)
         except CycadaError as error:
+            if options.lpips:
+                raise
             missing["lpips"] = str(error)
         else:
             lpips = _each(distance, options.device)

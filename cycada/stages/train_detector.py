@@ -37,9 +37,12 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     _check(config)
     accelerator = make_accelerator(config.mixed_precision, double=config.double)
     my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here
-    check_run(out, "detector", config)
     sources = _read(config.source)
     extras, targets = _read(config.labelled_target), _read(config.target)
+    paths = (*config.source, *config.labelled_target, *config.target)
+    indexes = zip(paths, (*sources, *extras, *targets), strict=True)
+    fingerprints = {path: index.fingerprint() for path, index in indexes}
+    check_run(out, "detector", config, indexes=fingerprints)
     check_disjoint([*sources, *extras, *targets])
     sources = [_source_rows(index, config) for index in sources]
     domains = _domains(sources, config)
@@ -61,6 +64,7 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     about = {
         "action_units": list(numbers),
         "channels": channels,
+        "source_domains": list(domains),
         "window": _window(used),
         "seen_subjects": sorted(
             inherited.union(
@@ -75,7 +79,9 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     parts = (part for examples in used for part in examples.parts)
     preload_all(parts, limit_mb=config.cache_mb, progress=progress)
     with accelerator.main_process_first():
-        run = open_run(out, "detector", config, writes=accelerator.is_main_process)
+        run = open_run(
+            out, "detector", config, writes=accelerator.is_main_process, indexes=fingerprints
+        )
     train_detector(
         run, config, detector=detector, faces=faces, about=about, accelerator=accelerator,
         progress=progress,

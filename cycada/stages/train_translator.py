@@ -39,8 +39,11 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
         raise ConfigError("give at least one index with RGB and thermal faces: --data INDEX.")
     accelerator = make_accelerator(config.mixed_precision, double=config.double)
     my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here
-    check_run(out, "translator", config)
     indexes = [read_index(Path(path)) for path in config.data]
+    fingerprints = {
+        path: index.fingerprint() for path, index in zip(config.data, indexes, strict=True)
+    }
+    check_run(out, "translator", config, indexes=fingerprints)
     check_disjoint(indexes)
     training = [index.select(split="train") for index in indexes]
     rgb = FaceImages(training, domain="rgb", size=config.size)
@@ -64,7 +67,9 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     }
     samples = _samples(indexes, config, rgb, thermal)
     with accelerator.main_process_first():
-        run = open_run(out, "translator", config, writes=accelerator.is_main_process)
+        run = open_run(
+            out, "translator", config, writes=accelerator.is_main_process, indexes=fingerprints
+        )
     if config.weights.semantic and not config.detector:
         progress.say("No detector is given: the cycle alone keeps the Action Units.")
     train_translator(
@@ -84,6 +89,11 @@ def _judges(config: TranslatorConfig, accelerator: Accelerator) -> tuple[Judges,
             raise ConfigError(
                 f"the detector {config.detector} was trained at {loaded.size} px, the translator "
                 f"works at {config.size} px; train both at the same size."
+            )
+        if loaded.source_domains == ("thermal",):
+            raise ConfigError(
+                f"the detector {config.detector} has learned from thermal faces alone, but it is "
+                "to judge RGB faces; give one that is trained on RGB."
             )
         detector, seen = loaded.module.to(dtype), loaded.seen_subjects
     if config.weights.perceptual:

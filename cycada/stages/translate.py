@@ -45,9 +45,10 @@ def run_translation(
 ) -> Index:
     """Translate every RGB face of ``source`` and write the new index into ``out``.
 
-    A translated face has the name, size, subject, split and labels of its original. Images that
-    are in ``out`` already, from an interrupted translation of the same images by the same
-    weights, are kept. Several processes under ``accelerate launch`` share the work.
+    A translated face has the name (with ``.png`` for JPEG and NPY), size, subject, split and
+    labels of its original. Images that are in ``out`` already, from an interrupted translation of
+    the same images by the same weights, are kept. Several processes under ``accelerate launch``
+    share the work.
 
     Args:
         run: Run of a translator.

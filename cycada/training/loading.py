@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cycada import images
 from cycada.config import DetectorConfig, TranslatorConfig
+from cycada.data.index import Domain
 from cycada.errors import UsageError
 from cycada.models.build import build_detector, build_generators
 from cycada.models.cycle import Generators
@@ -29,6 +30,7 @@ class LoadedDetector:
     config: DetectorConfig
     action_units: tuple[int, ...]
     thresholds: Tensor  # (A,) probabilities from which an AU counts as present
+    source_domains: tuple[Domain, ...]  # of its labelled source faces; empty where unknown
     seen_subjects: frozenset[str]  # in training or validation, of this or an earlier stage
     window: Window | None  # deg C of [-1, 1]; None for RGB and grey images
     device: torch.device
@@ -124,6 +126,7 @@ def load_detector(root: Path, device: torch.device | None = None) -> LoadedDetec
         config=config,
         action_units=numbers,
         thresholds=torch.tensor(about["thresholds"]),
+        source_domains=_source_domains(about, config),
         seen_subjects=frozenset(about["seen_subjects"]),
         window=window_of(about),
         device=device,
@@ -152,6 +155,13 @@ def load_translator(root: Path, device: torch.device | None = None) -> LoadedTra
         fingerprint=checkpoint.fingerprint(),
         device=device,
     )
+
+
+def _source_domains(about: Mapping[str, Any], config: DetectorConfig) -> tuple[Domain, ...]:
+    if "source_domains" in about:
+        return tuple(about["source_domains"])
+    # Earlier versions did not note them; one channel that nobody asked for tells.
+    return ("thermal",) if about["channels"] == 1 and not config.channels else ()
 
 
 def window_of(about: Mapping[str, Any]) -> Window | None:

@@ -2,7 +2,7 @@
 
 ::
 
-    config.json            kind, version and settings of the run
+    config.json            kind, version and settings of the run, and the indexes' fingerprints
     metrics.jsonl          one line of figures per log interval
     samples/000100.png     what the networks made at that step (translator)
     000100/about.json      what a user of the weights must know: AUs, window, subjects seen ...
@@ -152,25 +152,42 @@ class Run:
             shutil.rmtree(old.folder)
 
 
-def check_run(root: Path, kind: Kind, config: Any) -> None:
+def check_run(
+    root: Path, kind: Kind, config: Any, *, indexes: Mapping[str, str] | None = None
+) -> None:
     """Refuse a directory that :func:`open_run` would refuse; write nothing.
 
     Raises:
-        RunError: ``root`` holds something else, or a run with other settings.
+        RunError: ``root`` holds something else, or a run with other settings or indexes.
     """
     if (root / CONFIG_NAME).exists():
         _check_same(root, kind, config)
+        _check_indexes(root, indexes or {})
     elif root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise RunError(f"{root}: not empty and no run of cycada; choose another --out.")
 
 
-def open_run(root: Path, kind: Kind, config: Any, *, writes: bool) -> Run:
+def open_run(
+    root: Path,
+    kind: Kind,
+    config: Any,
+    *,
+    writes: bool,
+    indexes: Mapping[str, str] | None = None,
+) -> Run:
     """Make a run directory, or come back to one that was made with the same settings.
 
+    Args:
+        root: Run directory.
+        kind: What is trained.
+        config: Settings.
+        writes: Whether this process is the one that writes.
+        indexes: Path, as in the settings -> fingerprint of each index to learn from.
+
     Raises:
-        RunError: ``root`` holds something else, or a run with other settings.
+        RunError: ``root`` holds something else, or a run with other settings or indexes.
     """
-    check_run(root, kind, config)
+    check_run(root, kind, config, indexes=indexes)
     file = root / CONFIG_NAME
     if writes:
         root.mkdir(parents=True, exist_ok=True)
@@ -180,6 +197,7 @@ def open_run(root: Path, kind: Kind, config: Any, *, writes: bool) -> Run:
             "torch": torch.__version__,
             "python": platform.python_version(),
             "settings": to_dict(config),
+            "indexes": dict(indexes or {}),
         }
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -256,6 +274,19 @@ def _check_same(root: Path, kind: Kind, config: Any) -> None:
             f"{root}: was made with other settings ({told}); choose another --out, or the same "
             "settings to continue."
         )
+
+
+def _check_indexes(root: Path, indexes: Mapping[str, str]) -> None:
+    """Refuse to go on with an index that was remade: whom the run has seen would be forgotten."""
+    if newest_checkpoint(root) is None:
+        return  # nothing is learned yet
+    before = _read_config(root).get("indexes", {})  # earlier versions did not note them
+    for path, fingerprint in indexes.items():
+        if before.get(path, fingerprint) != fingerprint:
+            raise RunError(
+                f"{root}: the index {path} has changed since this run learned from it; choose "
+                "another --out, or bring the old index back to continue."
+            )
 
 
 def _checkpoints(root: Path) -> Sequence[Checkpoint]:

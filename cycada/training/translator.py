@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from cycada import images
 from cycada.config import TranslatorConfig
@@ -19,7 +18,7 @@ from cycada.data.dataset import FaceImages, signed, step_batches
 from cycada.data.sampling import Order, Share, generator
 from cycada.errors import ConfigError
 from cycada.losses.adversarial import discriminator_loss, generator_loss
-from cycada.losses.consistency import image_distance
+from cycada.losses.consistency import colour_distance, image_distance
 from cycada.losses.perceptual import PerceptualDistance
 from cycada.models.build import build_discriminators, build_generators
 from cycada.models.cycle import Discriminators, Generators, Judgement, Translation
@@ -310,9 +309,8 @@ def _generator_terms(
         scores = judge.rgb(made.rgb), judge.thermal(made.thermal)
     terms = {
         "adversarial": sum(generator_loss(s.to(rgb.dtype), config.adversarial) for s in scores),
-        # An RGB image's freckles and irises are not to be written into its translation, so its
-        # fine detail does not count.
-        "cycle": config.weights.rgb_cycle * F.l1_loss(made.rgb_again, rgb)
+        "cycle": config.weights.rgb_cycle
+        * colour_distance(made.rgb_again, rgb, block=config.rgb_cycle_block)
         + image_distance(made.thermal_again, thermal),
     }
     if made.thermal_same is not None and made.rgb_same is not None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import pytest
@@ -13,7 +13,9 @@ import cycada
 from cycada import cli
 from cycada.cli import VERBS, main
 from cycada.cli import output as output_module
+from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.errors import DataError
+from cycada.training.run import open_run
 
 LISTED = """
 import sys
@@ -112,6 +114,29 @@ def test_a_device_that_is_not_there_is_one_sentence(device: str, tmp_path: Path)
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: --device {device}: cannot be used here (")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "meant"),
+    [
+        ("translator", ("--domain", "thermal"), "detector"),
+        ("detector", ("--detector", "run"), "translator"),
+        ("detector", ("--lpips", "download"), "translator"),
+        ("detector", ("--features", "{file}"), "translator"),
+    ],
+)
+def test_an_option_of_evaluate_for_another_kind_of_run_is_refused(
+    kind: Literal["detector", "translator"], words: tuple[str, str], meant: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    config = DetectorConfig() if kind == "detector" else TranslatorConfig()
+    open_run(run, kind, config, writes=True)
+    option, value = words[0], words[1].format(file=run / "config.json")
+    given = ["evaluate", str(run), str(tmp_path), "--out", str(tmp_path / "out"), option, value]
+    result = CliRunner().invoke(main, given)
+    assert (result.exit_code, result.stderr) == (
+        2, f"Error: {option} is for a {meant}, but {run} is the run of a {kind}; leave it out.\n",
+    )  # fmt: skip
 
 
 def test_an_index_that_is_not_there_is_told(tmp_path: Path) -> None:

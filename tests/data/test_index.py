@@ -209,6 +209,8 @@ def test_a_subject_in_different_splits_of_two_indexes_is_refused() -> None:
     check_disjoint([one, one])
     with pytest.raises(DataError, match=r"subject 's1' .* 'train' of one and in 'test' of two"):
         check_disjoint([one, two])
+    with pytest.raises(DataError, match=r"by one command with --rgb and --thermal, .* names"):
+        check_disjoint([one, two])
 
 
 def test_missing_images_are_counted_and_the_first_is_named(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_the_kind_is_inferred_from_the_values_and_reported(tmp_path: Path) -> No
     assert "look like occurrences" in read.notes[0]
     read = table(tmp_path, "path,AU01\na.png,0\nb.png,3.5\n")
     assert read.kind == "intensity"
+    assert "look like intensities" in read.notes[0]
     assert table(tmp_path, "path,AU01\na.png,1\n", kind="intensity").kind == "intensity"
 
 

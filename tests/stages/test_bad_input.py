@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,7 +25,7 @@ from cycada.config import (
     TranslatorConfig,
     load_config,
 )
-from cycada.data.index import Index, read_index, write_index
+from cycada.data.index import Face, Index, Split, read_index, write_index
 from cycada.errors import ConfigError, CycadaError, DataError, RunError
 from cycada.progress import Progress
 from cycada.stages import train_detector, train_translator
@@ -149,6 +151,20 @@ def test_a_corrupt_validation_image(train: Train) -> None:
 
 
 @BOTH
+def test_a_corrupt_image_that_a_worker_reads(train: Train) -> None:
+    for number in (0, 1, 2):
+        for file in (train.faces / "rgb" / str(number)).iterdir():
+            file.write_bytes(b"no image")
+    with pytest.raises(DataError) as caught:
+        train(cache_mb=0, workers=2)
+    told = str(caught.value)
+    assert str(train.faces / "rgb") in told
+    assert "\n" not in told
+    assert "worker" not in told
+    assert newest_checkpoint(train.out) is None
+
+
+@BOTH
 def test_a_missing_image(train: Train) -> None:
     gone = train.faces / "rgb" / "1" / "2.png"
     gone.unlink()
@@ -196,6 +212,54 @@ def test_a_run_directory_with_other_settings(train: Train) -> None:
 
 
 @BOTH
+def test_an_index_that_was_remade_since(train: Train) -> None:
+    old = read_index(train.faces)
+    train(steps=1)
+    before = {file: file.read_bytes() for file in train.out.rglob("*") if file.is_file()}
+
+    def swapped(face: Face) -> Face:
+        splits: dict[str, Split] = {"rgb0": "test", "rgb4": "train"}
+        return replace(face, split=splits.get(face.subject, face.split))
+
+    def relabelled(face: Face) -> Face:
+        return replace(face, action_units={n: 1 - v for n, v in face.action_units.items()})
+
+    for change in (swapped, relabelled):
+        write_index(replace(old, faces=tuple(map(change, old.faces))))
+        with pytest.raises(RunError, match="has changed since this run learned from it") as caught:
+            train(steps=2)
+        assert f"{train.out}: the index {train.faces} " in str(caught.value)
+        assert "another --out" in str(caught.value)
+        assert before == {f: f.read_bytes() for f in train.out.rglob("*") if f.is_file()}
+    write_index(replace(old, faces=tuple(f for f in old.faces if f.subject != "thermal4")))
+    train(steps=2)  # nobody learned from that test subject
+    checkpoint = newest_checkpoint(train.out)
+    assert checkpoint is not None
+    assert checkpoint.step == 2
+
+
+@BOTH
+def test_an_index_that_was_remade_before_anything_was_learned(train: Train) -> None:
+    train(steps=1)
+    shutil.rmtree(train.out / "000001")
+    rewrite(train.faces, lambda index: replace(index, faces=index.faces[1:]))
+    train(steps=1)
+    assert newest_checkpoint(train.out) is not None
+
+
+@BOTH
+def test_a_run_that_noted_no_index_goes_on(train: Train) -> None:
+    train(steps=1)
+    file = train.out / "config.json"
+    noted = json.loads(file.read_text())
+    indexes = noted.pop("indexes")
+    assert list(indexes) == [str(train.faces)]
+    file.write_text(json.dumps(noted))
+    train(steps=2)
+    assert json.loads(file.read_text())["indexes"] == indexes
+
+
+@BOTH
 def test_a_directory_that_is_no_run(train: Train) -> None:
     train.out.mkdir()
     (train.out / "notes.txt").write_text("mine")
@@ -217,6 +281,30 @@ def test_a_detector_of_another_size(train: Train, detector_run: Path) -> None:
     words = (str(detector_run), "16 px", "32 px")
     with refused(ConfigError, *words, out=train.out):
         train(detector=str(detector_run), size=32)
+
+
+@pytest.mark.parametrize("kind", [TRANSLATOR])
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_detector_of_thermal_faces_as_a_judge_of_rgb(
+    noted: bool, train: Train, tiny_detector: Maker, quiet: Progress, tmp_path: Path
+) -> None:
+    def judge(name: str, **changes: Any) -> str:
+        run = tmp_path / name
+        train_detector.run_training(tiny_detector(steps=1, **changes), run, progress=quiet)
+        about = run / "000001" / "about.json"
+        facts = json.loads(about.read_text())
+        if not noted:  # as in runs of earlier versions
+            del facts["source_domains"]
+        about.write_text(json.dumps(facts))
+        return str(run)
+
+    thermal = judge("thermal", source_domain="thermal")
+    with refused(ConfigError, thermal, "thermal faces alone", out=train.out):
+        train(detector=thermal)
+    for name, changes in (("both", {"source_domain": "both"}), ("grey", {"channels": 1})):
+        train.out = tmp_path / f"judged by {name}"
+        train(detector=judge(name, **changes), steps=1)
+        assert newest_checkpoint(train.out) is not None
 
 
 @pytest.mark.parametrize("kind", [TRANSLATOR])

@@ -221,20 +221,33 @@ def test_what_cannot_be_measured_says_why(dataset, tmp_path):
         progress=QUIET,
     )
     missing = result["scores"]["not_available"]
-    assert set(missing) == {"cycle_thermal", "lpips", "feature_distances", "action_units", "paired"}
+    assert set(missing) == {
+        "cycle_thermal", "thermal_values", "lpips", "feature_distances", "action_units", "paired",
+    }  # fmt: skip
+    assert result["scores"]["values"] is None
+    assert "give an index with both domains" in missing["thermal_values"]
     told = summary_lines(result, tmp_path)
     assert any("lpips: not available" in line for line in told)
 
 
-def test_lpips_without_its_file_is_left_out_with_a_reason(dataset, tmp_path):
+@pytest.mark.parametrize("name", ["none.pth", "damaged.pth"])
+def test_a_missing_or_damaged_file_for_lpips_is_an_error(dataset, tmp_path, name):
+    (tmp_path / "damaged.pth").write_bytes(b"no weights")
+    given = options(dataset, tmp_path, lpips=str(tmp_path / name))
+    with pytest.raises(DataError, match=rf"{name}: cannot be loaded as PyTorch weights"):
+        evaluate_translator(Inverted(), None, dataset, given, progress=QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+def test_lpips_that_cannot_be_downloaded_is_left_out_with_a_reason(dataset, tmp_path, monkeypatch):
+    def offline(_: str) -> None:
+        raise CycadaError("AlexNet's weights could not be downloaded.")
+
+    monkeypatch.setattr("cycada.stages.evaluate_translator.PerceptualDistance", offline)
     result = evaluate_translator(
-        Inverted(),
-        None,
-        dataset,
-        options(dataset, tmp_path, lpips=str(tmp_path / "none.pth")),
-        progress=QUIET,
+        Inverted(), None, dataset, options(dataset, tmp_path, lpips=""), progress=QUIET
     )
-    assert "none.pth" in result["scores"]["not_available"]["lpips"]
+    assert "could not be downloaded" in result["scores"]["not_available"]["lpips"]
 
 
 def test_another_temperature_window_is_refused(dataset, tmp_path):

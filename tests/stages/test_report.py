@@ -123,8 +123,21 @@ def test_the_best_method_below_the_ceiling_is_bold(tmp_path):
     methods = [evaluation(tmp_path / name, skill) for name, skill in skills.items()]
     beside = detection_section(methods).blocks[1]
     assert isinstance(beside.left, Table)
-    for row in beside.left.rows[1:]:
+    for row in beside.left.rows[beside.left.total :]:
         assert [cell.strong for cell in row[2:]] == [False, True, False]
+
+
+def test_the_table_of_units_begins_with_the_mean_f1_and_roc_auc(tmp_path):
+    methods = [evaluation(tmp_path / name, skill) for name, skill in (("one", 0.1), ("two", 0.4))]
+    table = detection_section(methods).blocks[1].left
+    assert isinstance(table, Table)
+    assert table.total == 2
+    f1, auc = table.rows[:2]
+    assert (f1[0].text, auc[0].text) == ("Mean over AUs", "Mean ROC-AUC")
+    assert [cell.text for cell in auc[2:]] == [f"{m.scores.macro_roc_auc:.3f}" for m in methods]
+    low, high = methods[0].scores.macro_roc_auc_interval
+    assert auc[2].note == f"{low:.2f}\u2013{high:.2f}"
+    assert table.rows[2][0].text == "AU01"
 
 
 def test_methods_keep_cycadas_order_and_their_own_colours():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cycada.config import DetectorConfig, TranslatorConfig
-from cycada.data.index import read_index
+from cycada.data.index import read_index, write_index
 from cycada.errors import RunError
 from cycada.progress import Progress
 from cycada.stages.evaluate import evaluate
@@ -17,6 +19,7 @@ from cycada.stages.train_detector import run_training as train_detector
 from cycada.stages.train_translator import run_training as train_translator
 from cycada.stages.translate import run_translation
 from cycada.training.loading import load_detector, load_translator
+from cycada.training.run import finished_checkpoint
 
 
 def test_a_subject_seen_anywhere_on_the_way_is_seen_at_its_end(
@@ -52,3 +55,28 @@ def test_a_subject_seen_anywhere_on_the_way_is_seen_at_its_end(
     with pytest.raises(RunError, match="learned from 1 of the subjects"):
         evaluate(options, progress=quiet)
     assert not (tmp_path / "val").exists()
+
+
+def test_a_source_in_rgb_and_a_thermal_one_are_learned_from_by_default(
+    faces: Path,
+    own_faces: Path,
+    tiny_detector: Callable[..., DetectorConfig],
+    quiet: Progress,
+    tmp_path: Path,
+) -> None:
+    second = tmp_path / "second"
+    shutil.copytree(faces / "thermal", second / "thermal")
+    thermal = read_index(faces).select(domain="thermal")
+    renamed = tuple(replace(f, subject=f.subject + " of the second") for f in thermal.faces)
+    write_index(replace(thermal, root=second, faces=renamed))
+    shutil.rmtree(own_faces / "thermal")  # whose rows stay: to learn from them would fail
+
+    config = tiny_detector(source=(str(own_faces), str(second)), steps=1)
+    train_detector(config, tmp_path / "run", progress=quiet)
+    about = finished_checkpoint(tmp_path / "run").about()
+    first = read_index(own_faces).select(domain="rgb")
+    used = [i.select(split=s) for i in (first, read_index(second)) for s in ("train", "val")]
+    assert set(about["seen_subjects"]) == set().union(*(index.subjects() for index in used))
+    assert about["faces"]["source"] == len(used[0].faces) + len(used[2].faces)
+    assert about["source_domains"] == ["rgb", "thermal"]
+    assert about["channels"] == 3
