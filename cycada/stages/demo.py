@@ -44,7 +44,7 @@ class _Plan:
 
 PLANS: dict[Budget, _Plan] = {
     "quick": _Plan(
-        400, 8, translator_steps=2000, plain_steps=1300, detector_steps=600, alignment_steps=1000
+        400, 8, translator_steps=1700, plain_steps=1300, detector_steps=600, alignment_steps=1200
     ),
     "full": _Plan(
         1000,
@@ -76,7 +76,7 @@ def run_demo(
       needs no target faces at all; it judges the translations, and the following see that too;
     - ``pixel``: trained on RGB faces translated to thermal, with their labels;
     - ``feature``: ``structure``, its features aligned to unlabelled thermal faces;
-    - ``both``: the same, learning from the RGB faces and their translations;
+    - ``both``: the same, learning from the translated faces;
     - ``target_supervised``: trained on as many labelled thermal faces for as many steps in all,
       the ceiling.
 
@@ -162,7 +162,7 @@ def _steps(
     check_size(translator)
     aligned = {
         "target": [str(faces)], "alignment.method": "dann", "alignment.weight": 0.3,
-        "learning_rate": 1e-3, "initial": str(out / VIEW_ONLY),
+        "learning_rate": 1e-3, "initial": str(out / VIEW_ONLY), "channels": 3,
     }  # fmt: skip
     return (
         (
@@ -194,7 +194,7 @@ def _steps(
         ),
         detector("pixel", plan.detector_steps, source=[str(made)]),
         detector("feature", plan.alignment_steps, source=[str(faces)], **aligned),
-        detector("both", plan.alignment_steps, source=[str(faces), str(made)], **aligned),
+        detector("both", plan.alignment_steps, source=[str(made)], **aligned),
         # As many steps as the aligned detectors have had in all.
         detector(
             "target_supervised", plan.detector_steps + plan.alignment_steps,
