@@ -44,7 +44,7 @@ class _Plan:
 
 PLANS: dict[Budget, _Plan] = {
     "quick": _Plan(
-        400, 8, translator_steps=1700, plain_steps=1300, detector_steps=600, alignment_steps=1200
+        400, 8, translator_steps=1400, plain_steps=1300, detector_steps=600, alignment_steps=1000
     ),
     "full": _Plan(
         1000,

@@ -47,6 +47,8 @@ def test_the_whole_way_is_walked_and_goes_on_where_it_was_interrupted(
         assert summary["gap_closed"] == pytest.approx(expected)
     else:
         assert summary["gap_closed"] is None
+    # The ceiling learns for as many steps as the aligned detectors in all.
+    assert (out / "target_supervised" / "000004").is_dir()
     assert summary["seconds"] > 0
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     with pytest.raises(RunError, match="other options"):
