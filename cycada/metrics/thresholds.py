@@ -13,7 +13,9 @@ from cycada.metrics.detection import FEWEST_POSITIVES
 _SPREAD = math.log(3)
 """Standard deviation of the log-odds of an AU's frequency in the target around the source's."""
 
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
+_SUREST = math.log(1e6)  # log-odds beyond which probabilities are taken for equal
+
+_NODES, _WEIGHTS = (tuple(row.tolist()) for row in np.polynomial.hermite_e.hermegauss(5))
 
 
 def target_thresholds(
@@ -41,8 +43,13 @@ def target_thresholds(
     Returns:
         ``(A,)`` thresholds in (0, 1); 0.5 where the source shows an AU fewer than five times, or
         always.
+
+    Raises:
+        ValueError: A probability is no number, or ``target`` is empty.
     """
-    own, other = (_log_odds(np.asarray(p, dtype=np.float64)) for p in (probabilities, target))
+    own, other = _log_odds(probabilities), _log_odds(target)
+    if not (np.isfinite(own).all() and np.isfinite(other).all() and len(other)):
+        raise ValueError("probabilities must be finite, and there must be some of the target")
     truth, annotated = np.asarray(labels) > 0.5, np.asarray(known, dtype=bool)
     result = np.full(own.shape[1], 0.5)
     for unit in range(own.shape[1]):
@@ -51,13 +58,15 @@ def target_thresholds(
             continue
         slope, offset = _platt(own[annotated[:, unit], unit], present)
         order = np.sort(other[:, unit])[::-1]
+        ends = np.flatnonzero(np.append(order[1:] < order[:-1], True))  # no cut divides equals
         frequency = float(_log_odds(present.mean()))
         curve = sum(
             weight * _expected_f1(_shifted(slope * order + offset, frequency + _SPREAD * node))
             for node, weight in zip(_NODES, _WEIGHTS, strict=True)
         )
-        last = int(np.argmax(curve))  # the least sure face that counts as detected
-        result[unit] = _probability((order[last] + order[min(last + 1, len(order) - 1)]) / 2)
+        last = ends[np.argmax(np.asarray(curve)[ends])]  # the least sure face to be detected
+        beyond = order[last + 1] if last + 1 < len(order) else -_SUREST
+        result[unit] = _probability((order[last] + beyond) / 2)
     return np.asarray(np.clip(result, 1e-6, 1 - 1e-6), dtype=np.float64)
 
 
@@ -84,25 +93,36 @@ def _platt(log_odds: Floats, present: npt.NDArray[np.bool_]) -> tuple[float, flo
     """Return slope and offset of a logistic regression on the log-odds (Platt, 1999).
 
     Labels are drawn in from 0 and 1 as he proposes, so that a perfect separation stays finite.
-    A slope below zero, of a detector that is worse than chance, is not followed.
+    Newton's steps are halved until the loss falls (Lin et al., Machine Learning 2007). A slope
+    below zero, of a detector that is worse than chance, becomes 0: it tells nothing.
     """
     positives = int(present.sum())
     negatives = len(present) - positives
     labels = np.where(present, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     columns = np.stack((log_odds, np.ones_like(log_odds)), axis=1)
-    values = np.array([1.0, 0.0])
-    for _ in range(30):  # Newton, damped by a weak pull towards what was there
+
+    def loss(values: Floats) -> float:
+        said = columns @ values
+        return float((np.logaddexp(0, said) - labels * said).sum())
+
+    values = np.array([0.0, float(_log_odds(present.mean()))])
+    for _ in range(100):
         said = _probability(columns @ values)
-        gradient = columns.T @ (said - labels) + 0.1 * (values - (1.0, 0.0))
-        weight = (said * (1 - said))[:, None]
-        step = np.linalg.solve(columns.T @ (weight * columns) + 0.1 * np.eye(2), gradient)
-        values = values - step * min(1.0, 2 / max(float(np.abs(step).max()), 1e-9))
+        curvature = columns.T @ ((said * (1 - said))[:, None] * columns) + 1e-6 * np.eye(2)
+        step = np.linalg.solve(curvature, columns.T @ (said - labels))
+        before = loss(values)
+        while loss(values - step) > before and np.abs(step).max() > 1e-9:
+            step = step / 2
+        values = values - step
+        if np.abs(step).max() < 1e-9:
+            break
     return max(float(values[0]), 0.0), float(values[1])
 
 
 def _log_odds(probability: npt.ArrayLike) -> Floats:
-    inside = np.clip(np.asarray(probability, dtype=np.float64), 1e-6, 1 - 1e-6)
-    return np.asarray(np.log(inside / (1 - inside)))
+    values = np.asarray(probability, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.clip(np.log(values) - np.log1p(-values), -_SUREST, _SUREST))
 
 
 def _probability(log_odds: npt.ArrayLike) -> Floats:
