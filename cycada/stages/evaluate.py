@@ -30,7 +30,12 @@ from cycada.stages.scoring import (
     write_results,
 )
 from cycada.stages.scoring import EvaluateOptions as EvaluateOptions  # noqa: PLC0414 - for callers
-from cycada.training.loading import LoadedDetector, load_detector, load_translator
+from cycada.training.loading import (
+    LoadedDetector,
+    check_reads_rgb,
+    load_detector,
+    load_translator,
+)
 from cycada.training.run import run_kind
 
 PREDICTIONS_NAME, PLOT_NAME = "predictions.csv", "scores.svg"
@@ -56,7 +61,8 @@ def evaluate(options: EvaluateOptions, *, progress: Progress) -> dict[str, Any]:
     check_unseen(chosen.subjects(), translator.seen_subjects, options.run)
     judge_path = options.detector or _own_detector(options.run, translator.config.detector)
     judge = None if judge_path is None else load_detector(judge_path, device)
-    if judge is not None:
+    if judge is not None and judge_path is not None:
+        check_reads_rgb(judge, judge_path)
         check_unseen(chosen.subjects(), judge.seen_subjects, options.run)
     return evaluate_translator(translator, judge, chosen, options, progress=progress)
 

@@ -61,7 +61,7 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     _check_labels(faces.validation, numbers, "val")
     used = [e for e in (faces.source, faces.extra, faces.target, faces.validation) if e]
     detector, inherited = _detector(config, numbers, channels, accelerator)
-    about = {
+    about: dict[str, Any] = {
         "action_units": list(numbers),
         "channels": channels,
         "source_domains": list(domains),
@@ -82,6 +82,9 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
         run = open_run(
             out, "detector", config, writes=accelerator.is_main_process, indexes=fingerprints
         )
+    if (newest := run.newest()) is not None:
+        # The detector to begin from may have been trained anew since.
+        about["seen_subjects"] = sorted(newest.seen_subjects().union(about["seen_subjects"]))
     train_detector(
         run, config, detector=detector, faces=faces, about=about, accelerator=accelerator,
         progress=progress,
@@ -157,12 +160,11 @@ def _source_rows(index: Index, config: DetectorConfig) -> Index:
 
 
 def _domains(sources: Sequence[Index], config: DetectorConfig) -> tuple[Domain, ...]:
-    """Return the domains of the rows to learn from; those asked for, even where none is there."""
+    """Return the domains of the rows to learn from; the one asked for, even if none is there."""
     if config.source_domain in ("rgb", "thermal"):
         return (config.source_domain,)
     both: tuple[Domain, ...] = ("rgb", "thermal")
-    found = tuple(d for d in both if any(i.select(domain=d).faces for i in sources))
-    return found or both
+    return tuple(d for d in both if any(i.select(domain=d).faces for i in sources))
 
 
 def _action_units(

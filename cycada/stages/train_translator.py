@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,7 +17,7 @@ from cycada.errors import ConfigError, DataError
 from cycada.losses.perceptual import PerceptualDistance
 from cycada.progress import Progress
 from cycada.training.launch import make_accelerator, my_share
-from cycada.training.loading import LoadedDetector, load_detector
+from cycada.training.loading import LoadedDetector, check_reads_rgb, load_detector
 from cycada.training.run import check_run, open_run
 from cycada.training.translator import Judges, check_size, train_translator
 
@@ -54,7 +55,7 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     if progress is None:
         progress = Progress(shown=accelerator.is_local_main_process)
     preload_all((rgb, thermal), limit_mb=config.cache_mb, progress=progress)
-    about = {
+    about: dict[str, Any] = {
         "window": None if thermal.window is None else [thermal.window.low, thermal.window.high],
         "unit": _unit(training),
         "seen_subjects": sorted(
@@ -70,6 +71,9 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
         run = open_run(
             out, "translator", config, writes=accelerator.is_main_process, indexes=fingerprints
         )
+    if (newest := run.newest()) is not None:
+        # The judge, or the detector to begin from, may have been trained anew since.
+        about["seen_subjects"] = sorted(newest.seen_subjects().union(about["seen_subjects"]))
     if config.weights.semantic and not config.detector:
         progress.say("No detector is given: the cycle alone keeps the Action Units.")
     train_translator(
@@ -90,11 +94,7 @@ def _judges(config: TranslatorConfig, accelerator: Accelerator) -> tuple[Judges,
                 f"the detector {config.detector} was trained at {loaded.size} px, the translator "
                 f"works at {config.size} px; train both at the same size."
             )
-        if loaded.source_domains == ("thermal",):
-            raise ConfigError(
-                f"the detector {config.detector} has learned from thermal faces alone, but it is "
-                "to judge RGB faces; give one that is trained on RGB."
-            )
+        check_reads_rgb(loaded, config.detector)
         detector, seen = loaded.module.to(dtype), loaded.seen_subjects
     if config.weights.perceptual:
         perceptual = PerceptualDistance(config.lpips_weights).to(accelerator.device, dtype)

@@ -244,7 +244,10 @@ def train_detector(
 
     def save(number: int) -> None:
         weights = state.best if state.selection.step else state.average
-        score, thresholds[:] = validate(weights, faces.validation, accelerator, target=faces.target)
+        score, thresholds[:] = validate(
+            weights, faces.validation, accelerator, target=faces.target,
+            source_detector=state.adversary.teacher if state.adversary else None,
+        )  # fmt: skip
         facts = {
             **about,
             "thresholds": thresholds.tolist(),

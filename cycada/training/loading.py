@@ -13,7 +13,7 @@ from torch import Tensor
 from cycada import images
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.index import Domain
-from cycada.errors import UsageError
+from cycada.errors import ConfigError, UsageError
 from cycada.models.build import build_detector, build_generators
 from cycada.models.cycle import Generators
 from cycada.models.detector import Detector
@@ -155,6 +155,19 @@ def load_translator(root: Path, device: torch.device | None = None) -> LoadedTra
         fingerprint=checkpoint.fingerprint(),
         device=device,
     )
+
+
+def check_reads_rgb(detector: LoadedDetector, path: Path | str) -> None:
+    """Refuse a judge of RGB faces whose last training had labelled thermal faces alone.
+
+    Raises:
+        ConfigError: Naming ``path``.
+    """
+    if detector.source_domains == ("thermal",):
+        raise ConfigError(
+            f"the detector {path} was trained on thermal faces alone, but it is to judge RGB "
+            "faces; give one that is trained on RGB."
+        )
 
 
 def _source_domains(about: Mapping[str, Any], config: DetectorConfig) -> tuple[Domain, ...]:

@@ -54,6 +54,10 @@ class Checkpoint:
         """Return what was written about the weights."""
         return _read_json(self.folder / ABOUT_NAME)
 
+    def seen_subjects(self) -> frozenset[str]:
+        """Return whom the weights, or those of an earlier stage, have learned from."""
+        return frozenset(self.about()["seen_subjects"])
+
     def state(self) -> dict[str, Any]:
         """Return the training state, loaded without running any code of the file.
 

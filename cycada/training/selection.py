@@ -55,11 +55,13 @@ def validate(
     accelerator: Accelerator,
     *,
     target: Examples | None = None,
+    source_detector: Detector | None = None,
 ) -> tuple[float, Tensor]:
     """Return the mean average precision over the AUs, and the thresholds with the best F1.
 
     With unlabelled ``target`` faces the thresholds are those with the best F1 to be expected there
-    (:func:`cycada.metrics.thresholds.target_thresholds`).
+    (:func:`cycada.metrics.thresholds.target_thresholds`). Where the detector no longer has to read
+    the source, as with ADDA, ``source_detector`` is what its source probabilities come from.
 
     Average precision needs no threshold, so weights and thresholds are chosen one after the
     other. AUs that are always or never present in ``examples`` do not count.
@@ -72,5 +74,8 @@ def validate(
         # Spread over all subjects, whose faces stand one after the other.
         some = torch.linspace(0, len(target) - 1, min(len(target), TARGETS)).long()
         there = probabilities(detector, target, accelerator, some)
-        thresholds = target_thresholds(found, examples.labels, examples.known, there)
+        own = found
+        if source_detector is not None:
+            own = probabilities(source_detector, examples, accelerator)
+        thresholds = target_thresholds(own, examples.labels, examples.known, there)
     return float(precision.nanmean()), torch.as_tensor(thresholds)

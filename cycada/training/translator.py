@@ -372,7 +372,8 @@ def check_size(config: TranslatorConfig) -> None:
     """Refuse a size that the networks cannot work at.
 
     Raises:
-        ConfigError: ``size`` is no multiple of 4, or leaves the discriminator a single patch.
+        ConfigError: ``size`` is no multiple of 4, or leaves the discriminator a single patch or
+            the RGB cycle a few blocks.
     """
     if config.size % 4:
         raise ConfigError(f"size must be a multiple of 4, found {config.size}.")
@@ -381,4 +382,9 @@ def check_size(config: TranslatorConfig) -> None:
         raise ConfigError(
             f"size {config.size} is too small for discriminator.layers {layers}, which needs "
             f"{3 * 2**layers} px; choose fewer layers."
+        )
+    if config.rgb_cycle_block > config.size // 4:
+        raise ConfigError(
+            f"rgb_cycle_block {config.rgb_cycle_block} leaves nearly no colours of an image of "
+            f"{config.size} px to compare; choose at most {config.size // 4}."
         )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -211,6 +212,45 @@ def test_a_subject_in_different_splits_of_two_indexes_is_refused() -> None:
         check_disjoint([one, two])
     with pytest.raises(DataError, match=r"by one command with --rgb and --thermal, .* names"):
         check_disjoint([one, two])
+
+
+def test_the_fingerprint_changes_with_what_is_learned_and_with_nothing_else(
+    tmp_path: Path,
+) -> None:
+    index = some_index(tmp_path)
+    first, *others = index.faces
+
+    def with_first(**changes: Any) -> Index:
+        return replace(index, faces=(replace(first, **changes), *others))
+
+    def with_info(**changes: Any) -> Index:
+        return replace(index, info=replace(index.info, **changes))
+
+    learned = (
+        with_first(path="other.png"),
+        with_first(domain="thermal"),
+        with_first(subject="S9"),
+        with_first(split="val"),
+        with_first(action_units={1: 2.0}),
+        with_info(kind="occurrence"),
+        with_info(threshold=2.0),
+        with_info(unit="celsius"),
+        with_info(window=Window(20, 38)),
+        with_info(translator_hash="other"),
+        with_info(seen_subjects=("S1",)),
+        replace(index, faces=index.faces[1:]),
+        replace(index, faces=(index.faces[2], *index.faces[:2], index.faces[3])),
+    )
+    prints = {changed.fingerprint() for changed in learned}
+    assert len(prints) == len(learned)
+    assert index.fingerprint() not in prints
+    for same in (
+        with_first(frame=8, sequence="other", pair=""),
+        with_info(source="another text", licence="MIT"),
+        replace(index, faces=index.faces[:3]),  # without the face to test on
+        replace(index, root=tmp_path / "elsewhere"),
+    ):
+        assert same.fingerprint() == index.fingerprint()
 
 
 def test_missing_images_are_counted_and_the_first_is_named(tmp_path: Path) -> None:

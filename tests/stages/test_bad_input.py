@@ -299,7 +299,7 @@ def test_a_detector_of_thermal_faces_as_a_judge_of_rgb(
         return str(run)
 
     thermal = judge("thermal", source_domain="thermal")
-    with refused(ConfigError, thermal, "thermal faces alone", out=train.out):
+    with refused(ConfigError, thermal, "trained on thermal faces alone", out=train.out):
         train(detector=thermal)
     for name, changes in (("both", {"source_domain": "both"}), ("grey", {"channels": 1})):
         train.out = tmp_path / f"judged by {name}"
@@ -313,6 +313,8 @@ def test_a_size_that_the_networks_cannot_work_at(train: Train) -> None:
         train(size=18)
     with refused(ConfigError, "size 16", "discriminator.layers 3", "24 px", out=train.out):
         train(discriminator=DiscriminatorConfig(width=4, layers=3))
+    with refused(ConfigError, "rgb_cycle_block 5", "at most 4", out=train.out):
+        train(rgb_cycle_block=5)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])

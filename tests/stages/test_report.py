@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +17,16 @@ from cycada.errors import DataError, UsageError
 from cycada.metrics.detection import score_detector
 from cycada.metrics.translation import TranslationScores
 from cycada.models.build import build_generators
-from cycada.report.methods import Scored, detection_figures, detection_section, in_order, tones
-from cycada.report.page import Strip, Table
+from cycada.report.methods import (
+    Scored,
+    detection_figures,
+    detection_section,
+    in_order,
+    spoken,
+    tones,
+)
+from cycada.report.page import Beside, Plot, Strip, Table
+from cycada.report.plots import Estimates, units_plot
 from cycada.stages.report import report
 from cycada.training.run import Run, open_run
 
@@ -138,6 +147,29 @@ def test_the_table_of_units_begins_with_the_mean_f1_and_roc_auc(tmp_path):
     low, high = methods[0].scores.macro_roc_auc_interval
     assert auc[2].note == f"{low:.2f}\u2013{high:.2f}"
     assert table.rows[2][0].text == "AU01"
+
+
+def test_the_table_of_many_methods_has_the_width_of_the_page(tmp_path):
+    names = ("source_only", "structure", "pixel", "feature", "both", "target_supervised")
+    methods = [evaluation(tmp_path / name, 0.1 * n) for n, name in enumerate(names)]
+    for count, kinds in ((4, [Beside, Beside]), (6, [Beside, Table, Plot])):
+        blocks = detection_section(methods[:count]).blocks
+        assert [type(block) for block in blocks[: len(kinds)]] == kinds
+
+
+def test_the_names_of_many_methods_are_all_within_the_plot():
+    names = [
+        spoken(name) for name in in_order(["both", "structure", "target_supervised", "feature"])
+    ]
+    methods = [Estimates(name=name, values=[0.5], tone="1") for name in names * 2]
+    svg = units_plot(methods, ["AU01 Inner brow raiser"], title="F1", width=450)
+    found = re.findall(r'<text class="name" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', svg)
+    shown = [(float(x), float(y), text) for x, y, text in found if text in names]
+    assert [text for _, _, text in shown] == names * 2
+    assert all(x + 6.5 * len(text) <= 450 for x, _, text in shown)
+    assert len({y for _, y, _ in shown}) > 1
+    ticks = [float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="middle">0.5<', svg)]
+    assert min(ticks) > max(y for _, y, _ in shown)
 
 
 def test_methods_keep_cycadas_order_and_their_own_colours():

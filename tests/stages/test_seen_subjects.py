@@ -57,6 +57,30 @@ def test_a_subject_seen_anywhere_on_the_way_is_seen_at_its_end(
     assert not (tmp_path / "val").exists()
 
 
+def test_whom_an_earlier_judge_has_seen_is_not_forgotten_when_the_judge_is_made_anew(
+    own_faces: Path,
+    tiny_translator: Callable[..., TranslatorConfig],
+    tiny_detector: Callable[..., DetectorConfig],
+    quiet: Progress,
+    tmp_path: Path,
+) -> None:
+    index = read_index(own_faces)
+    other, judge, run = tmp_path / "other", tmp_path / "judge", tmp_path / "run"
+    shutil.copytree(own_faces, other)
+    renamed = tuple(replace(face, subject=f"other {face.subject}") for face in index.faces)
+    write_index(replace(index, root=other, faces=renamed))
+    config = tiny_translator(data=(str(own_faces),), detector=str(judge), steps=2, save_every=1)
+    train_detector(tiny_detector(source=(str(other),), steps=1), judge, progress=quiet)
+    train_translator(config, run, progress=quiet)
+    before = load_translator(run).seen_subjects
+    assert "other rgb0" in before
+    shutil.rmtree(judge)
+    shutil.rmtree(run / "000002")
+    train_detector(tiny_detector(source=(str(own_faces),), steps=1), judge, progress=quiet)
+    train_translator(config, run, progress=quiet)
+    assert load_translator(run).seen_subjects >= before
+
+
 def test_a_source_in_rgb_and_a_thermal_one_are_learned_from_by_default(
     faces: Path,
     own_faces: Path,
