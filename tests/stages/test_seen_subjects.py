@@ -11,7 +11,7 @@ import pytest
 
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.index import read_index, write_index
-from cycada.errors import RunError
+from cycada.errors import ConfigError, RunError
 from cycada.progress import Progress
 from cycada.stages.evaluate import evaluate
 from cycada.stages.scoring import EvaluateOptions
@@ -79,6 +79,21 @@ def test_whom_an_earlier_judge_has_seen_is_not_forgotten_when_the_judge_is_made_
     train_detector(tiny_detector(source=(str(own_faces),), steps=1), judge, progress=quiet)
     train_translator(config, run, progress=quiet)
     assert load_translator(run).seen_subjects >= before
+
+
+def test_a_judge_of_thermal_faces_scores_no_translator(
+    faces: Path,
+    translator_run: Path,
+    tiny_detector: Callable[..., DetectorConfig],
+    quiet: Progress,
+    tmp_path: Path,
+) -> None:
+    judge, out = tmp_path / "judge", tmp_path / "scores"
+    train_detector(tiny_detector(source_domain="thermal", steps=1), judge, progress=quiet)
+    options = EvaluateOptions(run=translator_run, index=faces, out=out, detector=judge)
+    with pytest.raises(ConfigError, match="judge was trained on thermal faces alone"):
+        evaluate(options, progress=quiet)
+    assert not out.exists()
 
 
 def test_a_source_in_rgb_and_a_thermal_one_are_learned_from_by_default(
