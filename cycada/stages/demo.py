@@ -154,8 +154,7 @@ def _steps(
             "generator.width": 24, "generator.blocks": 3,
             "discriminator.width": 32, "discriminator.layers": 2,
             "weights.cycle": 3.0, "weights.rgb_cycle": 0.33, "rgb_cycle_block": 4,
-            "weights.identity": 0.0,
-            "weights.semantic": 1.0,
+            "weights.identity": 0.0, "weights.semantic": 1.0,
             "sample_every": plan.translator_steps // 6, "save_every": 200,
         },
     )  # fmt: skip

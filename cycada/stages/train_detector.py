@@ -82,9 +82,7 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
         run = open_run(
             out, "detector", config, writes=accelerator.is_main_process, indexes=fingerprints
         )
-    if (newest := run.newest()) is not None:
-        # The detector to begin from may have been trained anew since.
-        about["seen_subjects"] = sorted(newest.seen_subjects().union(about["seen_subjects"]))
+    about["seen_subjects"] = run.ever_seen(about["seen_subjects"])
     train_detector(
         run, config, detector=detector, faces=faces, about=about, accelerator=accelerator,
         progress=progress,

@@ -71,9 +71,7 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
         run = open_run(
             out, "translator", config, writes=accelerator.is_main_process, indexes=fingerprints
         )
-    if (newest := run.newest()) is not None:
-        # The judge, or the detector to begin from, may have been trained anew since.
-        about["seen_subjects"] = sorted(newest.seen_subjects().union(about["seen_subjects"]))
+    about["seen_subjects"] = run.ever_seen(about["seen_subjects"])
     if config.weights.semantic and not config.detector:
         progress.say("No detector is given: the cycle alone keeps the Action Units.")
     train_translator(

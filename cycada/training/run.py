@@ -18,7 +18,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -53,10 +53,6 @@ class Checkpoint:
     def about(self) -> dict[str, Any]:
         """Return what was written about the weights."""
         return _read_json(self.folder / ABOUT_NAME)
-
-    def seen_subjects(self) -> frozenset[str]:
-        """Return whom the weights, or those of an earlier stage, have learned from."""
-        return frozenset(self.about()["seen_subjects"])
 
     def state(self) -> dict[str, Any]:
         """Return the training state, loaded without running any code of the file.
@@ -104,6 +100,15 @@ class Run:
 
     root: Path
     writes: bool
+
+    def ever_seen(self, subjects: Iterable[str]) -> list[str]:
+        """Return ``subjects`` and all whom the newest checkpoint has learned from, sorted.
+
+        A detector to judge by, or to begin from, may have been trained anew on others since.
+        """
+        newest = self.newest()
+        before = [] if newest is None else newest.about()["seen_subjects"]
+        return sorted({*subjects, *before})
 
     def newest(self) -> Checkpoint | None:
         """Return the whole checkpoint of the highest step, if any."""
