@@ -198,7 +198,22 @@ class DetectorConfig:
     source_domain: Literal["auto", "rgb", "thermal", "both"] = setting(
         "auto", "rows of the source indexes to learn from; auto: of each index its rgb rows, if any"
     )
-    target: tuple[str, ...] = setting((), "indexes whose thermal faces are aligned to, unlabelled")
+    target: tuple[str, ...] = setting(
+        (), "indexes whose thermal faces are aligned to or answered by teachers, unlabelled"
+    )
+    teachers: tuple[str, ...] = setting(
+        (), "runs of detectors whose joint answers on the target's faces are learned as well"
+    )
+    teacher_weight: float = setting(
+        2.0, "of the teachers' answers; the source's labels count 1", low=0
+    )
+    teacher_centring: float = setting(
+        0.7,
+        "share of what the other faces of a subject have alike that is taken off the teachers' "
+        "answers, in log-odds: folds and low brows look like AUs in all faces of a person",
+        low=0,
+        high=1,
+    )
     labelled_target: tuple[str, ...] = setting(
         (), "indexes whose labelled thermal faces are mixed into the source"
     )

@@ -23,7 +23,7 @@ from cycada.cli.settings import INDEX, RUN, given, settings_text, training_optio
     multiple=True,
     type=INDEX,
     metavar="INDEX",
-    help="Index whose thermal faces are aligned to, without their labels; repeatable.",
+    help="Index whose thermal faces are adapted to, without their labels; repeatable.",
 )
 @click.option(
     "--labelled-target",
@@ -33,6 +33,14 @@ from cycada.cli.settings import INDEX, RUN, given, settings_text, training_optio
     help="Index whose labelled thermal faces are mixed in; repeatable.",
 )
 @click.option("--initial", type=RUN, metavar="RUN", help="Run of a detector to begin from.")
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    type=RUN,
+    metavar="RUN",
+    help="Run of a detector that answers for the target's unlabelled faces; repeatable.",
+)
 @training_options
 def train_detector(
     *,
@@ -40,6 +48,7 @@ def train_detector(
     target: tuple[str, ...],
     labelled_target: tuple[str, ...],
     initial: str | None,
+    teachers: tuple[str, ...],
     file: Path | None,
     overrides: tuple[str, ...],
     out: Path,
@@ -47,16 +56,21 @@ def train_detector(
 ) -> None:
     """Train an Action Unit detector, aligned to real thermal faces or not; run again to resume.
 
-    Without alignment it learns from the source alone: RGB faces give the detector that guides the
-    translator, translated faces the one to adapt further.
+    Without a target it learns from the source alone: RGB faces give the detector that guides the
+    translator, translated faces the one to adapt further. Detectors that have been aligned, best
+    with different views, can teach one that is better than each of them.
 
     \b
     cycada train-detector --source data/rgb --out runs/rgb
-    cycada train-detector --source data/translated --target data/thermal --set alignment.method=dann --out runs/both
+    cycada train-detector --source data/translated --target data/thermal --set alignment.method=dann --out runs/aligned
+    cycada train-detector --source data/translated --target data/thermal --teacher runs/aligned --initial runs/aligned --out runs/taught
     """  # noqa: D301, E501  # click keeps the lines after the backspace
     from cycada.config import DetectorConfig, load_config
 
-    values = given(source=source, target=target, labelled_target=labelled_target, initial=initial)
+    values = given(
+        source=source, target=target, labelled_target=labelled_target, initial=initial,
+        teachers=teachers,
+    )  # fmt: skip
     config = load_config(DetectorConfig, file, overrides, values)
     if dry_run:
         say(settings_text(config))

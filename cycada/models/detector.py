@@ -60,6 +60,7 @@ class Adapted(NamedTuple):
     """What one forward of :class:`AdaptiveDetector` gives."""
 
     logits: Tensor  # (S, A) of the source images
+    target_logits: Tensor | None  # (T, A)
     source_domain: Tensor | None  # (S,) domain scores
     target_domain: Tensor | None  # (T,) domain scores
 
@@ -85,24 +86,27 @@ class AdaptiveDetector(nn.Module):
 
         Args:
             source: ``(S, C, H, W)`` labelled images.
-            target: ``(T, C, H, W)`` unlabelled images, or ``None`` for training without alignment.
+            target: ``(T, C, H, W)`` unlabelled images, or ``None`` for training without a target.
             strength: Factor of the reversed gradient.
         """
-        if target is None or self.domain is None:
-            return Adapted(self.detector(source).logits, None, None)
+        if target is None:
+            return Adapted(self.detector(source).logits, None, None, None)
+        counts = (len(source), len(target))
         if self.separate:
             with _frozen_statistics(self.detector):
                 source_features, logits = self.detector(source)
-            target_features = self.detector.backbone(target)
+            target_features, target_logits = self.detector(target)
         else:
             both = self.detector(torch.cat((source, target)))
-            source_features, target_features = both.features.split((len(source), len(target)))
-            logits = both.logits[: len(source)]
+            source_features, target_features = both.features.split(counts)
+            logits, target_logits = both.logits.split(counts)
+        if self.domain is None:
+            return Adapted(logits, target_logits, None, None)
         reversed_features = reverse_gradient(
             torch.cat((source_features, target_features)), strength
         )
         scores = self.domain(reversed_features)
-        return Adapted(logits, scores[: len(source)], scores[len(source) :])
+        return Adapted(logits, target_logits, *scores.split(counts))
 
 
 class _frozen_statistics:  # noqa: N801 - a context manager, used as a word

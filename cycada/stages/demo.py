@@ -27,6 +27,7 @@ Budget = Literal["quick", "full"]
 
 METHODS = ("source_only", "pixel", "feature", "both", "target_supervised")
 VIEW_ONLY = "structure"
+TEACHERS = ("aligned_structure", "aligned_image")
 SUMMARY_NAME, STATE_NAME = "summary.json", "demo.json"
 
 
@@ -40,11 +41,18 @@ class _Plan:
     plain_steps: int  # of the detector of images, which learns more slowly
     detector_steps: int  # of detectors of local structure, from random weights
     alignment_steps: int  # from trained weights
+    teaching_steps: int  # from aligned weights
 
 
 PLANS: dict[Budget, _Plan] = {
     "quick": _Plan(
-        400, 8, translator_steps=1400, plain_steps=1300, detector_steps=600, alignment_steps=1000
+        400,
+        8,
+        translator_steps=1200,
+        plain_steps=1300,
+        detector_steps=600,
+        alignment_steps=600,
+        teaching_steps=600,
     ),
     "full": _Plan(
         1000,
@@ -53,6 +61,7 @@ PLANS: dict[Budget, _Plan] = {
         plain_steps=5000,
         detector_steps=5000,
         alignment_steps=2000,
+        teaching_steps=2000,
     ),
 }
 
@@ -76,7 +85,8 @@ def run_demo(
       needs no target faces at all; it judges the translations, and the following see that too;
     - ``pixel``: trained on RGB faces translated to thermal, with their labels;
     - ``feature``: ``structure``, its features aligned to unlabelled thermal faces;
-    - ``both``: the same, learning from the translated faces;
+    - ``both``: two detectors, ``structure`` and ``source_only``, aligned in this way while
+      learning from the translated faces, then teach the first of them the unlabelled faces;
     - ``target_supervised``: trained on as many labelled thermal faces for as many steps in all,
       the ceiling.
 
@@ -163,6 +173,10 @@ def _steps(
         "target": [str(faces)], "alignment.method": "dann", "alignment.weight": 0.3,
         "learning_rate": 1e-3, "initial": str(out / VIEW_ONLY), "channels": 3,
     }  # fmt: skip
+    taught = {
+        "target": [str(faces)], "teachers": [str(out / name) for name in TEACHERS],
+        "learning_rate": 2e-3, "initial": str(out / TEACHERS[0]), "channels": 3,
+    }  # fmt: skip
     return (
         (
             "phantom faces",
@@ -193,10 +207,16 @@ def _steps(
         ),
         detector("pixel", plan.detector_steps, source=[str(made)]),
         detector("feature", plan.alignment_steps, source=[str(faces)], **aligned),
-        detector("both", plan.alignment_steps, source=[str(made)], **aligned),
-        # As many steps as the aligned detectors have had in all.
+        detector(TEACHERS[0], plan.alignment_steps, source=[str(made)], **aligned),
         detector(
-            "target_supervised", plan.detector_steps + plan.alignment_steps,
+            TEACHERS[1], plan.alignment_steps, source=[str(made)],
+            **{**aligned, "view": "image", "initial": str(out / "source_only")},
+        ),
+        detector("both", plan.teaching_steps, source=[str(made)], **taught),
+        # As many steps as the detector called both has had in all.
+        detector(
+            "target_supervised",
+            plan.detector_steps + plan.alignment_steps + plan.teaching_steps,
             source=[str(faces)], source_domain="thermal",
         ),
         *(score(name, out / name) for name in (*METHODS, VIEW_ONLY)),

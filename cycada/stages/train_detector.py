@@ -19,8 +19,9 @@ from cycada.progress import Progress
 from cycada.training.detector import Faces, train_detector
 from cycada.training.examples import Examples
 from cycada.training.launch import make_accelerator, my_share
-from cycada.training.loading import load_detector
+from cycada.training.loading import LoadedDetector, detector_fingerprint, load_detector
 from cycada.training.run import check_run, open_run
+from cycada.training.teachers import joint_answers
 
 
 def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None = None) -> None:
@@ -41,8 +42,9 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     extras, targets = _read(config.labelled_target), _read(config.target)
     paths = (*config.source, *config.labelled_target, *config.target)
     indexes = zip(paths, (*sources, *extras, *targets), strict=True)
-    fingerprints = {path: index.fingerprint() for path, index in indexes}
-    check_run(out, "detector", config, indexes=fingerprints)
+    inputs = {path: index.fingerprint() for path, index in indexes}
+    inputs |= {path: detector_fingerprint(Path(path)) for path in config.teachers}
+    check_run(out, "detector", config, inputs=inputs)
     check_disjoint([*sources, *extras, *targets])
     sources = [_source_rows(index, config) for index in sources]
     domains = _domains(sources, config)
@@ -61,13 +63,16 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     _check_labels(faces.validation, numbers, "val")
     used = [e for e in (faces.source, faces.extra, faces.target, faces.validation) if e]
     detector, inherited = _detector(config, numbers, channels, accelerator)
+    window = _window(used)
+    teachers = _teachers(config, numbers, window, accelerator)
     about: dict[str, Any] = {
         "action_units": list(numbers),
         "channels": channels,
         "source_domains": list(domains),
-        "window": _window(used),
+        "window": window,
         "seen_subjects": sorted(
             inherited.union(
+                *(teacher.seen_subjects for teacher in teachers),
                 *(e.subjects() for e in used),
                 *(index.info.seen_subjects for index in (*sources, *extras, *targets)),
             )
@@ -78,10 +83,15 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
         progress = Progress(shown=accelerator.is_local_main_process)
     parts = (part for examples in used for part in examples.parts)
     preload_all(parts, limit_mb=config.cache_mb, progress=progress)
+    if teachers and faces.target is not None:
+        answers = joint_answers(
+            teachers, faces.target, numbers, centring=config.teacher_centring,
+            accelerator=accelerator,
+        )  # fmt: skip
+        faces.target.labels = answers if config.double else answers.float()
+        faces.target.known = torch.ones_like(faces.target.known)
     with accelerator.main_process_first():
-        run = open_run(
-            out, "detector", config, writes=accelerator.is_main_process, indexes=fingerprints
-        )
+        run = open_run(out, "detector", config, writes=accelerator.is_main_process, inputs=inputs)
     about["seen_subjects"] = run.ever_seen(about["seen_subjects"])
     train_detector(
         run, config, detector=detector, faces=faces, about=about, accelerator=accelerator,
@@ -129,11 +139,15 @@ def _check(config: DetectorConfig) -> None:
         raise ConfigError(
             f"alignment.method={method} aligns to unlabelled thermal faces: give --target INDEX."
         )
-    if method == "none" and config.target:
+    if method == "none" and config.target and not config.teachers:
         raise ConfigError(
-            "--target is used for alignment alone: add --set alignment.method=dann (or adda), or "
-            "leave it out."
+            "--target is for adaptation: add --set alignment.method=dann (or adda) or --teacher "
+            "RUN, or leave it out."
         )
+    if config.teachers and not config.target:
+        raise ConfigError("teachers answer for unlabelled thermal faces: give --target INDEX.")
+    if config.teachers and method == "adda":
+        raise ConfigError("adda learns from no labels; let teachers teach with dann or none.")
     if method == "adda" and not config.initial:
         raise ConfigError(
             "adda begins from a trained detector: train one on the source first, then "
@@ -204,6 +218,36 @@ def _window(used: Sequence[Examples]) -> list[float] | None:
         raise DataError(f"source and target thermal faces span different temperatures: {told}.")
     window = spans.pop() if spans else None
     return None if window is None else [window.low, window.high]
+
+
+def _teachers(
+    config: DetectorConfig,
+    numbers: Sequence[int],
+    window: list[float] | None,
+    accelerator: Accelerator,
+) -> list[LoadedDetector]:
+    """Load the teachers, and refuse those that cannot answer for these faces."""
+    teachers = [load_detector(Path(path), accelerator.device) for path in config.teachers]
+    for path, teacher in zip(config.teachers, teachers, strict=True):
+        if missing := sorted(set(numbers) - set(teacher.action_units)):
+            raise ConfigError(
+                f"teachers: the detector {path} does not know AU{missing[0]:02d}, which this "
+                "training detects; choose AUs that all know with --set action_units=[…]."
+            )
+        if teacher.size != config.size:
+            raise ConfigError(
+                f"teachers: the detector {path} was trained on images of {teacher.size} px, this "
+                f"training has size {config.size}; they must agree."
+            )
+        known = None if teacher.window is None else [teacher.window.low, teacher.window.high]
+        if "thermal" in teacher.source_domains and known != window:
+            raise ConfigError(
+                f"teachers: the detector {path} learned from thermal images of another "
+                "temperature window than the target's; index them with one window."
+            )
+        if config.double:
+            teacher.module.double()
+    return teachers
 
 
 def _detector(

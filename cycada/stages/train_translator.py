@@ -17,7 +17,12 @@ from cycada.errors import ConfigError, DataError
 from cycada.losses.perceptual import PerceptualDistance
 from cycada.progress import Progress
 from cycada.training.launch import make_accelerator, my_share
-from cycada.training.loading import LoadedDetector, check_reads_rgb, load_detector
+from cycada.training.loading import (
+    LoadedDetector,
+    check_reads_rgb,
+    detector_fingerprint,
+    load_detector,
+)
 from cycada.training.run import check_run, open_run
 from cycada.training.translator import Judges, check_size, train_translator
 
@@ -41,10 +46,10 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     accelerator = make_accelerator(config.mixed_precision, double=config.double)
     my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here
     indexes = [read_index(Path(path)) for path in config.data]
-    fingerprints = {
-        path: index.fingerprint() for path, index in zip(config.data, indexes, strict=True)
-    }
-    check_run(out, "translator", config, indexes=fingerprints)
+    inputs = {path: index.fingerprint() for path, index in zip(config.data, indexes, strict=True)}
+    if config.weights.semantic and config.detector:
+        inputs[config.detector] = detector_fingerprint(Path(config.detector))
+    check_run(out, "translator", config, inputs=inputs)
     check_disjoint(indexes)
     training = [index.select(split="train") for index in indexes]
     rgb = FaceImages(training, domain="rgb", size=config.size)
@@ -68,9 +73,7 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     }
     samples = _samples(indexes, config, rgb, thermal)
     with accelerator.main_process_first():
-        run = open_run(
-            out, "translator", config, writes=accelerator.is_main_process, indexes=fingerprints
-        )
+        run = open_run(out, "translator", config, writes=accelerator.is_main_process, inputs=inputs)
     about["seen_subjects"] = run.ever_seen(about["seen_subjects"])
     if config.weights.semantic and not config.detector:
         progress.say("No detector is given: the cycle alone keeps the Action Units.")

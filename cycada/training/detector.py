@@ -63,7 +63,9 @@ class Faces:
 
     source: Examples
     extra: Examples | None  # labelled target faces
-    target: Examples | None  # unlabelled target faces
+    target: (
+        Examples | None
+    )  # target faces; their labels are the teachers' answers, if there are any
     validation: Examples
 
 
@@ -101,19 +103,23 @@ def make_state(
 def detector_step(
     state: DetectorState,
     source: Labelled,
-    target: Tensor | None,
+    target: Labelled | None,
     *,
     step: int,
     positive_weight: Tensor,
     config: DetectorConfig,
     accelerator: Accelerator,
 ) -> dict[str, Tensor]:
-    """Learn from one labelled batch and, with ``dann``, align it to an unlabelled one.
+    """Learn from one labelled batch and adapt to an unlabelled one.
+
+    With ``dann`` their features are aligned. With teachers the target's faces are learned with the
+    teachers' probabilities as labels (Hinton et al., 2015), as in self-training.
 
     Args:
         state: Changed in place.
         source: Labelled images, augmented.
-        target: ``(T, C, S, S)`` real thermal images in [-1, 1], augmented, or ``None``.
+        target: Real thermal images, augmented, their labels being the teachers' answers; or
+            ``None``.
         step: Number of this step, from 0.
         positive_weight: ``(A,)`` weight of present AUs.
         config: Settings.
@@ -125,7 +131,7 @@ def detector_step(
     set_learning_rate(state.optimizer, cosine(step, total=config.steps))
     alignment = config.alignment
     strength = alignment.weight * dann_strength(step, total=config.steps, warm_up=alignment.warm_up)
-    out: Adapted = state.model(source.images, target, strength)
+    out: Adapted = state.model(source.images, None if target is None else target.images, strength)
     annotated = accelerator.reduce(source.known.sum().to(out.logits.dtype), "mean")
     loss = action_unit_loss(
         out.logits, source.labels, source.known, positive_weight=positive_weight, total=annotated
@@ -136,6 +142,12 @@ def detector_step(
         figures["domain"] = domain
         figures["domain_accuracy"] = domain_accuracy(out.source_domain, out.target_domain)
         loss = loss + domain
+    if config.teachers and target is not None and out.target_logits is not None:
+        answered = accelerator.reduce(target.known.sum().to(loss.dtype), "mean")
+        figures["teachers"] = action_unit_loss(
+            out.target_logits, target.labels, target.known, total=answered
+        )
+        loss = loss + config.teacher_weight * figures["teachers"]
     _update(state.optimizer, state.model, loss, config, accelerator)
     update_average(
         state.average, accelerator.unwrap_model(state.model).detector,
@@ -224,7 +236,7 @@ def train_detector(
     state = make_state(config, detector, accelerator)
     done = restore(state, run, accelerator)
     run.forget_after(done)
-    if config.alignment.method != "none" and done < config.steps:
+    if faces.target is not None and done < config.steps:
         state.selection = Selection()  # of a finished run that goes on: its end was not the end
     make = _batch_maker(config, faces, accelerator)
     cached = all(e is None or e.cached for e in (faces.source, faces.extra, faces.target))
@@ -236,7 +248,8 @@ def train_detector(
 
     def look(number: int) -> None:
         score, _ = validate(state.average, faces.validation, accelerator)
-        settled = config.alignment.method == "none" or number == config.steps
+        # How well the source is read does not tell how well the target is.
+        settled = faces.target is None or number == config.steps
         if settled and score > state.selection.score:
             state.selection = Selection(score, number)
             state.best.load_state_dict(state.average.state_dict())
@@ -336,11 +349,12 @@ def _stepper(
         source = prepared(batch.source, faces.source, number, "source")
         target = None
         if batch.target is not None and faces.target is not None:
-            target = prepared(batch.target, faces.target, number, "target").images
+            target = prepared(batch.target, faces.target, number, "target")
         if target is not None and config.alignment.method == "adda":
             return adda_step(
-                state, source.images, target, step=number, config=config, accelerator=accelerator
-            )
+                state, source.images, target.images, step=number, config=config,
+                accelerator=accelerator,
+            )  # fmt: skip
         return detector_step(
             state, source, target, step=number, positive_weight=weight, config=config,
             accelerator=accelerator,

@@ -53,7 +53,11 @@ class Examples:
 
     def subjects(self) -> set[str]:
         """Return the names of all subjects."""
-        return {face.subject for part in self.parts for face in part.faces}
+        return set(self.subject_of())
+
+    def subject_of(self) -> list[str]:
+        """Return the subject of every face, in order."""
+        return [face.subject for part in self.parts for face in part.faces]
 
     def batch(self, numbers: Tensor) -> Labelled:
         """Return the faces ``numbers``, images in [-1, 1]."""

@@ -157,6 +157,16 @@ def load_translator(root: Path, device: torch.device | None = None) -> LoadedTra
     )
 
 
+def detector_fingerprint(root: Path) -> str:
+    """Return a SHA-256 of the weights that :func:`load_detector` would load.
+
+    Raises:
+        RunError: ``root`` is no finished run of a detector.
+    """
+    run_config(root, "detector", DetectorConfig)
+    return finished_checkpoint(root).fingerprint()
+
+
 def check_reads_rgb(detector: LoadedDetector, path: Path | str) -> None:
     """Refuse a judge of RGB faces whose last training had labelled thermal faces alone.
 

@@ -2,7 +2,7 @@
 
 ::
 
-    config.json            kind, version and settings of the run, and the indexes' fingerprints
+    config.json            kind, version, settings, and fingerprints of what the run reads
     metrics.jsonl          one line of figures per log interval
     samples/000100.png     what the networks made at that step (translator)
     000100/about.json      what a user of the weights must know: AUs, window, subjects seen ...
@@ -162,16 +162,16 @@ class Run:
 
 
 def check_run(
-    root: Path, kind: Kind, config: Any, *, indexes: Mapping[str, str] | None = None
+    root: Path, kind: Kind, config: Any, *, inputs: Mapping[str, str] | None = None
 ) -> None:
     """Refuse a directory that :func:`open_run` would refuse; write nothing.
 
     Raises:
-        RunError: ``root`` holds something else, or a run with other settings or indexes.
+        RunError: ``root`` holds something else, or a run with other settings or inputs.
     """
     if (root / CONFIG_NAME).exists():
         _check_same(root, kind, config)
-        _check_indexes(root, indexes or {})
+        _check_inputs(root, inputs or {})
     elif root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise RunError(f"{root}: not empty and no run of cycada; choose another --out.")
 
@@ -182,7 +182,7 @@ def open_run(
     config: Any,
     *,
     writes: bool,
-    indexes: Mapping[str, str] | None = None,
+    inputs: Mapping[str, str] | None = None,
 ) -> Run:
     """Make a run directory, or come back to one that was made with the same settings.
 
@@ -191,12 +191,12 @@ def open_run(
         kind: What is trained.
         config: Settings.
         writes: Whether this process is the one that writes.
-        indexes: Path, as in the settings -> fingerprint of each index to learn from.
+        inputs: Path, as in the settings -> fingerprint of each index and network to learn from.
 
     Raises:
-        RunError: ``root`` holds something else, or a run with other settings or indexes.
+        RunError: ``root`` holds something else, or a run with other settings or inputs.
     """
-    check_run(root, kind, config, indexes=indexes)
+    check_run(root, kind, config, inputs=inputs)
     file = root / CONFIG_NAME
     if writes:
         root.mkdir(parents=True, exist_ok=True)
@@ -206,7 +206,7 @@ def open_run(
             "torch": torch.__version__,
             "python": platform.python_version(),
             "settings": to_dict(config),
-            "indexes": dict(indexes or {}),
+            "inputs": dict(inputs or {}),
         }
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -285,16 +285,16 @@ def _check_same(root: Path, kind: Kind, config: Any) -> None:
         )
 
 
-def _check_indexes(root: Path, indexes: Mapping[str, str]) -> None:
-    """Refuse to go on with an index that was remade: whom the run has seen would be forgotten."""
+def _check_inputs(root: Path, inputs: Mapping[str, str]) -> None:
+    """Refuse to go on with an index that was remade, or a network that was trained further."""
     if newest_checkpoint(root) is None:
         return  # nothing is learned yet
-    before = _read_config(root).get("indexes", {})  # earlier versions did not note them
-    for path, fingerprint in indexes.items():
+    before = _read_config(root).get("inputs", {})
+    for path, fingerprint in inputs.items():
         if before.get(path, fingerprint) != fingerprint:
             raise RunError(
-                f"{root}: the index {path} has changed since this run learned from it; choose "
-                "another --out, or bring the old index back to continue."
+                f"{root}: {path} has changed since this run learned from it; choose another "
+                "--out, or bring the old one back to continue."
             )
 
 

@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from cycada import images
 from cycada.metrics.detection import average_precision, best_thresholds
 from cycada.metrics.thresholds import target_thresholds
 from cycada.models.detector import Detector
@@ -31,8 +32,13 @@ def probabilities(
     examples: Examples,
     accelerator: Accelerator,
     rows: Tensor | None = None,
+    *,
+    mirrored: bool = False,
 ) -> Tensor:
-    """Return ``(N, A)`` probabilities of all examples or some, computed by all processes."""
+    """Return ``(N, A)`` probabilities of all examples or some, computed by all processes.
+
+    ``mirrored`` shows each face mirrored; the columns stay those of the AUs that are seen then.
+    """
     detector.eval()
     parameter = next(detector.parameters())
     processes, rank = accelerator.num_processes, accelerator.process_index
@@ -42,7 +48,8 @@ def probabilities(
     numbers = chosen[places]
     parts = []
     for some in torch.split(numbers, BATCH):
-        pictures = examples.batch(some).images.to(parameter)
+        pictures = images.with_channels(examples.batch(some).images, detector.channels)
+        pictures = (pictures.flip(-1) if mirrored else pictures).to(parameter)
         with accelerator.autocast():
             parts.append(torch.sigmoid(detector(pictures).logits.to(parameter.dtype)))
     gathered: Tensor = accelerator.gather(torch.cat(parts))

@@ -228,7 +228,7 @@ def test_an_index_that_was_remade_since(train: Train) -> None:
         write_index(replace(old, faces=tuple(map(change, old.faces))))
         with pytest.raises(RunError, match="has changed since this run learned from it") as caught:
             train(steps=2)
-        assert f"{train.out}: the index {train.faces} " in str(caught.value)
+        assert f"{train.out}: {train.faces} " in str(caught.value)
         assert "another --out" in str(caught.value)
         assert before == {f: f.read_bytes() for f in train.out.rglob("*") if f.is_file()}
     write_index(replace(old, faces=tuple(f for f in old.faces if f.subject != "thermal4")))
@@ -252,11 +252,11 @@ def test_a_run_that_noted_no_index_goes_on(train: Train) -> None:
     train(steps=1)
     file = train.out / "config.json"
     noted = json.loads(file.read_text())
-    indexes = noted.pop("indexes")
+    indexes = noted.pop("inputs")
     assert list(indexes) == [str(train.faces)]
     file.write_text(json.dumps(noted))
     train(steps=2)
-    assert json.loads(file.read_text())["indexes"] == indexes
+    assert json.loads(file.read_text())["inputs"] == indexes
 
 
 @BOTH
@@ -383,7 +383,8 @@ def test_a_source_without_any_label(train: Train) -> None:
 
 @pytest.mark.parametrize("kind", [DETECTOR])
 def test_a_target_without_a_method_and_a_method_without_a_target(train: Train) -> None:
-    with refused(ConfigError, "--target", "alignment.method", out=train.out):
+    words = ("--target is for adaptation", "alignment.method=dann", "--teacher RUN")
+    with refused(ConfigError, *words, out=train.out):
         train(target=(str(train.faces),))
     methods: tuple[Literal["dann", "adda"], ...] = ("dann", "adda")
     for method in methods:
@@ -395,6 +396,63 @@ def test_a_target_without_a_method_and_a_method_without_a_target(train: Train) -
 def test_adda_without_a_beginning(train: Train) -> None:
     with refused(ConfigError, "initial=RUN", out=train.out):
         train(target=(str(train.faces),), alignment=AlignmentConfig(method="adda"))
+
+
+@pytest.mark.parametrize("kind", [DETECTOR])
+def test_teachers_without_faces_to_answer_for(train: Train, detector_run: Path) -> None:
+    with refused(ConfigError, "teachers", "give --target INDEX", out=train.out):
+        train(teachers=(str(detector_run),))
+
+
+@pytest.mark.parametrize("kind", [DETECTOR])
+def test_teachers_with_adda(train: Train, detector_run: Path) -> None:
+    with refused(ConfigError, "adda", "teachers", "dann or none", out=train.out):
+        train(
+            target=(str(train.faces),), teachers=(str(detector_run),), initial=str(detector_run),
+            alignment=AlignmentConfig(method="adda"),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [DETECTOR])
+def test_a_teacher_that_cannot_answer(
+    train: Train, tiny_detector: Maker, detector_run: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    few, target = tmp_path / "few", (str(train.faces),)
+    config = tiny_detector(steps=1, action_units=(1, 52))
+    train_detector.run_training(config, few, progress=quiet)
+    # The second of two, so that each is looked at.
+    with refused(ConfigError, f"detector {few} ", "AU12", "action_units", out=train.out):
+        train(target=target, teachers=(str(detector_run), str(few)))
+    with refused(ConfigError, f"detector {detector_run} ", "16 px", "size 32", out=train.out):
+        train(target=target, teachers=(str(detector_run),), size=32)
+    train(target=target, teachers=(str(few),), action_units=(52,), steps=1)
+    assert newest_checkpoint(train.out) is not None
+
+
+@pytest.mark.parametrize("kind", [DETECTOR])
+def test_a_teacher_of_another_temperature_window(
+    train: Train, tiny_detector: Maker, detector_run: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    thermal, target = tmp_path / "thermal", (str(train.faces),)
+    config = tiny_detector(steps=1, source_domain="thermal")
+    train_detector.run_training(config, thermal, progress=quiet)
+    file = train.faces / "index.toml"
+    file.write_text(file.read_text().replace("[20.0, 40.0]", "[20.0, 39.0]"))
+    with refused(ConfigError, f"detector {thermal} ", "temperature window", out=train.out):
+        train(target=target, teachers=(str(detector_run), str(thermal)))
+    train(target=target, teachers=(str(detector_run),), steps=1)  # which learned from RGB
+    assert newest_checkpoint(train.out) is not None
+
+
+@pytest.mark.parametrize("kind", [DETECTOR])
+def test_a_teacher_that_is_no_run(
+    train: Train, detector_run: Path, translator_run: Path, tmp_path: Path
+) -> None:
+    target, none = (str(train.faces),), tmp_path / "none"
+    with refused(RunError, str(none), "no run directory", out=train.out):
+        train(target=target, teachers=(str(detector_run), str(none)))
+    with refused(RunError, str(translator_run), "a detector is needed here", out=train.out):
+        train(target=target, teachers=(str(translator_run),))
 
 
 @pytest.mark.parametrize("kind", [DETECTOR])

@@ -11,7 +11,15 @@ from cycada.progress import Progress
 from cycada.stages import demo
 from cycada.stages.demo import METHODS, run_demo
 
-TINY = demo._Plan(20, 2, translator_steps=6, plain_steps=2, detector_steps=2, alignment_steps=2)
+TINY = demo._Plan(
+    20,
+    2,
+    translator_steps=6,
+    plain_steps=2,
+    detector_steps=2,
+    alignment_steps=2,
+    teaching_steps=2,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +55,8 @@ def test_the_whole_way_is_walked_and_goes_on_where_it_was_interrupted(
         assert summary["gap_closed"] == pytest.approx(expected)
     else:
         assert summary["gap_closed"] is None
-    # The ceiling learns for as many steps as the aligned detectors in all.
-    assert (out / "target_supervised" / "000004").is_dir()
+    # The ceiling learns for as many steps as the adapted detector in all.
+    assert (out / "target_supervised" / "000006").is_dir()
     assert summary["seconds"] > 0
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     with pytest.raises(RunError, match="other options"):

@@ -81,6 +81,29 @@ def test_whom_an_earlier_judge_has_seen_is_not_forgotten_when_the_judge_is_made_
     assert load_translator(run).seen_subjects >= before
 
 
+def test_whom_a_teacher_has_seen_its_pupil_has_seen(
+    faces: Path,
+    own_faces: Path,
+    detector_run: Path,
+    tiny_detector: Callable[..., DetectorConfig],
+    quiet: Progress,
+    tmp_path: Path,
+) -> None:
+    index = read_index(own_faces)
+    renamed = tuple(replace(face, subject=f"other {face.subject}") for face in index.faces)
+    write_index(replace(index, faces=renamed))
+    teacher, run = tmp_path / "teacher", tmp_path / "run"
+    train_detector(tiny_detector(source=(str(own_faces),), steps=1), teacher, progress=quiet)
+    config = tiny_detector(
+        target=(str(faces),), teachers=(str(detector_run), str(teacher)), steps=1
+    )
+    train_detector(config, run, progress=quiet)
+    known = load_detector(teacher).seen_subjects
+    assert known == {f"other rgb{number}" for number in range(4)}  # all but the test subject
+    own = {f"rgb{number}" for number in range(4)} | {f"thermal{number}" for number in range(3)}
+    assert load_detector(run).seen_subjects == known | own
+
+
 def test_a_judge_of_thermal_faces_scores_no_translator(
     faces: Path,
     translator_run: Path,

@@ -52,7 +52,7 @@ class Training:
         return out
 
 
-@pytest.fixture(scope="module", params=["translator", "frozen", "none", "dann", "adda"])
+@pytest.fixture(scope="module", params=["translator", "frozen", "none", "dann", "adda", "taught"])
 def training(
     request: pytest.FixtureRequest,
     faces: Path,
@@ -68,12 +68,13 @@ def training(
         config = tiny_translator(detector=str(detector_run), semantic_judge=judge)
         made = Training(config, out, translator_training, "translator_step")
     else:
-        aligned = request.param != "none"
+        taught = request.param == "taught"
         config = tiny_detector(
-            target=(str(faces),) if aligned else (),
+            target=(str(faces),) if request.param != "none" else (),
+            teachers=(str(detector_run),) if taught else (),
             labelled_target=(str(faces),) if request.param == "dann" else (),
             initial=str(detector_run) if request.param == "adda" else "",
-            alignment=replace(ALIGNMENT, method=request.param),
+            alignment=replace(ALIGNMENT, method="none" if taught else request.param),
         )
         step_name = "adda_step" if request.param == "adda" else "detector_step"
         made = Training(config, out, detector_training, step_name)
@@ -291,8 +292,8 @@ def test_the_best_weights_so_far_are_remembered(
     assert (late.folder / "detector.safetensors").read_bytes() == first
 
 
-@pytest.mark.parametrize("training", ["dann", "adda"], indirect=True)
-def test_an_aligned_run_that_goes_on_ends_with_its_last_weights(
+@pytest.mark.parametrize("training", ["dann", "adda", "taught"], indirect=True)
+def test_an_adapted_run_that_goes_on_ends_with_its_last_weights(
     training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = iter((0.9, 0.9, 0.8, 0.8, 0.1, 0.1, 0.1, 0.1))  # the longer, the worse

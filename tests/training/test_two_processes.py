@@ -151,6 +151,11 @@ def detectors(
             initial=str(detector_run), double=True, alignment=replace(alignment, method="adda"),
             **aligned,
         ),
+        "taught": make(
+            # AU51 without AU52: the mirrored faces of a share have fewer answers.
+            source=(str(uneven),), teachers=(str(detector_run),), action_units=(1, 12, 51),
+            double=True, **aligned,
+        ),
     }  # fmt: skip
     cases = {
         name: Case(config, root / name / "one", root / name / "two")
@@ -219,7 +224,7 @@ def test_two_processes_are_there_and_a_mistake_is_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("method", ["none", "dann", "adda"])
+@pytest.mark.parametrize("method", ["none", "dann", "adda", "taught"])
 def test_a_detector_learns_the_same_on_two_processes(
     method: str, detectors: dict[str, Case]
 ) -> None:

@@ -1,0 +1,79 @@
+"""What trained detectors say of unlabelled faces, as labels for the next detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from cycada.training.examples import Examples
+from cycada.training.loading import LoadedDetector
+from cycada.training.selection import probabilities
+
+_SUREST = 1e-6  # probabilities are kept this far from 0 and 1
+
+
+def joint_answers(
+    teachers: Sequence[LoadedDetector],
+    examples: Examples,
+    numbers: Sequence[int],
+    *,
+    centring: float,
+    accelerator: Accelerator,
+) -> Tensor:
+    """Return the probabilities that the teachers give together.
+
+    Their log-odds, on every face and on its mirror image, are averaged: detectors that see
+    different views of a face err on different faces. Then each subject is centred
+    (:func:`centred`).
+
+    Args:
+        teachers: Detectors of at least the AUs ``numbers``; their weights stay as they are.
+        examples: Unlabelled faces; only the images and the subjects are used.
+        numbers: AUs, in the order of the examples' labels.
+        centring: See :func:`centred`.
+        accelerator: Shares the faces among processes.
+
+    Returns:
+        ``(N, A)`` probabilities on the processor.
+    """
+    total = torch.zeros(len(examples), len(numbers), dtype=torch.float64)
+    for teacher in teachers:
+        columns = [teacher.action_units.index(number) for number in numbers]
+        here, there = (
+            torch.logit(found[:, columns].double(), eps=_SUREST)
+            for found in (
+                probabilities(teacher.module, examples, accelerator),
+                probabilities(teacher.module, examples, accelerator, mirrored=True),
+            )
+        )
+        flipped = torch.ones(len(examples), dtype=torch.bool)
+        there, told = examples.mirror(there, torch.ones_like(there, dtype=torch.bool), flipped)
+        total += torch.where(told, (here + there) / 2, here)
+    return torch.sigmoid(centred(total / len(teachers), examples.subject_of(), share=centring))
+
+
+def centred(log_odds: Tensor, subjects: Sequence[str], *, share: float) -> Tensor:
+    """Take a share of what the other faces of the same subject have alike off every face.
+
+    Low brows, folds and thin lips look like Action Units in all faces of a person; an expression
+    comes and goes. A subject's other faces tell the first, as neutral faces do where baselines are
+    subtracted (Baltrusaitis et al., FG 2015). A subject with one face stays as it is.
+
+    Args:
+        log_odds: ``(N, A)``.
+        subjects: The subject of each of the N faces.
+        share: 0 leaves all as it is, 1 takes the whole difference from the mean of all faces off.
+
+    Returns:
+        ``(N, A)`` log-odds.
+    """
+    order = {name: place for place, name in enumerate(dict.fromkeys(subjects))}
+    rows = torch.tensor([order[name] for name in subjects])
+    sums = torch.zeros(len(order), log_odds.shape[1], dtype=log_odds.dtype)
+    sums = sums.index_add_(0, rows, log_odds)[rows]
+    others = (torch.bincount(rows)[rows] - 1)[:, None]
+    usual = (sums - log_odds) / others.clamp(min=1) - log_odds.mean(0)
+    return log_odds - share * torch.where(others > 0, usual, 0)

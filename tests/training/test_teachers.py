@@ -1,0 +1,384 @@
+"""What teachers answer for unlabelled faces, and what the detector makes of their answers."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from cycada.config import DetectorConfig
+from cycada.data.dataset import FaceImages
+from cycada.data.index import read_index, write_index
+from cycada.losses.action_units import action_unit_loss
+from cycada.models.detector import AdaptiveDetector, Detection, Detector
+from cycada.progress import Progress
+from cycada.stages.train_detector import run_training
+from cycada.training.detector import DetectorState, detector_step, make_state
+from cycada.training.examples import Examples, Labelled
+from cycada.training.launch import make_accelerator
+from cycada.training.loading import LoadedDetector
+from cycada.training.run import finished_checkpoint, read_log
+from cycada.training.teachers import centred, joint_answers
+
+SIDE = 16
+NUMBERS = (1, 12, 51, 52)  # of the tiny faces
+SWAPPED = {51: 52, 52: 51}  # head turn left and right
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def by_loop(log_odds: Tensor, subjects: Sequence[str], share: float) -> Tensor:
+    rows = log_odds.tolist()
+    out = []
+    for face, row in enumerate(rows):
+        others = [k for k, name in enumerate(subjects) if name == subjects[face] and k != face]
+        new = []
+        for unit, value in enumerate(row):
+            usual = math.fsum(other[unit] for other in rows) / len(rows)
+            if others:
+                alike = math.fsum(rows[k][unit] for k in others) / len(others)
+                new.append(value - share * (alike - usual))
+            else:
+                new.append(value)
+        out.append(new)
+    return torch.tensor(out, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 1.0])
+def test_subjects_are_centred_as_a_loop_over_their_other_faces_does(share: float) -> None:
+    subjects = list("acbbacaaedb")  # not in runs, and two with a single face
+    log_odds = random(len(subjects), 3) * 3
+    found = centred(log_odds, subjects, share=share)
+    torch.testing.assert_close(found, by_loop(log_odds, subjects, share), rtol=0, atol=1e-12)
+    single = [subjects.index("d"), subjects.index("e")]
+    assert torch.equal(found[single], log_odds[single])
+    rest = [k for k, name in enumerate(subjects) if name not in "de"]
+    assert (found[rest] != log_odds[rest]).all()
+
+
+def test_two_subjects_by_hand() -> None:
+    log_odds = torch.tensor([[1.0], [3.0], [-2.0], [0.0], [-1.0]], dtype=torch.float64)
+    subjects = ("a", "a", "b", "b", "b")
+    # The mean of all is 0.2; the other faces of each have 3, 1, -0.5, -1.5 and -1 alike.
+    whole = torch.tensor([[-1.8], [2.2], [-1.3], [1.7], [0.2]], dtype=torch.float64)
+    torch.testing.assert_close(centred(log_odds, subjects, share=1), whole)
+    half = (log_odds + whole) / 2
+    torch.testing.assert_close(centred(log_odds, subjects, share=0.5), half)
+
+
+def test_nothing_changes_without_a_share_or_where_every_subject_has_one_face() -> None:
+    log_odds = random(4, 2)
+    assert torch.equal(centred(log_odds, list("aabb"), share=0), log_odds)
+    assert torch.equal(centred(log_odds, list("abcd"), share=1), log_odds)
+
+
+def test_faces_of_a_single_subject_are_centred_among_themselves() -> None:
+    log_odds = torch.tensor([[2.0], [4.0], [9.0]], dtype=torch.float64)
+    expected = torch.tensor([[2 - 6.5 + 5], [4 - 5.5 + 5], [9 - 3.0 + 5]], dtype=torch.float64)
+    torch.testing.assert_close(centred(log_odds, ["a"] * 3, share=1), expected)
+
+
+def thermal_examples(root: Path, numbers: Sequence[int] = NUMBERS) -> Examples:
+    index = read_index(root).select(domain="thermal", split="train")
+    labels, known = index.occurrences(tuple(numbers))
+    part = FaceImages([index], domain="thermal", size=SIDE)
+    return Examples([part], labels=labels, known=known, numbers=numbers, channels=1)
+
+
+def loaded(module: nn.Module, numbers: Sequence[int], config: DetectorConfig) -> LoadedDetector:
+    return LoadedDetector(
+        root=Path("none"), module=cast("Detector", module), config=config,
+        action_units=tuple(numbers), thresholds=torch.full((len(numbers),), 0.5),
+        source_domains=("rgb",), seen_subjects=frozenset(), window=None,
+        device=torch.device("cpu"),
+    )  # fmt: skip
+
+
+def random_teacher(
+    numbers: Sequence[int], config: DetectorConfig, *, channels: int, seed: int
+) -> LoadedDetector:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = Detector(
+            "small", channels=channels, outputs=len(numbers), width=4, pretrained="none"
+        )
+        with torch.no_grad():
+            module.head.weight.mul_(4)
+    return loaded(module.eval(), numbers, config)
+
+
+@torch.no_grad()
+def by_hand(
+    teachers: Sequence[LoadedDetector], examples: Examples, numbers: Sequence[int], *, mirror: bool
+) -> Tensor:
+    """Return the mean log-odds, one face, one AU and one teacher after the other."""
+    out = torch.zeros(len(examples), len(numbers), dtype=torch.float64)
+    for face in range(len(examples)):
+        picture = examples.batch(torch.tensor([face])).images
+        for teacher in teachers:
+            shown = picture.expand(1, teacher.module.channels, SIDE, SIDE)
+            here = teacher.module(shown).logits[0].tolist()
+            there = teacher.module(shown.flip(-1)).logits[0].tolist()
+            for column, number in enumerate(numbers):
+                told = [here[teacher.action_units.index(number)]]
+                other = SWAPPED.get(number, number)
+                if mirror and other in numbers:
+                    told.append(there[teacher.action_units.index(other)])
+                out[face, column] += sum(told) / len(told) / len(teachers)
+    return out
+
+
+# In order; some; AUs whose mirrored partner nobody asked for; left and right turned about.
+@pytest.mark.parametrize("numbers", [(1, 12, 51, 52), (12,), (1, 51), (52, 12, 51)])
+@pytest.mark.parametrize("centring", [0.0, 0.5])
+def test_teachers_answer_with_the_mean_of_their_log_odds_on_faces_and_mirror_images(
+    numbers: tuple[int, ...],
+    centring: float,
+    faces: Path,
+    tiny_detector: Callable[..., DetectorConfig],
+) -> None:
+    examples = thermal_examples(faces, numbers)
+    teachers = [
+        random_teacher(NUMBERS, tiny_detector(), channels=3, seed=1),
+        random_teacher((52, 4, 12, 1, 51), tiny_detector(), channels=1, seed=2),
+    ]
+    found = joint_answers(
+        teachers, examples, numbers, centring=centring,
+        accelerator=make_accelerator("no", double=False),
+    )  # fmt: skip
+    subjects = [face.subject for face in examples.parts[0].faces]
+    assert len(set(subjects)) == 3
+    log_odds = by_hand(teachers, examples, numbers, mirror=True)
+    expected = torch.sigmoid(by_loop(log_odds, subjects, centring))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    # Guards: one teacher alone, or faces without their mirror images, say something else.
+    for other in (
+        by_hand(teachers[:1], examples, numbers, mirror=True),
+        by_hand(teachers[1:], examples, numbers, mirror=True),
+        by_hand(teachers, examples, numbers, mirror=False),
+    ):
+        assert (torch.sigmoid(by_loop(other, subjects, centring)) - found).abs().max() > 1e-3
+
+
+class Sides(nn.Module):
+    """Calls a head turned left by the brightness on its left, turned right by that on its right."""
+
+    channels = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, image: Tensor) -> Detection:
+        half = image.shape[-1] // 2
+        left, right = (part.mean((1, 2, 3)) for part in (image[..., :half], image[..., half:]))
+        return Detection(image, self.factor * torch.stack((left, right), 1))
+
+
+def test_left_and_right_change_places_in_the_mirror(
+    faces: Path, tiny_detector: Callable[..., DetectorConfig]
+) -> None:
+    examples = thermal_examples(faces, (51, 52))
+    accelerator = make_accelerator("no", double=False)
+    teacher = loaded(Sides(), (51, 52), tiny_detector())
+    found = joint_answers([teacher], examples, (51, 52), centring=0, accelerator=accelerator)
+    pictures = examples.batch(torch.arange(len(examples))).images
+    plain = torch.sigmoid(teacher.module(pictures).logits.detach()).double()
+    assert (plain[:, 0] - plain[:, 1]).abs().max() > 0.05
+    # Seen in a mirror, left is right and right is left: it says the same of each head.
+    torch.testing.assert_close(found, plain, rtol=0, atol=1e-6)
+
+
+class Sure(nn.Module):
+    channels = 1
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.tensor(logit))
+
+    def forward(self, image: Tensor) -> Detection:
+        return Detection(image, self.logit.expand(len(image), 1))
+
+
+def test_teachers_that_are_sure_of_the_opposite_leave_it_open(
+    faces: Path, tiny_detector: Callable[..., DetectorConfig]
+) -> None:
+    examples = thermal_examples(faces, (1,))
+    accelerator = make_accelerator("no", double=False)
+    sure = [loaded(Sure(logit), (1,), tiny_detector()) for logit in (200.0, -200.0)]
+
+    def answers(teachers: list[LoadedDetector]) -> Tensor:
+        return joint_answers(teachers, examples, (1,), centring=0.5, accelerator=accelerator)
+
+    half = torch.full((len(examples), 1), 0.5, dtype=torch.float64)
+    torch.testing.assert_close(answers(sure), half, rtol=0, atol=1e-6)
+    torch.testing.assert_close(answers(sure[:1]), half + 0.5, rtol=0, atol=2e-6)
+
+
+def test_answers_do_not_depend_on_labels(
+    faces: Path, tiny_detector: Callable[..., DetectorConfig]
+) -> None:
+    examples = thermal_examples(faces)
+    accelerator = make_accelerator("no", double=False)
+    teachers = [random_teacher(NUMBERS, tiny_detector(), channels=3, seed=1)]
+    before = joint_answers(teachers, examples, NUMBERS, centring=0.5, accelerator=accelerator)
+    examples.labels, examples.known = 1 - examples.labels, ~examples.known
+    after = joint_answers(teachers, examples, NUMBERS, centring=0.5, accelerator=accelerator)
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("backbone", ["small", "without statistics"])
+def test_a_target_without_a_domain_classifier_gets_scores_and_no_domain(backbone: str) -> None:
+    torch.manual_seed(0)
+    detector = Detector("small", channels=1, outputs=3, width=4, pretrained="none")
+    if backbone != "small":
+        detector.backbone.layers = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.AdaptiveMaxPool2d(4), nn.Flatten()
+        )
+    model = AdaptiveDetector(detector, None)
+    assert model.separate == (backbone == "small")
+    before, alone = copy.deepcopy(detector), copy.deepcopy(detector)
+    draw = torch.Generator().manual_seed(1)
+    source, target = (torch.rand(count, 1, SIDE, SIDE, generator=draw) for count in (3, 5))
+    out = model(source, target * 0.2, 1.0)
+    torch.testing.assert_close(out.logits, alone(source).logits)
+    torch.testing.assert_close(out.target_logits, alone(target * 0.2).logits)
+    assert out.source_domain is None
+    assert out.target_domain is None
+    only = copy.deepcopy(before)
+    only(target * 0.2)  # whose statistics are used after training
+    for (name, found), wanted in zip(model.detector.named_buffers(), only.buffers(), strict=True):
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(found, wanted)
+    assert model(source, None, 1.0).target_logits is None
+
+
+def batch(seed: int, *, soft: bool) -> Labelled:
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.rand(4, 4, generator=draw, dtype=torch.float64)
+    return Labelled(
+        torch.rand(4, 3, SIDE, SIDE, generator=draw, dtype=torch.float64) * 2 - 1,
+        labels if soft else (labels < 0.5).double(),
+        torch.rand(4, 4, generator=draw) < 0.7,
+    )
+
+
+SOURCE, TARGET = batch(1, soft=False), batch(2, soft=True)
+POSITIVE = torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64)
+
+
+def one_step(config: DetectorConfig) -> tuple[DetectorState, Detector, dict[str, Tensor]]:
+    """Return the state after a step, the detector as it was before and the figures."""
+    accelerator = make_accelerator("no", double=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        detector = Detector("small", channels=3, outputs=4, width=4, pretrained="none")
+    before = copy.deepcopy(detector).double()
+    state = make_state(config, detector, accelerator)
+    figures = detector_step(
+        state, SOURCE, TARGET, step=1, positive_weight=POSITIVE, config=config,
+        accelerator=accelerator,
+    )  # fmt: skip
+    return state, before, figures
+
+
+def taught(make: Callable[..., DetectorConfig], **changes: Any) -> DetectorConfig:
+    return make(**{"target": ("t",), "teachers": ("r",), "double": True, "clip_norm": 0, **changes})
+
+
+def test_the_figure_is_the_cross_entropy_with_the_answers(
+    tiny_detector: Callable[..., DetectorConfig],
+) -> None:
+    _, before, figures = one_step(taught(tiny_detector, teacher_weight=3.0))
+    with torch.no_grad():
+        said = torch.sigmoid(before(TARGET.images).logits)
+    terms = [
+        -p * math.log(q) - (1 - p) * math.log(1 - q)
+        for p, q, known in zip(
+            TARGET.labels.flatten().tolist(), said.flatten().tolist(),
+            TARGET.known.flatten().tolist(), strict=True,
+        )
+        if known
+    ]  # fmt: skip
+    assert 0 < len(terms) < TARGET.known.numel()
+    assert figures.keys() == {"action_units", "teachers"}
+    assert float(figures["teachers"]) == pytest.approx(math.fsum(terms) / len(terms), rel=1e-12)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
+def test_the_gradient_is_that_of_the_labels_and_of_the_weighted_answers(
+    weight: float, tiny_detector: Callable[..., DetectorConfig]
+) -> None:
+    state, before, _ = one_step(taught(tiny_detector, teacher_weight=weight))
+    labelled = action_unit_loss(
+        before(SOURCE.images).logits, SOURCE.labels, SOURCE.known, positive_weight=POSITIVE
+    )
+    answered = action_unit_loss(before(TARGET.images).logits, TARGET.labels, TARGET.known)
+    own = torch.autograd.grad(labelled, list(before.parameters()))
+    theirs = torch.autograd.grad(answered, list(before.parameters()))
+    assert max(float(gradient.abs().max()) for gradient in theirs) > 1e-3
+    for parameter, one, other in zip(state.model.parameters(), own, theirs, strict=True):
+        expected = one + weight * other
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_teachers_of_no_weight_change_nothing(tiny_detector: Callable[..., DetectorConfig]) -> None:
+    without, _, figures = one_step(taught(tiny_detector, teachers=()))
+    assert figures.keys() == {"action_units"}
+    for weight in (0.0, 1.0):
+        state, _, _ = one_step(taught(tiny_detector, teacher_weight=weight))
+        pairs = zip(state.model.parameters(), without.model.parameters(), strict=True)
+        same = all(torch.equal(one, other) for one, other in pairs)
+        assert same == (weight == 0)
+
+
+def test_teachers_teach_beside_an_alignment(tiny_detector: Callable[..., DetectorConfig]) -> None:
+    config = taught(tiny_detector)
+    alignment = replace(config.alignment, method="dann")
+    _, _, alone = one_step(config)
+    _, _, both = one_step(replace(config, alignment=alignment))
+    assert both.keys() == {"action_units", "teachers", "domain", "domain_accuracy"}
+    assert float(both["teachers"]) == pytest.approx(float(alone["teachers"]), rel=1e-12)
+
+
+def test_labels_of_the_target_do_not_matter(
+    faces: Path,
+    tiny_detector: Callable[..., DetectorConfig],
+    detector_run: Path,
+    quiet: Progress,
+    tmp_path: Path,
+) -> None:
+    """The source is the RGB faces; whatever the thermal ones are labelled, the end is the same."""
+
+    def weights(name: str, change: Callable[[dict[int, float]], dict[int, float]]) -> Any:
+        index = read_index(faces)
+        thermal = index.select(domain="thermal").faces
+        root, run = tmp_path / name, tmp_path / f"{name}_run"
+        (tmp_path / name).mkdir()
+        (root / "thermal").symlink_to(faces / "thermal")
+        changed = tuple(replace(f, action_units=change(dict(f.action_units))) for f in thermal)
+        write_index(replace(index, root=root, faces=changed))
+        config = tiny_detector(target=(str(root),), teachers=(str(detector_run),))
+        run_training(config, run, progress=quiet)
+        assert all("teachers" in line for line in read_log(run) if "validation" not in line)
+        checkpoint = finished_checkpoint(run)
+        return safetensors.torch.load_file(checkpoint.folder / "detector.safetensors")
+
+    left = weights("as they are", lambda units: units)
+    for name, change in (
+        ("turned", lambda units: {n: 1 - value for n, value in units.items()}),
+        ("removed", lambda _: {}),
+    ):
+        right = weights(name, cast("Any", change))
+        assert left.keys() == right.keys()
+        assert all(torch.equal(value, right[name]) for name, value in left.items())
