@@ -24,6 +24,7 @@ _KNOWN: Mapping[str, tuple[str, Tone]] = MappingProxyType(
         "structure": ("Structure view only", "4"),
         "pixel": ("Pixel", "1"),
         "feature": ("Feature", "3"),
+        "aligned_structure": ("Pixel + feature, before teaching", "5"),
         "both": ("Pixel + feature", "2"),
         CEILING: ("Supervised on target", "ceiling"),
     }

@@ -49,6 +49,7 @@ def test_the_whole_way_is_walked_and_goes_on_where_it_was_interrupted(
     assert json.loads((out / "summary.json").read_text()) == summary
     scores = summary["macro_f1"]
     assert tuple(scores) == METHODS
+    assert tuple(summary["macro_f1_between"]) == ("structure", "aligned_structure")
     gap = scores["target_supervised"] - scores["source_only"]
     if gap > 0:
         expected = (scores["both"] - scores["source_only"]) / gap
