@@ -86,7 +86,7 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     if teachers and faces.target is not None:
         answers = joint_answers(
             teachers, faces.target, numbers, centring=config.teacher_centring,
-            accelerator=accelerator,
+            accelerator=accelerator, progress=progress,
         )  # fmt: skip
         faces.target.labels = answers if config.double else answers.float()
         faces.target.known = torch.ones_like(faces.target.known)

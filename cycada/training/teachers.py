@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from cycada.progress import Progress
 from cycada.training.examples import Examples
 from cycada.training.loading import LoadedDetector
 from cycada.training.selection import probabilities
@@ -22,6 +23,7 @@ def joint_answers(
     *,
     centring: float,
     accelerator: Accelerator,
+    progress: Progress,
 ) -> Tensor:
     """Return the probabilities that the teachers give together.
 
@@ -35,12 +37,13 @@ def joint_answers(
         numbers: AUs, in the order of the examples' labels.
         centring: See :func:`centred`.
         accelerator: Shares the faces among processes.
+        progress: Shows the teachers that have answered.
 
     Returns:
         ``(N, A)`` probabilities on the processor.
     """
     total = torch.zeros(len(examples), len(numbers), dtype=torch.float64)
-    for teacher in teachers:
+    for teacher in progress(teachers, total=len(teachers), desc="asking teachers"):
         columns = [teacher.action_units.index(number) for number in numbers]
         here, there = (
             torch.logit(found[:, columns].double(), eps=_SUREST)

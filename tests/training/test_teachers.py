@@ -29,6 +29,7 @@ from cycada.training.run import finished_checkpoint, read_log
 from cycada.training.teachers import centred, joint_answers
 
 SIDE = 16
+QUIET = Progress(shown=False)
 NUMBERS = (1, 12, 51, 52)  # of the tiny faces
 SWAPPED = {51: 52, 52: 51}  # head turn left and right
 
@@ -154,7 +155,7 @@ def test_teachers_answer_with_the_mean_of_their_log_odds_on_faces_and_mirror_ima
     ]
     found = joint_answers(
         teachers, examples, numbers, centring=centring,
-        accelerator=make_accelerator("no", double=False),
+        accelerator=make_accelerator("no", double=False), progress=QUIET,
     )  # fmt: skip
     subjects = [face.subject for face in examples.parts[0].faces]
     assert len(set(subjects)) == 3
@@ -191,7 +192,9 @@ def test_left_and_right_change_places_in_the_mirror(
     examples = thermal_examples(faces, (51, 52))
     accelerator = make_accelerator("no", double=False)
     teacher = loaded(Sides(), (51, 52), tiny_detector())
-    found = joint_answers([teacher], examples, (51, 52), centring=0, accelerator=accelerator)
+    found = joint_answers(
+        [teacher], examples, (51, 52), centring=0, accelerator=accelerator, progress=QUIET
+    )
     pictures = examples.batch(torch.arange(len(examples))).images
     plain = torch.sigmoid(teacher.module(pictures).logits.detach()).double()
     assert (plain[:, 0] - plain[:, 1]).abs().max() > 0.05
@@ -218,7 +221,9 @@ def test_teachers_that_are_sure_of_the_opposite_leave_it_open(
     sure = [loaded(Sure(logit), (1,), tiny_detector()) for logit in (200.0, -200.0)]
 
     def answers(teachers: list[LoadedDetector]) -> Tensor:
-        return joint_answers(teachers, examples, (1,), centring=0.5, accelerator=accelerator)
+        return joint_answers(
+            teachers, examples, (1,), centring=0.5, accelerator=accelerator, progress=QUIET
+        )
 
     half = torch.full((len(examples), 1), 0.5, dtype=torch.float64)
     torch.testing.assert_close(answers(sure), half, rtol=0, atol=1e-6)
@@ -231,9 +236,13 @@ def test_answers_do_not_depend_on_labels(
     examples = thermal_examples(faces)
     accelerator = make_accelerator("no", double=False)
     teachers = [random_teacher(NUMBERS, tiny_detector(), channels=3, seed=1)]
-    before = joint_answers(teachers, examples, NUMBERS, centring=0.5, accelerator=accelerator)
+    before = joint_answers(
+        teachers, examples, NUMBERS, centring=0.5, accelerator=accelerator, progress=QUIET
+    )
     examples.labels, examples.known = 1 - examples.labels, ~examples.known
-    after = joint_answers(teachers, examples, NUMBERS, centring=0.5, accelerator=accelerator)
+    after = joint_answers(
+        teachers, examples, NUMBERS, centring=0.5, accelerator=accelerator, progress=QUIET
+    )
     assert torch.equal(before, after)
 
 
