@@ -58,12 +58,11 @@ def train_detector(
 
     Without a target it learns from the source alone: RGB faces give the detector that guides the
     translator, translated faces the one to adapt further. Detectors that have been aligned, best
-    with different views, can teach one that is better than each of them.
+    with different views, can teach one that is better than each of them (--teacher).
 
     \b
     cycada train-detector --source data/rgb --out runs/rgb
     cycada train-detector --source data/translated --target data/thermal --set alignment.method=dann --out runs/aligned
-    cycada train-detector --source data/translated --target data/thermal --teacher runs/aligned --initial runs/aligned --out runs/taught
     """  # noqa: D301, E501  # click keeps the lines after the backspace
     from cycada.config import DetectorConfig, load_config
 
