@@ -54,7 +54,7 @@ def train_detector(
     out: Path,
     dry_run: bool,
 ) -> None:
-    """Train an Action Unit detector, aligned to real thermal faces or not; run again to resume.
+    """Train an Action Unit detector, adapted to real thermal faces or not; run again to resume.
 
     Without a target it learns from the source alone: RGB faces give the detector that guides the
     translator, translated faces the one to adapt further. Detectors that have been aligned, best

@@ -136,7 +136,7 @@ def detection_section(methods: Sequence[Scored]) -> Section:
     return Section(
         title="Action Units",
         intro="F1 of each Action Unit: true and false positives pooled over frames, thresholds "
-        "from validation subjects and, for aligned detectors, unlabelled target faces, intervals "
+        "from validation subjects and, for adapted detectors, unlabelled target faces, intervals "
         "by resampling subjects.",
         blocks=tuple(blocks),
     )

@@ -240,7 +240,8 @@ def _teachers(
                 f"training has size {config.size}; they must agree."
             )
         known = None if teacher.window is None else [teacher.window.low, teacher.window.high]
-        if "thermal" in teacher.source_domains and known != window:
+        reads_thermal = known is not None or "thermal" in teacher.source_domains
+        if reads_thermal and known != window:
             raise ConfigError(
                 f"teachers: the detector {path} learned from thermal images of another "
                 "temperature window than the target's; index them with one window."

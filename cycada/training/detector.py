@@ -63,9 +63,7 @@ class Faces:
 
     source: Examples
     extra: Examples | None  # labelled target faces
-    target: (
-        Examples | None
-    )  # target faces; their labels are the teachers' answers, if there are any
+    target: Examples | None  # without its labels: they are what teachers answer, if any
     validation: Examples
 
 

@@ -436,12 +436,33 @@ def test_a_teacher_of_another_temperature_window(
     thermal, target = tmp_path / "thermal", (str(train.faces),)
     config = tiny_detector(steps=1, source_domain="thermal")
     train_detector.run_training(config, thermal, progress=quiet)
+    config = tiny_detector(steps=1, target=target, alignment=AlignmentConfig(method="dann"))
+    aligned = tmp_path / "aligned"  # learned from RGB labels, but saw thermal faces too
+    train_detector.run_training(config, aligned, progress=quiet)
     file = train.faces / "index.toml"
     file.write_text(file.read_text().replace("[20.0, 40.0]", "[20.0, 39.0]"))
-    with refused(ConfigError, f"detector {thermal} ", "temperature window", out=train.out):
-        train(target=target, teachers=(str(detector_run), str(thermal)))
+    for teacher in (thermal, aligned):
+        with refused(ConfigError, f"detector {teacher} ", "temperature window", out=train.out):
+            train(target=target, teachers=(str(detector_run), str(teacher)))
     train(target=target, teachers=(str(detector_run),), steps=1)  # which learned from RGB
     assert newest_checkpoint(train.out) is not None
+
+
+@BOTH
+def test_a_judge_or_a_teacher_that_was_trained_further(
+    train: Train, tiny_detector: Maker, quiet: Progress, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    train_detector.run_training(tiny_detector(steps=1), other, progress=quiet)
+    taught = {"target": (str(train.faces),), "teachers": (str(other),)}
+    uses = {"detector": str(other)} if train.kind == TRANSLATOR else taught
+    train(steps=1, **uses)
+    before = {file: file.read_bytes() for file in train.out.rglob("*") if file.is_file()}
+    train_detector.run_training(tiny_detector(steps=2), other, progress=quiet)
+    with pytest.raises(RunError, match="has changed since this run learned from it") as caught:
+        train(steps=2, **uses)
+    assert f"{train.out}: {other} " in str(caught.value)
+    assert before == {f: f.read_bytes() for f in train.out.rglob("*") if f.is_file()}
 
 
 @pytest.mark.parametrize("kind", [DETECTOR])
