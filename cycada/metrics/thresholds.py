@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from cycada.metrics.bootstrap import Floats
 from cycada.metrics.detection import FEWEST_POSITIVES
+from cycada.metrics.frequency import frequency_likelihood
 
 _SPREAD = math.log(3)
 """Standard deviation of the log-odds of an AU's frequency in the target around the source's."""
 
-_SUREST = math.log(1e6)  # log-odds beyond which probabilities are taken for equal
+_SUREST = math.log(1e9)  # log-odds beyond which probabilities are taken for equal
 
-_NODES, _WEIGHTS = (tuple(row.tolist()) for row in np.polynomial.hermite_e.hermegauss(5))
+_STEPS = np.linspace(-2, 2, 15)  # standard deviations at which frequencies are tried
 
 
 def target_thresholds(
@@ -32,7 +33,8 @@ def target_thresholds(
     target's faces as an assumed frequency (Saerens et al., Neural Computation 2002), and searched
     for the threshold of the highest expected F1 (Lipton et al., ECML PKDD 2014), which is the
     lower, the less sure the probabilities are. The frequency is unknown; the expectation is over
-    frequencies whose odds are spread around the source's by a factor of three.
+    frequencies whose odds are spread around the source's by a factor of three, each weighted by
+    how well it explains the target's probabilities (:mod:`cycada.metrics.frequency`).
 
     Args:
         probabilities: ``(N, A)`` in [0, 1] of labelled source faces that were not trained on.
@@ -56,18 +58,21 @@ def target_thresholds(
         present = truth[annotated[:, unit], unit]
         if present.sum() < FEWEST_POSITIVES or present.all():
             continue
-        slope, offset = _platt(own[annotated[:, unit], unit], present)
+        scores = own[annotated[:, unit], unit]
+        slope, offset = _platt(scores, present)
         order = np.sort(other[:, unit])[::-1]
         ends = np.flatnonzero(np.append(order[1:] < order[:-1], True))  # no cut divides equals
-        frequency = float(_log_odds(present.mean()))
+        frequencies = _log_odds(present.mean()) + _SPREAD * _STEPS
+        likelihood = frequency_likelihood(scores, present, order, _probability(frequencies))
+        belief = likelihood - _STEPS**2 / 2
         curve = sum(
-            weight * _expected_f1(_shifted(slope * order + offset, frequency + _SPREAD * node))
-            for node, weight in zip(_NODES, _WEIGHTS, strict=True)
+            weight * _expected_f1(_shifted(slope * order + offset, frequency))
+            for weight, frequency in zip(np.exp(belief - belief.max()), frequencies, strict=True)
         )
         last = ends[np.argmax(np.asarray(curve)[ends])]  # the least sure face to be detected
         beyond = order[last + 1] if last + 1 < len(order) else -_SUREST
         result[unit] = _probability((order[last] + beyond) / 2)
-    return np.asarray(np.clip(result, 1e-6, 1 - 1e-6), dtype=np.float64)
+    return np.asarray(np.clip(result, *_probability((-_SUREST, _SUREST))), dtype=np.float64)
 
 
 def _expected_f1(probabilities: Floats) -> Floats:
