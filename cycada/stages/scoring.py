@@ -21,7 +21,7 @@ from cycada.thermal import Window
 from cycada.training.loading import default_device
 
 SCORES_NAME = "scores.json"
-BATCH = 64
+BATCH = 16  # on processors larger ones spend their time on fetching memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
