@@ -29,7 +29,7 @@ from cycada.training.loading import LoadedTranslator, load_translator
 Depth = Literal["auto", "8", "16"]
 
 MULTIPLE = 4  # the generators halve an image twice
-BATCH = 16
+BATCH = 32
 CLAIM_NAME = ".translator"
 
 

@@ -78,8 +78,6 @@ def make_state(
     if config.double:
         detector.double()
         domain.double()
-    # Channels of a pixel side by side make a step a seventh cheaper.
-    detector.to(memory_format=torch.channels_last)
     average = copy.deepcopy(detector).requires_grad_(False).eval().to(accelerator.device)  # noqa: FBT003
     best = copy.deepcopy(average)
     if alignment.method == "adda":
