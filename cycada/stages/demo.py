@@ -42,6 +42,7 @@ class _Plan:
     plain_steps: int  # of the detector of images, which learns more slowly
     detector_steps: int  # of detectors of local structure, from random weights
     alignment_steps: int  # from trained weights
+    pupil_alignment_steps: int  # of the aligned detector that is taught afterwards
     teaching_steps: int  # from aligned weights
 
 
@@ -53,6 +54,7 @@ PLANS: dict[Budget, _Plan] = {
         plain_steps=1300,
         detector_steps=600,
         alignment_steps=600,
+        pupil_alignment_steps=1000,
         teaching_steps=600,
     ),
     "full": _Plan(
@@ -62,6 +64,7 @@ PLANS: dict[Budget, _Plan] = {
         plain_steps=5000,
         detector_steps=5000,
         alignment_steps=2000,
+        pupil_alignment_steps=3000,
         teaching_steps=2000,
     ),
 }
@@ -135,9 +138,11 @@ def _steps(
     made = out / "translated"
 
     def detector(name: str, steps: int, **values: Any) -> _Step:
+        # Adapted detectors keep their last weights, so one look at the end is enough.
+        looks = 1 if "target" in values else 5
         settings = {
             "backbone": "small", "pretrained": "none", "size": size, "seed": seed, "steps": steps,
-            "learning_rate": 3e-3, "view": "structure", "validate_every": max(steps // 5, 1),
+            "learning_rate": 3e-3, "view": "structure", "validate_every": max(steps // looks, 1),
             "save_every": 250, **_AUGMENT, **values,
         }  # fmt: skip
         config = load_config(DetectorConfig, None, (), settings)
@@ -208,7 +213,7 @@ def _steps(
         ),
         detector("pixel", plan.detector_steps, source=[str(made)]),
         detector("feature", plan.alignment_steps, source=[str(faces)], **aligned),
-        detector(TEACHERS[0], plan.alignment_steps, source=[str(made)], **aligned),
+        detector(TEACHERS[0], plan.pupil_alignment_steps, source=[str(made)], **aligned),
         detector(
             TEACHERS[1], plan.alignment_steps, source=[str(made)],
             **{**aligned, "view": "image", "initial": str(out / "source_only")},
@@ -217,7 +222,7 @@ def _steps(
         # As many steps as the detector called both has had in all.
         detector(
             "target_supervised",
-            plan.detector_steps + plan.alignment_steps + plan.teaching_steps,
+            plan.detector_steps + plan.pupil_alignment_steps + plan.teaching_steps,
             source=[str(faces)], source_domain="thermal",
         ),
         *(score(name, out / name) for name in (*METHODS, *BETWEEN)),

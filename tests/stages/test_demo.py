@@ -18,6 +18,7 @@ TINY = demo._Plan(
     plain_steps=2,
     detector_steps=2,
     alignment_steps=2,
+    pupil_alignment_steps=3,
     teaching_steps=2,
 )
 
@@ -57,7 +58,7 @@ def test_the_whole_way_is_walked_and_goes_on_where_it_was_interrupted(
     else:
         assert summary["gap_closed"] is None
     # The ceiling learns for as many steps as the adapted detector in all.
-    assert (out / "target_supervised" / "000006").is_dir()
+    assert (out / "target_supervised" / "000007").is_dir()
     assert summary["seconds"] > 0
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     with pytest.raises(RunError, match="other options"):
