@@ -15,6 +15,7 @@ the frequency (coarsened posterior: Miller & Dunson, JASA 2019).
 """
 
 _WIDTHS_WORTH = 12  # faces that the widths seen among the labelled ones count as
+_NARROWEST = 1e-3  # of the variance of all unlabelled scores; equal scores make no endless peak
 _POINTS = 500  # quantiles that stand for the scores
 _ROUNDS = 60  # of expectation maximisation
 
@@ -39,21 +40,22 @@ def frequency_likelihood(
 
     Returns:
         ``(F,)`` logarithms, of which only the differences mean something. They are all equal if
-        the labelled scores do not differ.
+        the labelled scores do not differ as they should, or the unlabelled ones not at all.
     """
     labelled, shown = np.asarray(scores, dtype=np.float64), np.asarray(present, dtype=bool)
     heaps = [labelled[~shown], labelled[shown]]
     usual = np.array([heap.var() for heap in heaps])
     apart = heaps[1].mean() - heaps[0].mean()
-    if not (usual > 0).all() or apart <= 0:
-        return np.zeros(len(frequencies))
     places = (np.arange(_POINTS) + 0.5) / _POINTS
     points = np.quantile(np.asarray(unlabelled, dtype=np.float64), places)[:, None, None]
+    spread = points.var()
+    if not (usual > 0).all() or apart <= 0 or spread == 0:
+        return np.zeros(len(frequencies))
     each = _WORTH / _POINTS
 
     shares = np.stack((1 - frequencies, frequencies), axis=1)  # (F, 2): absent, present
     within = (shares * usual).sum(1, keepdims=True)
-    scale = points.var() / (within + apart**2 * shares.prod(1, keepdims=True))
+    scale = spread / (within + apart**2 * shares.prod(1, keepdims=True))
     means = np.stack((-shares[:, 1], shares[:, 0]), axis=1) * apart * np.sqrt(scale)
     means, variances = means + points.mean(), usual * scale
     for _ in range(_ROUNDS):
@@ -63,6 +65,7 @@ def frequency_likelihood(
         means = (weights * points).sum(0) / counts
         squares = (weights * (points - means) ** 2).sum(0)
         variances = (squares + _WIDTHS_WORTH * scale * usual) / (counts + _WIDTHS_WORTH)
+        variances = np.maximum(variances, _NARROWEST * spread)
         scale = 1 / (usual / variances).mean(1, keepdims=True)
     joint = _log_joint(points, shares, means, variances)
     said = each * np.logaddexp(joint[..., 0], joint[..., 1]).sum(0)

@@ -90,3 +90,16 @@ def test_scores_that_tell_nothing_favour_no_frequency() -> None:
         np.testing.assert_array_equal(said, np.zeros(len(FREQUENCIES)))
     backwards = np.where(present, -1.0, 1.0) + np.random.default_rng(2).normal(size=len(present))
     assert not frequency_likelihood(backwards, present, elsewhere, FREQUENCIES).any()
+
+
+def test_unlabelled_scores_that_are_equal_or_few_give_finite_numbers() -> None:
+    scores, present = faces(0, frequency=0.25, apart=3.0)
+    for alike in (np.array([1.5]), np.full(50, -20.0)):
+        said = frequency_likelihood(scores, present, alike, FREQUENCIES)
+        np.testing.assert_array_equal(said, np.zeros(len(FREQUENCIES)))
+    for shares in ([80, 20], [60, 30, 10], [99, 1]):
+        levels = np.repeat(np.linspace(-20.0, 20.0, len(shares)), shares)
+        assert np.isfinite(frequency_likelihood(scores, present, levels, FREQUENCIES)).all()
+    levels = np.repeat([-20.0, 20.0], [80, 20])  # two heaps, and nothing between them
+    said = frequency_likelihood(scores, present, levels, FREQUENCIES)
+    assert FREQUENCIES[said.argmax()] == pytest.approx(0.2, abs=0.05)
