@@ -205,7 +205,7 @@ class DetectorConfig:
         (), "runs of detectors whose joint answers on the target's faces are learned as well"
     )
     teacher_weight: float = setting(
-        2.0, "of the teachers' answers; the source's labels count 1", low=0
+        6.0, "of the teachers' answers; the source's labels count 1", low=0
     )
     teacher_centring: float = setting(
         0.7,

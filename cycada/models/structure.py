@@ -51,4 +51,14 @@ def local_structure(image: Tensor) -> Tensor:
 
 
 def _mean(image: Tensor, window: int) -> Tensor:
-    return F.avg_pool2d(image, window, stride=1, padding=window // 2, count_include_pad=False)
+    # Two products with banded matrices: many times as fast on processors as average pooling.
+    height, width = (_average_around(n, window, like=image) for n in image.shape[-2:])
+    with torch.autocast(image.device.type, enabled=False):
+        return height @ image @ width.T
+
+
+def _average_around(length: int, window: int, *, like: Tensor) -> Tensor:
+    """Return ``(length, length)``: row i averages the places of the window around place i."""
+    place = torch.arange(length, device=like.device)
+    near = (place[:, None] - place).abs() <= window // 2
+    return (near / near.sum(1, keepdim=True)).to(like.dtype)

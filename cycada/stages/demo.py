@@ -28,6 +28,7 @@ Budget = Literal["quick", "full"]
 METHODS = ("source_only", "pixel", "feature", "both", "target_supervised")
 VIEW_ONLY = "structure"
 TEACHERS = ("aligned_structure", "aligned_image")
+TAUGHT = "taught"  # by both teachers; it is the teacher of the last round
 BETWEEN = (VIEW_ONLY, TEACHERS[0])  # shown beside the methods: what they begin from
 SUMMARY_NAME, STATE_NAME = "summary.json", "demo.json"
 
@@ -43,7 +44,7 @@ class _Plan:
     detector_steps: int  # of detectors of local structure, from random weights
     alignment_steps: int  # from trained weights
     pupil_alignment_steps: int  # of the aligned detector that is taught afterwards
-    teaching_steps: int  # from aligned weights
+    teaching_steps: int  # of each of the two rounds of teaching
 
 
 PLANS: dict[Budget, _Plan] = {
@@ -90,7 +91,8 @@ def run_demo(
     - ``pixel``: trained on RGB faces translated to thermal, with their labels;
     - ``feature``: ``structure``, its features aligned to unlabelled thermal faces;
     - ``both``: two detectors, ``structure`` and ``source_only``, aligned in this way while
-      learning from the translated faces, then teach the first of them the unlabelled faces;
+      learning from the translated faces, then teach the first of them the unlabelled faces
+      (``taught``), which it then teaches itself once more;
     - ``target_supervised``: trained on as many labelled thermal faces for as many steps in all,
       the ceiling.
 
@@ -179,10 +181,14 @@ def _steps(
         "target": [str(faces)], "alignment.method": "dann", "alignment.weight": 0.3,
         "learning_rate": 1e-3, "initial": str(out / VIEW_ONLY), "channels": 3,
     }  # fmt: skip
-    taught = {
-        "target": [str(faces)], "teachers": [str(out / name) for name in TEACHERS],
-        "learning_rate": 2e-3, "initial": str(out / TEACHERS[0]), "channels": 3,
-    }  # fmt: skip
+
+    def teaching(name: str, teachers: Sequence[str], initial: str) -> _Step:
+        return detector(
+            name, plan.teaching_steps, source=[str(made)], target=[str(faces)],
+            teachers=[str(out / teacher) for teacher in teachers], initial=str(out / initial),
+            learning_rate=2e-3, channels=3,
+        )  # fmt: skip
+
     return (
         (
             "phantom faces",
@@ -218,11 +224,12 @@ def _steps(
             TEACHERS[1], plan.alignment_steps, source=[str(made)],
             **{**aligned, "view": "image", "initial": str(out / "source_only")},
         ),
-        detector("both", plan.teaching_steps, source=[str(made)], **taught),
+        teaching(TAUGHT, TEACHERS, TEACHERS[0]),
+        teaching("both", [TAUGHT], TAUGHT),
         # As many steps as the detector called both has had in all.
         detector(
             "target_supervised",
-            plan.detector_steps + plan.pupil_alignment_steps + plan.teaching_steps,
+            plan.detector_steps + plan.pupil_alignment_steps + 2 * plan.teaching_steps,
             source=[str(faces)], source_domain="thermal",
         ),
         *(score(name, out / name) for name in (*METHODS, *BETWEEN)),

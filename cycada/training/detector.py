@@ -78,6 +78,7 @@ def make_state(
     if config.double:
         detector.double()
         domain.double()
+    detector.to(memory_format=torch.channels_last)  # a tenth faster in half precision
     average = copy.deepcopy(detector).requires_grad_(False).eval().to(accelerator.device)  # noqa: FBT003
     best = copy.deepcopy(average)
     if alignment.method == "adda":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F  # noqa: N812
 
 from cycada.models.cycle import Discriminators, Generators
 from cycada.models.discriminator import Discriminator
 from cycada.models.domain import DomainClassifier, reverse_gradient
-from cycada.models.generator import Generator
+from cycada.models.generator import EnlargingConvolution, Generator
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -41,6 +42,27 @@ def test_a_generator_treats_every_image_alone(generators: Generators) -> None:
     together = generators.to_thermal(rgb)
     for row in range(2):
         torch.testing.assert_close(together[row], generators.to_thermal(rgb[row : row + 1])[0])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_enlarging_convolution_is_resizing_and_then_convolution(
+    layout: torch.memory_format,
+) -> None:
+    layer = EnlargingConvolution(3, 5).double()
+    image = torch.randn(2, 3, 4, 6, dtype=torch.float64).to(memory_format=layout)
+    inputs = (image.requires_grad_(), layer.weight)
+    found = layer(image)
+    expected = F.conv2d(
+        F.interpolate(image, scale_factor=2, mode="nearest"), layer.weight, padding=1
+    )
+    torch.testing.assert_close(found, expected)
+    upstream = torch.randn_like(expected)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, inputs, upstream),
+        torch.autograd.grad(expected, inputs, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_the_joined_identity_pass_equals_separate_passes(generators: Generators) -> None:
