@@ -58,7 +58,15 @@ def test_the_whole_way_is_walked_and_goes_on_where_it_was_interrupted(
     else:
         assert summary["gap_closed"] is None
     # The ceiling learns for as many steps as the adapted detector in all.
-    assert (out / "target_supervised" / "000007").is_dir()
+    assert (out / "target_supervised" / "000009").is_dir()
+    # Two detectors teach one, which then teaches itself.
+    for pupil, teachers in (
+        ("taught", ["aligned_structure", "aligned_image"]),
+        ("both", ["taught"]),
+    ):
+        settings = json.loads((out / pupil / "config.json").read_text())["settings"]
+        assert [Path(teacher).name for teacher in settings["teachers"]] == teachers
+        assert Path(settings["initial"]).name == teachers[0]
     assert summary["seconds"] > 0
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     with pytest.raises(RunError, match="other options"):
