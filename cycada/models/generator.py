@@ -20,19 +20,13 @@ def _convolution(channels: int, out: int, kernel: int, *, stride: int = 1) -> li
     others pad with zeros, which makes a step a sixth cheaper.
     """
     padding: Literal["reflect", "zeros"] = "reflect" if kernel >= WIDE else "zeros"
-    return [
-        nn.Conv2d(channels, out, kernel, stride, kernel // 2, padding_mode=padding, bias=False),
-        nn.InstanceNorm2d(out, affine=True),
-        nn.ReLU(inplace=True),
-    ]
+    return _normalised(
+        nn.Conv2d(channels, out, kernel, stride, kernel // 2, padding_mode=padding, bias=False)
+    )
 
 
-def _enlarging(channels: int, out: int) -> list[nn.Module]:
-    return [
-        EnlargingConvolution(channels, out),
-        nn.InstanceNorm2d(out, affine=True),
-        nn.ReLU(inplace=True),
-    ]
+def _normalised(layer: nn.Conv2d) -> list[nn.Module]:
+    return [layer, nn.InstanceNorm2d(layer.out_channels, affine=True), nn.ReLU(inplace=True)]
 
 
 class EnlargingConvolution(nn.Conv2d):
@@ -102,8 +96,8 @@ class Generator(nn.Module):
             *_convolution(2 * width, 4 * width, 3, stride=2),
             *(ResidualBlock(4 * width) for _ in range(blocks)),
         )
-        self.up_to_half = nn.Sequential(*_enlarging(4 * width, 2 * width))
-        self.up_to_full = nn.Sequential(*_enlarging(2 * width, width))
+        self.up_to_half = nn.Sequential(*_normalised(EnlargingConvolution(4 * width, 2 * width)))
+        self.up_to_full = nn.Sequential(*_normalised(EnlargingConvolution(2 * width, width)))
         self.out = nn.Sequential(
             nn.Conv2d(width, out_channels, 7, padding=3, padding_mode="reflect"), nn.Tanh()
         )
