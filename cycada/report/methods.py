@@ -25,6 +25,8 @@ _KNOWN: Mapping[str, tuple[str, Tone]] = MappingProxyType(
         "pixel": ("Pixel", "1"),
         "feature": ("Feature", "3"),
         "aligned_structure": ("Pixel + feature, before teaching", "5"),
+        "aligned_image": ("Pixel + feature, seeing the image", "6"),
+        "taught": ("Pixel + feature, taught once", "7"),
         "both": ("Pixel + feature", "2"),
         CEILING: ("Supervised on target", "ceiling"),
     }

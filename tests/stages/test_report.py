@@ -27,6 +27,7 @@ from cycada.report.methods import (
 )
 from cycada.report.page import Beside, Plot, Strip, Table
 from cycada.report.plots import Estimates, units_plot
+from cycada.stages.demo import BETWEEN, METHODS, TAUGHT, TEACHERS
 from cycada.stages.report import report
 from cycada.training.run import Run, open_run
 
@@ -178,6 +179,11 @@ def test_methods_keep_cycadas_order_and_their_own_colours():
     colours = tones(["mine", "both", "other"])
     assert len(set(colours.values())) == 3
     assert colours["both"] == tones(["both"])["both"]
+
+
+def test_every_detector_of_the_demo_has_a_colour_of_its_own():
+    names = {*METHODS, *BETWEEN, *TEACHERS, TAUGHT}
+    assert len(set(tones(sorted(names)).values())) == len(names)
 
 
 def test_a_translator_without_checkpoint_says_so(tmp_path):
