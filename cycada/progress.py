@@ -14,15 +14,23 @@ T = TypeVar("T")
 class Progress:
     """Shows how far loops are, on standard error; silent where it is not wanted."""
 
-    def __init__(self, *, shown: bool) -> None:
-        """Show bars, or nothing (other processes than the main one, tests)."""
-        self.shown = shown
+    def __init__(self, *, shown: bool, label: str = "", line: int | None = None) -> None:
+        """Show bars, or nothing (other processes than the main one, tests).
+
+        Args:
+            shown: Whether anything is shown.
+            label: What the bars are about, where others are shown beside them.
+            line: Where they are shown, counted from 0, if several processes show theirs.
+        """
+        self.shown, self.label, self.line = shown, label, line
         self._bar: Any = None
 
     def __call__(self, items: Iterable[T], *, total: int, desc: str, done: int = 0) -> Iterator[T]:
         """Yield the items, counting from ``done`` to ``total``; the time left is shown."""
         self._bar = tqdm(
-            items, total=total, initial=done, desc=desc, disable=not self.shown,
+            items, total=total, initial=done, disable=not self.shown,
+            desc=f"{self.label}: {desc}" if self.label else desc,
+            position=self.line, leave=self.line is None,
             dynamic_ncols=True, mininterval=0.5, smoothing=0.1,
         )  # fmt: skip
         try:
@@ -38,4 +46,11 @@ class Progress:
     def say(self, text: str) -> None:
         """Print a line, such as the name of the next stage."""
         if self.shown:
-            tqdm.write(text, file=sys.stderr)
+            # Another process may have left the cursor behind a bar of its own.
+            clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+            tqdm.write(clear + text, file=sys.stderr)
+
+
+def share_lines(lock: Any) -> None:
+    """Let processes take turns at the terminal; all must be given the same lock."""
+    tqdm.set_lock(lock)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from cycada.metrics.bootstrap import Floats
+from cycada.metrics.centring import centred
 from cycada.metrics.detection import FEWEST_POSITIVES
 from cycada.metrics.frequency import frequency_likelihood
 
@@ -24,6 +27,8 @@ def target_thresholds(
     labels: npt.ArrayLike,
     known: npt.ArrayLike,
     target: npt.ArrayLike,
+    *,
+    subjects: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> Floats:
     """Return for each AU the threshold from which the best F1 is to be expected in the target.
 
@@ -34,13 +39,16 @@ def target_thresholds(
     for the threshold of the highest expected F1 (Lipton et al., ECML PKDD 2014), which is the
     lower, the less sure the probabilities are. The frequency is unknown; the expectation is over
     frequencies whose odds are spread around the source's by a factor of three, each weighted by
-    how well it explains the target's probabilities (:mod:`cycada.metrics.frequency`).
+    how well it explains the target's probabilities (:mod:`cycada.metrics.frequency`). For that,
+    subjects are centred where they are known: people differ by their folds and brows, in either
+    domain in a way of its own, and that hides how faces with and without the AU differ.
 
     Args:
         probabilities: ``(N, A)`` in [0, 1] of labelled source faces that were not trained on.
         labels: ``(N, A)`` their labels: 1 present, 0 absent, anything where unknown.
         known: ``(N, A)`` mask of the annotated labels.
         target: ``(M, A)`` probabilities of unlabelled target faces.
+        subjects: The subject of each of the N faces, and of each of the M.
 
     Returns:
         ``(A,)`` thresholds in (0, 1); 0.5 where the source shows an AU fewer than five times, or
@@ -52,6 +60,7 @@ def target_thresholds(
     own, other = _log_odds(probabilities), _log_odds(target)
     if not (np.isfinite(own).all() and np.isfinite(other).all() and len(other)):
         raise ValueError("probabilities must be finite, and there must be some of the target")
+    within, within_other = _centred(own, other, subjects)
     truth, annotated = np.asarray(labels) > 0.5, np.asarray(known, dtype=bool)
     result = np.full(own.shape[1], 0.5)
     for unit in range(own.shape[1]):
@@ -63,7 +72,10 @@ def target_thresholds(
         order = np.sort(other[:, unit])[::-1]
         ends = np.flatnonzero(np.append(order[1:] < order[:-1], True))  # no cut divides equals
         frequencies = _log_odds(present.mean()) + _SPREAD * _STEPS
-        likelihood = frequency_likelihood(scores, present, order, _probability(frequencies))
+        likelihood = frequency_likelihood(
+            within[annotated[:, unit], unit], present, within_other[:, unit],
+            _probability(frequencies),
+        )  # fmt: skip
         belief = likelihood - _STEPS**2 / 2
         curve = sum(
             weight * _expected_f1(_shifted(slope * order + offset, frequency))
@@ -73,6 +85,19 @@ def target_thresholds(
         beyond = order[last + 1] if last + 1 < len(order) else -_SUREST
         result[unit] = _probability((order[last] + beyond) / 2)
     return np.asarray(np.clip(result, *_probability((-_SUREST, _SUREST))), dtype=np.float64)
+
+
+def _centred(
+    own: Floats, other: Floats, subjects: tuple[Sequence[str], Sequence[str]] | None
+) -> tuple[Floats, Floats]:
+    """Return the log-odds of both domains without what a subject's faces have alike."""
+    if subjects is None:
+        return own, other
+    here, there = (
+        centred(torch.from_numpy(values), names, share=1).numpy()
+        for values, names in zip((own, other), subjects, strict=True)
+    )
+    return here, there
 
 
 def _expected_f1(probabilities: Floats) -> Floats:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,10 +21,13 @@ from cycada.stages.evaluate import evaluate
 from cycada.stages.phantom import PhantomOptions, make_phantom
 from cycada.stages.report import report
 from cycada.stages.scoring import SCORES_NAME, EvaluateOptions
+from cycada.stages.side_by_side import Job, start_workers
 from cycada.stages.translate import run_translation
 from cycada.training.translator import check_size
 
 Budget = Literal["quick", "full"]
+
+_SIDE_BY_SIDE = 2  # jobs at a time
 
 METHODS = ("source_only", "pixel", "feature", "both", "target_supervised")
 VIEW_ONLY = "structure"
@@ -54,8 +58,8 @@ PLANS: dict[Budget, _Plan] = {
         translator_steps=1200,
         plain_steps=1300,
         detector_steps=600,
-        alignment_steps=600,
-        pupil_alignment_steps=1600,
+        alignment_steps=1000,
+        pupil_alignment_steps=2200,
         teaching_steps=600,
     ),
     "full": _Plan(
@@ -105,13 +109,16 @@ def run_demo(
     """
     clock = _Clock(out, {"size": size, "seed": seed, "budget": budget})
     # Made before anything is written, so that an option that cannot work leaves nothing behind.
-    steps = _steps(out, out / "faces", PLANS[budget], size=size, seed=seed, progress=progress)
-    with clock:
-        for number, (title, done, act) in enumerate(steps, start=1):
-            if not done():
-                progress.say(f"[{number}/{len(steps)}] {title}")
-                act()
-                clock.tick()
+    jobs = _jobs(out, out / "faces", PLANS[budget], size=size, seed=seed)
+    begun = sum(job.done() for job in jobs)
+
+    def begin(job: Job) -> None:
+        nonlocal begun
+        begun += 1
+        progress.say(f"[{begun}/{len(jobs)}] {job.title}")
+
+    with clock, start_workers(_SIDE_BY_SIDE, progress) as workers:
+        workers.run(jobs, begun=begin, ended=clock.tick)
     scores = {name: _macro_f1(out / "evaluation" / name) for name in METHODS}
     between = {name: _macro_f1(out / "evaluation" / name) for name in BETWEEN}
     share = gap_closed(scores["source_only"], scores["both"], scores["target_supervised"])
@@ -130,16 +137,11 @@ def run_demo(
     return summary
 
 
-_Step = tuple[str, Callable[[], bool], Callable[[], object]]
-
-
-def _steps(
-    out: Path, faces: Path, plan: _Plan, *, size: int, seed: int, progress: Progress
-) -> Sequence[_Step]:
-    """Return (title, whether it is done, what to do) in order."""
+def _jobs(out: Path, faces: Path, plan: _Plan, *, size: int, seed: int) -> Sequence[Job]:
+    """Return what is to be done with the faces; what the most others wait for comes first."""
     made = out / "translated"
 
-    def detector(name: str, steps: int, **values: Any) -> _Step:
+    def detector(name: str, steps: int, *after: str, alone: bool = False, **values: Any) -> Job:
         # Adapted detectors keep their last weights, so one look at the end is enough.
         looks = 1 if "target" in values else 5
         settings = {
@@ -148,96 +150,106 @@ def _steps(
             "save_every": 250, **_AUGMENT, **values,
         }  # fmt: skip
         config = load_config(DetectorConfig, None, (), settings)
-        return (
+        return Job(
+            name,
             f"detector: {name.replace('_', ' ')}",
-            lambda: _finished(out / name, steps),
-            lambda: train_detector.run_training(config, out / name, progress=progress),
+            partial(train_detector.run_training, config, out / name),
+            done=lambda: _finished(out / name, steps),
+            after=("phantom", *after),
+            alone=alone,
         )
 
-    def score(name: str, run: Path, **options: Any) -> _Step:
+    def score(name: str) -> Job:
         folder = out / "evaluation" / name
-        return (
+        options = EvaluateOptions(run=out / name, index=faces, out=folder)
+        return Job(
+            f"evaluation/{name}",
             f"evaluation: {name.replace('_', ' ')}",
-            (folder / SCORES_NAME).exists,
-            lambda: evaluate(
-                EvaluateOptions(run=run, index=faces, out=folder, **options), progress=progress
-            ),
+            partial(evaluate, options),
+            done=(folder / SCORES_NAME).exists,
+            after=(name,),
         )
 
-    translator = load_config(
-        TranslatorConfig, None, (),
-        {
-            "data": [str(faces)], "detector": str(out / VIEW_ONLY), "size": size,
-            "seed": seed, "steps": plan.translator_steps, "learning_rate": 5e-4,
-            "generator.width": 24, "generator.blocks": 3,
-            "discriminator.width": 32, "discriminator.layers": 2,
-            "weights.cycle": 3.0, "weights.rgb_cycle": 0.33, "rgb_cycle_block": 4,
-            "weights.identity": 0.0, "weights.semantic": 1.0,
-            "sample_every": plan.translator_steps // 6, "save_every": 200,
-        },
-    )  # fmt: skip
-    check_size(translator)
+    def translator(name: str, detector: str) -> Job:
+        config = load_config(
+            TranslatorConfig, None, (),
+            {
+                "data": [str(faces)], "detector": str(out / detector), "size": size,
+                "seed": seed, "steps": plan.translator_steps, "learning_rate": 5e-4,
+                "generator.width": 24, "generator.blocks": 3,
+                "discriminator.width": 32, "discriminator.layers": 2,
+                "weights.cycle": 3.0, "weights.rgb_cycle": 0.33, "rgb_cycle_block": 4,
+                "weights.identity": 0.0, "weights.semantic": 1.0,
+                "sample_every": plan.translator_steps // 6, "save_every": 200,
+            },
+        )  # fmt: skip
+        check_size(config)
+        return Job(
+            name,
+            "translator",
+            partial(train_translator.run_training, config, out / name),
+            done=lambda: _finished(out / name, plan.translator_steps),
+            after=(detector,),
+        )
+
     aligned = {
         "target": [str(faces)], "alignment.method": "dann", "alignment.weight": 0.3,
         "learning_rate": 1e-3, "initial": str(out / VIEW_ONLY), "channels": 3,
     }  # fmt: skip
 
-    def teaching(name: str, teachers: Sequence[str], initial: str) -> _Step:
+    def teaching(name: str, *teachers: str) -> Job:
         return detector(
-            name, plan.teaching_steps, source=[str(made)], target=[str(faces)],
-            teachers=[str(out / teacher) for teacher in teachers], initial=str(out / initial),
-            learning_rate=2e-3, channels=3,
+            name, plan.teaching_steps, *teachers, source=[str(made)], target=[str(faces)],
+            teachers=[str(out / teacher) for teacher in teachers], initial=str(out / teachers[0]),
+            learning_rate=2e-3, channels=3, alone=True,
         )  # fmt: skip
 
     return (
-        (
+        Job(
+            "phantom",
             "phantom faces",
-            (faces / "index.csv").exists,
-            lambda: make_phantom(
+            partial(
+                make_phantom,
                 PhantomOptions(
                     out=faces, rgb_subjects=plan.subjects, thermal_subjects=plan.subjects,
                     frames=plan.frames, size=size, seed=seed, paired=("val", "test"),
                 ),
-                progress=progress,
             ),
+            done=(faces / "index.csv").exists,
+            alone=True,
         ),
-        detector("source_only", plan.plain_steps, source=[str(faces)], view="image"),
         detector(VIEW_ONLY, plan.detector_steps, source=[str(faces)]),
-        (
-            "translator",
-            lambda: _finished(out / "translator", plan.translator_steps),
-            lambda: train_translator.run_training(
-                translator, out / "translator", progress=progress
-            ),
-        ),
-        (
+        detector("source_only", plan.plain_steps, source=[str(faces)], view="image"),
+        translator("translator", VIEW_ONLY),
+        Job(
+            "translated",
             "translation of the RGB faces",
-            (made / "index.csv").exists,
-            lambda: run_translation(
-                out / "translator", faces, made, depth="auto", progress=progress
-            ),
+            partial(run_translation, out / "translator", faces, made, depth="auto"),
+            done=(made / "index.csv").exists,
+            after=("translator",),
         ),
-        detector("pixel", plan.detector_steps, source=[str(made)]),
-        detector("feature", plan.alignment_steps, source=[str(faces)], **aligned),
         # Translated faces are closer to thermal ones than RGB faces are: less force is enough.
         detector(
-            TEACHERS[0], plan.pupil_alignment_steps, source=[str(made)],
+            TEACHERS[0], plan.pupil_alignment_steps, "translated", VIEW_ONLY, source=[str(made)],
             **{**aligned, "alignment.weight": 0.15, "learning_rate": 2e-3},
         ),
         detector(
-            TEACHERS[1], plan.alignment_steps, source=[str(made)],
+            TEACHERS[1], plan.alignment_steps, "translated", "source_only", source=[str(made)],
             **{**aligned, "view": "image", "initial": str(out / "source_only")},
         ),
-        teaching(TAUGHT, TEACHERS, TEACHERS[0]),
-        teaching("both", [TAUGHT], TAUGHT),
         # As many steps as the detector called both has had in all.
         detector(
             "target_supervised",
             plan.detector_steps + plan.pupil_alignment_steps + 2 * plan.teaching_steps,
             source=[str(faces)], source_domain="thermal",
         ),
-        *(score(name, out / name) for name in (*METHODS, *BETWEEN)),
-        score("translator", out / "translator"),
+        detector("feature", plan.alignment_steps, VIEW_ONLY, source=[str(faces)], **aligned),
+        detector("pixel", plan.detector_steps, "translated", source=[str(made)]),
+        # Nothing is left to be done beside these.
+        teaching(TAUGHT, *TEACHERS),
+        teaching("both", TAUGHT),
+        score("translator"),
+        *(score(name) for name in (*METHODS, *BETWEEN)),
     )  # fmt: skip
 
 

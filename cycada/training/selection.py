@@ -15,7 +15,7 @@ from cycada.models.detector import Detector
 from cycada.training.examples import Examples
 
 BATCH = 128
-TARGETS = 1000  # unlabelled faces that thresholds are set for
+TARGETS = 2000  # unlabelled faces that thresholds are set for
 
 
 @dataclass(slots=True)
@@ -84,5 +84,9 @@ def validate(
         own = found
         if source_detector is not None:
             own = probabilities(source_detector, examples, accelerator)
-        thresholds = target_thresholds(own, examples.labels, examples.known, there)
+        names = target.subject_of()
+        thresholds = target_thresholds(
+            own, examples.labels, examples.known, there,
+            subjects=(examples.subject_of(), [names[row] for row in some.tolist()]),
+        )  # fmt: skip
     return float(precision.nanmean()), torch.as_tensor(thresholds)

@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from cycada.metrics.centring import centred
 from cycada.progress import Progress
 from cycada.training.examples import Examples
 from cycada.training.loading import LoadedDetector
@@ -29,13 +30,13 @@ def joint_answers(
 
     Their log-odds, on every face and on its mirror image, are averaged: detectors that see
     different views of a face err on different faces. Then each subject is centred
-    (:func:`centred`).
+    (:func:`cycada.metrics.centring.centred`).
 
     Args:
         teachers: Detectors of at least the AUs ``numbers``; their weights stay as they are.
         examples: Unlabelled faces; only the images and the subjects are used.
         numbers: AUs, in the order of the examples' labels.
-        centring: See :func:`centred`.
+        centring: See :func:`cycada.metrics.centring.centred`.
         accelerator: Shares the faces among processes.
         progress: Shows the teachers that have answered.
 
@@ -56,27 +57,3 @@ def joint_answers(
         there, told = examples.mirror(there, torch.ones_like(there, dtype=torch.bool), flipped)
         total += torch.where(told, (here + there) / 2, here)
     return torch.sigmoid(centred(total / len(teachers), examples.subject_of(), share=centring))
-
-
-def centred(log_odds: Tensor, subjects: Sequence[str], *, share: float) -> Tensor:
-    """Take a share of what the other faces of the same subject have alike off every face.
-
-    Low brows, folds and thin lips look like Action Units in all faces of a person; an expression
-    comes and goes. A subject's other faces tell the first, as neutral faces do where baselines are
-    subtracted (Baltrusaitis et al., FG 2015). A subject with one face stays as it is.
-
-    Args:
-        log_odds: ``(N, A)``.
-        subjects: The subject of each of the N faces.
-        share: 0 leaves all as it is, 1 takes the whole difference from the mean of all faces off.
-
-    Returns:
-        ``(N, A)`` log-odds.
-    """
-    order = {name: place for place, name in enumerate(dict.fromkeys(subjects))}
-    rows = torch.tensor([order[name] for name in subjects])
-    sums = torch.zeros(len(order), log_odds.shape[1], dtype=log_odds.dtype)
-    sums = sums.index_add_(0, rows, log_odds)[rows]
-    others = (torch.bincount(rows)[rows] - 1)[:, None]
-    usual = (sums - log_odds) / others.clamp(min=1) - log_odds.mean(0)
-    return log_odds - share * torch.where(others > 0, usual, 0)

@@ -163,6 +163,24 @@ def test_where_faces_are_told_apart_the_frequency_of_the_target_is_seen(there: f
     assert f1 > most - 0.02
 
 
+@pytest.mark.parametrize("there", [0.08, 0.5])
+def test_the_frequency_is_seen_through_the_differences_of_people(there: float) -> None:
+    """Where faces of each person differ by the AU alone, people hide it, and centring shows it."""
+    draw, each = np.random.default_rng(0), 8
+    own, labels = domain(0, frequency=0.2, apart=4.0)
+    other, truth = domain(1, frequency=there, apart=4.0, count=2000)
+    people = np.arange(len(other)) // each
+    other = other + 10 * draw.normal(size=(people.max() + 1, 1))[people]
+    known, strangers = np.ones_like(labels, dtype=bool), [str(n) for n in range(len(own))]
+    found = [
+        target_thresholds(probability(own), labels, known, probability(other), subjects=subjects)
+        for subjects in (None, (strangers, [str(person) for person in people]))
+    ]
+    best = best_thresholds(probability(other), truth, np.ones_like(truth, dtype=bool))
+    unseen, seen = (abs(np.log(cut / (1 - cut)) - np.log(best / (1 - best))) for cut in found)
+    assert seen < unseen
+
+
 def test_unannotated_faces_do_not_count_and_rare_action_units_stay_at_one_half() -> None:
     own, labels = domain(0, frequency=0.3, apart=2.0, count=300)
     other, _ = domain(1, frequency=0.3, apart=2.0, count=300)

@@ -18,6 +18,7 @@ from cycada.config import DetectorConfig
 from cycada.data.dataset import FaceImages
 from cycada.data.index import read_index, write_index
 from cycada.losses.action_units import action_unit_loss
+from cycada.metrics.centring import centred
 from cycada.models.detector import AdaptiveDetector, Detection, Detector
 from cycada.progress import Progress
 from cycada.stages.train_detector import run_training
@@ -26,7 +27,7 @@ from cycada.training.examples import Examples, Labelled
 from cycada.training.launch import make_accelerator
 from cycada.training.loading import LoadedDetector
 from cycada.training.run import finished_checkpoint, read_log
-from cycada.training.teachers import centred, joint_answers
+from cycada.training.teachers import joint_answers
 
 SIDE = 16
 QUIET = Progress(shown=False)

@@ -67,12 +67,18 @@ def test_thresholds_are_tuned_on_the_source_and_set_for_an_unlabelled_target(
         said = loaded.predict(signed(pictures.batch(torch.arange(len(pictures)))))
         return said, *index.occurrences(loaded.action_units)
 
+    def names(domain: Domain, split: Split) -> list[str]:
+        return [face.subject for face in read_index(root).select(domain=domain, split=split).faces]
+
     own, labels, known = found(reader, "rgb", "val")
     assert (labels.sum(0) >= FEWEST_POSITIVES).all()
     there = found(run, "thermal", "train")[0]
+    subjects = names("rgb", "val"), names("thermal", "train")
     tuned = best_thresholds(own, labels, known)
-    expected = target_thresholds(own, labels, known, there)
-    misread = target_thresholds(found(run, "rgb", "val")[0], labels, known, there)
+    expected = target_thresholds(own, labels, known, there, subjects=subjects)
+    misread = target_thresholds(
+        found(run, "rgb", "val")[0], labels, known, there, subjects=subjects
+    )
     for one, other in ((tuned, 0.5), (expected, 0.5), (tuned, expected)):
         assert np.abs(one - other).max() > 1e-3  # so that each is told from the others
     assert (np.abs(misread - expected).max() > 1e-3) == (method == "adda")
