@@ -58,10 +58,11 @@ def main() -> None:
                     job.act(progress=quiet)
             return time.perf_counter() - began
 
+        print(f"{torch.get_num_threads()} threads")
         for together, title in ((False, "one after the other"), (True, "side by side")):
             few = seconds(10, together=together)  # what a start costs is taken off
             each = (seconds(10 + steps, together=together) - few) / (2 * steps)
-            print(f"{title}: {1000 * each:.1f} ms per step, {torch.get_num_threads()} threads")
+            print(f"{title}: {1000 * each:.1f} ms per step")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 One training cannot keep many cores busy: a part of its operations is not shared between threads,
 and others wait for memory. Two trainings side by side, each with half of the threads, get a
-quarter more done than one after the other (``tools/bench_side_by_side.py``).
+fifth more done on two cores than one after the other (``tools/bench_side_by_side.py``).
 """
 
 from __future__ import annotations
