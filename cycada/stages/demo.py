@@ -192,7 +192,7 @@ def _jobs(out: Path, faces: Path, plan: _Plan, *, size: int, seed: int) -> Seque
             after=(detector,),
         )
 
-    aligned = {
+    aligned: dict[str, Any] = {
         "target": [str(faces)], "alignment.method": "dann", "alignment.weight": 0.3,
         "learning_rate": 1e-3, "initial": str(out / VIEW_ONLY), "channels": 3,
     }  # fmt: skip

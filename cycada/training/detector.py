@@ -23,7 +23,13 @@ from cycada.progress import Progress
 from cycada.training import loop
 from cycada.training.average import update_average
 from cycada.training.examples import Examples, Labelled, Mixture, augmented
-from cycada.training.launch import frozen, my_share, set_learning_rate
+from cycada.training.launch import (
+    frozen,
+    loss_scale,
+    my_share,
+    restore_loss_scale,
+    set_learning_rate,
+)
 from cycada.training.run import Run
 from cycada.training.schedule import cosine, dann_strength
 from cycada.training.selection import Selection, validate
@@ -299,6 +305,7 @@ def collect(state: DetectorState, accelerator: Accelerator) -> dict[str, Any]:
         "average": state.average.state_dict(),
         "best": state.best.state_dict(),
         "selection": {"score": state.selection.score, "step": state.selection.step},
+        **loss_scale(accelerator),
     }
     if state.adversary is not None:
         saved["teacher"] = state.adversary.teacher.state_dict()
@@ -318,6 +325,7 @@ def restore(state: DetectorState, run: Run, accelerator: Accelerator) -> int:
     state.average.load_state_dict(saved["average"])
     state.best.load_state_dict(saved["best"])
     state.selection = Selection(**saved["selection"])
+    restore_loss_scale(accelerator, saved)
     if state.adversary is not None:
         state.adversary.teacher.load_state_dict(saved["teacher"])
         accelerator.unwrap_model(state.adversary.domain).load_state_dict(saved["domain"])

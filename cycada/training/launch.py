@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -65,6 +66,17 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
         yield module
     finally:
         module.requires_grad_(True)  # noqa: FBT003
+
+
+def loss_scale(accelerator: Accelerator) -> dict[str, Any]:
+    """Return what fp16 multiplies losses by, as a part of a training state; nothing without it."""
+    return {} if accelerator.scaler is None else {"loss_scale": accelerator.scaler.state_dict()}
+
+
+def restore_loss_scale(accelerator: Accelerator, state: Mapping[str, Any]) -> None:
+    """Go on with the scale in a training state."""
+    if accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(state["loss_scale"])
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -27,7 +27,13 @@ from cycada.progress import Progress
 from cycada.training import loop
 from cycada.training.average import update_average
 from cycada.training.follower import make_follower, semantic_term, teach_follower
-from cycada.training.launch import frozen, my_share, set_learning_rate
+from cycada.training.launch import (
+    frozen,
+    loss_scale,
+    my_share,
+    restore_loss_scale,
+    set_learning_rate,
+)
 from cycada.training.pool import ReplayPool
 from cycada.training.run import Run
 from cycada.training.samples import write_samples
@@ -257,6 +263,7 @@ def collect(state: TranslatorState, accelerator: Accelerator) -> dict[str, Any]:
         "average": state.average.state_dict(),
         "generator_optimizer": state.generator_optimizer.state_dict(),
         "discriminator_optimizer": state.discriminator_optimizer.state_dict(),
+        **loss_scale(accelerator),
         **_follower_state(state, accelerator),
         **{
             name: None if pool.images is None else accelerator.gather(pool.images)
@@ -285,6 +292,7 @@ def restore(state: TranslatorState, run: Run, accelerator: Accelerator) -> int:
     state.average.load_state_dict(saved["average"])
     state.generator_optimizer.load_state_dict(saved["generator_optimizer"])
     state.discriminator_optimizer.load_state_dict(saved["discriminator_optimizer"])
+    restore_loss_scale(accelerator, saved)
     if state.follower is not None:
         accelerator.unwrap_model(state.follower).load_state_dict(saved["follower"])
         state.follower_optimizer.load_state_dict(saved["follower_optimizer"])

@@ -10,7 +10,8 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import safetensors.torch
@@ -25,8 +26,9 @@ from cycada.progress import Progress
 from cycada.stages import train_detector, train_translator
 from cycada.training import detector as detector_training
 from cycada.training import translator as translator_training
+from cycada.training.launch import make_accelerator
 from cycada.training.loop import Interrupted
-from cycada.training.run import newest_checkpoint, read_log
+from cycada.training.run import Run, newest_checkpoint, read_log
 from cycada.training.selection import validate
 
 ALIGNMENT = AlignmentConfig(hidden=8, weight=1.0, warm_up=0.5, healthy_from=0.0)
@@ -315,3 +317,27 @@ def test_an_adapted_run_that_goes_on_ends_with_its_last_weights(
     assert all(torch.equal(weights[name], average[name]) for name in weights)
     before = (run / "000004" / "detector.safetensors").read_bytes()
     assert (last.folder / "detector.safetensors").read_bytes() != before
+
+
+def test_the_loss_scale_of_half_precision_goes_on(
+    tiny_translator: Callable[..., TranslatorConfig], tiny_detector: Callable[..., DetectorConfig]
+) -> None:
+    """fp16 needs a GPU, but what Accelerate keeps for it does not."""
+    judges = translator_training.Judges(None, None)
+    network = build_detector(tiny_detector(), channels=3, outputs=4)
+    for module, make in (
+        (
+            translator_training,
+            lambda a: translator_training.make_state(tiny_translator(), judges, a),
+        ),
+        (detector_training, lambda a: detector_training.make_state(tiny_detector(), network, a)),
+    ):
+        accelerator = make_accelerator("no", double=False)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        saved = module.collect(make(accelerator), accelerator)
+        later = make_accelerator("no", double=False)
+        later.scaler = torch.amp.GradScaler("cpu")
+        checkpoint = SimpleNamespace(step=3, state=lambda saved=saved: saved)
+        run = cast("Run", SimpleNamespace(newest=lambda checkpoint=checkpoint: checkpoint))
+        assert module.restore(make(later), run, later) == 3
+        assert later.scaler.get_scale() == 8.0
