@@ -156,13 +156,15 @@ def test_a_process_that_is_killed_is_told(
 def test_the_jobs_end_when_their_parent_does(number: int, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
-        "import sys, torch\n"
+        "import signal, sys, torch\n"
         "from functools import partial\n"
         "from pathlib import Path\n"
         "from cycada.progress import Progress\n"
         "from cycada.stages.side_by_side import Job, start_workers\n"
         "import deeds_of_the_test as deeds\n"
         "if __name__ == '__main__':\n"
+        # Where the tests run in the background, Ctrl-C is ignored from the start.
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    torch.set_num_threads(2)\n"
         "    here = Path(sys.argv[1])\n"
         "    jobs = [Job(n, n, partial(deeds.last, here, n), lambda: False) for n in 'ab']\n"
