@@ -30,7 +30,8 @@ class Progress:
         self._bar = tqdm(
             items, total=total, initial=done, disable=not self.shown,
             desc=f"{self.label}: {desc}" if self.label else desc,
-            position=self.line, leave=self.line is None,
+            # A file has no lines to go back to.
+            position=self.line if sys.stderr.isatty() else None, leave=self.line is None,
             dynamic_ncols=True, mininterval=0.5, smoothing=0.1,
         )  # fmt: skip
         try:
