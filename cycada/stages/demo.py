@@ -170,28 +170,19 @@ def _jobs(out: Path, faces: Path, plan: _Plan, *, size: int, seed: int) -> Seque
             after=(name,),
         )
 
-    def translator(name: str, detector: str) -> Job:
-        config = load_config(
-            TranslatorConfig, None, (),
-            {
-                "data": [str(faces)], "detector": str(out / detector), "size": size,
-                "seed": seed, "steps": plan.translator_steps, "learning_rate": 5e-4,
-                "generator.width": 24, "generator.blocks": 3,
-                "discriminator.width": 32, "discriminator.layers": 2,
-                "weights.cycle": 3.0, "weights.rgb_cycle": 0.33, "rgb_cycle_block": 4,
-                "weights.identity": 0.0, "weights.semantic": 1.0,
-                "sample_every": plan.translator_steps // 6, "save_every": 200,
-            },
-        )  # fmt: skip
-        check_size(config)
-        return Job(
-            name,
-            "translator",
-            partial(train_translator.run_training, config, out / name),
-            done=lambda: _finished(out / name, plan.translator_steps),
-            after=(detector,),
-        )
-
+    translator = load_config(
+        TranslatorConfig, None, (),
+        {
+            "data": [str(faces)], "detector": str(out / VIEW_ONLY), "size": size,
+            "seed": seed, "steps": plan.translator_steps, "learning_rate": 5e-4,
+            "generator.width": 24, "generator.blocks": 3,
+            "discriminator.width": 32, "discriminator.layers": 2,
+            "weights.cycle": 3.0, "weights.rgb_cycle": 0.33, "rgb_cycle_block": 4,
+            "weights.identity": 0.0, "weights.semantic": 1.0,
+            "sample_every": plan.translator_steps // 6, "save_every": 200,
+        },
+    )  # fmt: skip
+    check_size(translator)
     aligned: dict[str, Any] = {
         "target": [str(faces)], "alignment.method": "dann", "alignment.weight": 0.3,
         "learning_rate": 1e-3, "initial": str(out / VIEW_ONLY), "channels": 3,
@@ -220,7 +211,13 @@ def _jobs(out: Path, faces: Path, plan: _Plan, *, size: int, seed: int) -> Seque
         ),
         detector(VIEW_ONLY, plan.detector_steps, source=[str(faces)]),
         detector("source_only", plan.plain_steps, source=[str(faces)], view="image"),
-        translator("translator", VIEW_ONLY),
+        Job(
+            "translator",
+            "translator",
+            partial(train_translator.run_training, translator, out / "translator"),
+            done=lambda: _finished(out / "translator", plan.translator_steps),
+            after=(VIEW_ONLY,),
+        ),
         Job(
             "translated",
             "translation of the RGB faces",
