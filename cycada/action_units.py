@@ -102,6 +102,13 @@ def column(number: int) -> str:
     return f"AU{number:02d}"
 
 
+def meaning(name: str) -> str:
+    """Return what the AU of a column does, such as ``inner brow raiser``; "" for other names."""
+    match = _COLUMN.fullmatch(name)
+    unit = BY_NUMBER.get(int(match[1])) if match else None
+    return unit.name if unit else ""
+
+
 def mirrored(number: int) -> int:
     """Return the AU that AU ``number`` becomes when the face is flipped left to right."""
     return _MIRRORED.get(number, number)

@@ -101,11 +101,23 @@ class TranslatorConfig:
         "1: pixel by pixel (CycleGAN)",
         low=1,
     )
-    semantic_judge: Literal["following", "frozen"] = setting(
+    thermal_detector: str = setting(
+        "",
+        "run of a detector adapted to thermal faces; it reads them for the semantic term instead "
+        "of the semantic_judge, so a translation must show the AUs as real thermal faces do",
+    )
+    semantic_judge: Literal["following", "frozen", "joint"] = setting(
         "following",
         "who reads thermal faces for the semantic term: a copy of the RGB detector that learns "
-        "to read the translations, or the frozen RGB detector itself (with hard pseudo_labels "
-        "the paper's form)",
+        "to read the translations; the frozen RGB detector itself (with hard pseudo_labels the "
+        "paper's form); or a network of its kind that learns the RGB faces' labels along and "
+        "reads both domains (CyCADA's released code)",
+    )
+    semantic_below: float = setting(
+        1.0,
+        "the semantic term counts while the loss of a joint judge on labelled RGB faces is below "
+        "this, in nats per AU or face (CyCADA's released code: 1)",
+        low=0,
     )
     follower_learning_rate: float = setting(3e-4, "of the copy that follows (Adam)", low=0)
     pseudo_labels: Literal["soft", "hard"] = setting(
@@ -171,14 +183,23 @@ class AugmentConfig:
 class AlignmentConfig:
     """Stage two: how the features of source and target faces are made alike."""
 
-    method: Literal["none", "dann", "adda"] = setting(
+    method: Literal["none", "dann", "cdan", "adda"] = setting(
         "none",
         "none trains on the source alone; dann reverses the domain classifier's gradient (Ganin et "
-        "al., JMLR 2016); adda trains a target encoder against a frozen one (Tzeng et al., 2017)",
+        "al., JMLR 2016); cdan does so for features times answers (Long et al., NeurIPS 2018); "
+        "adda trains a target encoder against a frozen one (Tzeng et al., CVPR 2017)",
+    )
+    reads: Literal["features", "scores"] = setting(
+        "features",
+        "what dann's and adda's domain classifier sees: features (the papers) or the scores of "
+        "AUs or classes (CyCADA's released code)",
     )
     weight: float = setting(0.1, "of the adversarial term", low=0)
     warm_up: float = setting(
-        0.3, "share of the steps over which dann's weight rises to its full value", low=0, high=1
+        0.3,
+        "share of the steps over which dann's and cdan's weight rises to its full value",
+        low=0,
+        high=1,
     )
     hidden: int = setting(256, "units in each of the domain classifier's two layers", low=1)
     learning_rate: float = setting(5e-4, "of the domain classifier", low=0)
@@ -187,6 +208,30 @@ class AlignmentConfig:
         "adda's encoder learns only while the domain classifier is right this often (CyCADA)",
         low=0,
         high=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelfTrainingConfig:
+    """Stage two: what the target's unlabelled faces teach beyond alignment."""
+
+    information: float = setting(
+        0.0,
+        "weight of information maximisation: each answer sure, all together as varied as expected "
+        "(SHOT, Liang et al., ICML 2020); classes alike, AUs as often as in the source",
+        low=0,
+    )
+    consistency: float = setting(
+        0.0,
+        "weight of the mean teacher: changed views are to be answered as the averaged weights "
+        "answer the plain face (Tarvainen & Valpola, NIPS 2017; French et al., ICLR 2018)",
+        low=0,
+    )
+    confidence: float = setting(
+        0.9, "how sure the mean teacher must be of an answer to teach it", low=0.5, high=1
+    )
+    warm_up: float = setting(
+        0.3, "share of the steps over which both weights rise to their full value", low=0, high=1
     )
 
 
@@ -207,6 +252,11 @@ class DetectorConfig:
     teacher_weight: float = setting(
         6.0, "of the teachers' answers; the source's labels count 1", low=0
     )
+    teacher_answers: Literal["probabilities", "centroids"] = setting(
+        "probabilities",
+        "what teachers answer: their joint probabilities, or which class's (AU's present or "
+        "absent) mean features a face's features are nearest to, as in SHOT",
+    )
     teacher_centring: float = setting(
         0.7,
         "share of what the other faces of a subject have alike that is taken off the teachers' "
@@ -217,13 +267,29 @@ class DetectorConfig:
     labelled_target: tuple[str, ...] = setting(
         (), "indexes whose labelled thermal faces are mixed into the source"
     )
+    target_labels: int = setting(
+        0,
+        "subjects of the target whose labels are used after all: their faces are mixed into the "
+        "source as those of labelled_target; more subjects add to fewer",
+        low=0,
+    )
     labelled_share: float = setting(
-        0.25, "share of each batch taken from labelled_target", low=0, high=0.9
+        0.25,
+        "share of each batch taken from labelled_target and target_labels' subjects",
+        low=0,
+        high=0.9,
     )
     initial: str = setting("", "run of a detector to begin from; adda needs one (its step one)")
+    task: Literal["auto", "action_units", "classes"] = setting(
+        "auto",
+        "what to learn of a face: the AUs that occur, or the one class that its label names; "
+        "auto: AUs where the source has any",
+    )
     action_units: tuple[int, ...] = setting((), "AUs to detect; empty: all that the source labels")
-    backbone: Literal["small", "resnet18", "resnet50", "convnext_tiny"] = setting(
-        "resnet18", "network; small is a convnet for images of about 64 px"
+    backbone: Literal["small", "lenet", "resnet18", "resnet50", "convnext_tiny"] = setting(
+        "resnet18",
+        "network; small is a convnet for images of about 64 px, lenet that of the papers for "
+        "digits of 28 px",
     )
     view: Literal["image", "structure"] = setting(
         "image",
@@ -238,11 +304,21 @@ class DetectorConfig:
     size: int = setting(128, "side of the square images in px", low=16)
     augment: AugmentConfig = setting(AugmentConfig(), "")
     alignment: AlignmentConfig = setting(AlignmentConfig(), "")
+    self_training: SelfTrainingConfig = setting(SelfTrainingConfig(), "")
     positive_weight: float = setting(
         0.5,
-        "exponent of (absent/present) that weighs present AUs; 0 none, 1 full balance",
+        "exponent of (absent/present) that weighs present AUs, and of (mean/own number) that "
+        "weighs classes; 0 none, 1 full balance",
         low=0,
         high=1,
+    )
+    choose: Literal["auto", "validation", "last", "information", "density", "nuclear_norm"] = (
+        setting(
+            "auto",
+            "which weights to keep, of those looked at every so often: the best on the source's "
+            "validation faces, the last, or the best by a criterion on unlabelled target faces "
+            "(cycada/metrics/validators.py); auto: the last with a target, else validation",
+        )
     )
     batch_size: int = setting(32, "labelled images per step, over all processes", low=1)
     steps: int = setting(6000, "optimizer steps", low=1)

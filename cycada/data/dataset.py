@@ -45,6 +45,7 @@ class FaceImages:
             listed = ", ".join(str(index.root) for index in indexes) or "no index"
             raise DataError(f"no {domain} face to use in {listed}; check `domain` and `split`.")
         self.window = common_window(chosen) if domain == "thermal" else None
+        self.roots = tuple(index.root for index in chosen if index.faces)
         self._files = [(index.file(face), index.info) for index in chosen for face in index.faces]
         self._cache: Tensor | None = None
 
@@ -56,6 +57,11 @@ class FaceImages:
     def channels(self) -> int:
         """Channels of the images: 3 for RGB, 1 for thermal."""
         return 3 if self.domain == "rgb" else 1
+
+    @property
+    def sixteen_bit(self) -> bool:
+        """Whether the first file holds more than 8 bits."""
+        return images.read_image(self._files[0][0]).dtype != torch.uint8
 
     def decode(self, number: int) -> Tensor:
         """Return image ``number`` as ``(C, size, size)``, uint8 (RGB) or int32 0..65535."""

@@ -19,6 +19,7 @@ from cycada.action_units import INTENSITY_MAX, column, number_of
 from cycada.data.index_info import TOML_NAME, IndexInfo, Kind, did_you_mean, info_text, read_info
 from cycada.errors import DataError
 from cycada.files import replacing
+from cycada.task import Task
 
 __all__ = [
     "CSV_NAME",
@@ -78,6 +79,10 @@ class Index:
         """Return the AUs with at least one annotation, in ascending order."""
         return tuple(sorted({number for face in self.faces for number in face.action_units}))
 
+    def classes(self) -> tuple[str, ...]:
+        """Return the class labels in use, sorted."""
+        return tuple(sorted({face.label for face in self.faces if face.label}))
+
     def select(self, *, domain: Domain | None = None, split: Split | None = None) -> Index:
         """Return the index of the faces of one domain, of one split, or of both."""
         faces = tuple(
@@ -104,7 +109,7 @@ class Index:
             if face.split != "test":
                 units = sorted(face.action_units.items())
                 row = (face.path, face.domain, face.subject, face.split, units)
-                digest.update(json.dumps(row).encode())
+                digest.update(json.dumps((*row, face.label) if face.label else row).encode())
         return digest.hexdigest()
 
     def file(self, face: Face) -> Path:
@@ -128,6 +133,24 @@ class Index:
         ).reshape(len(self.faces), len(numbers))
         known = values >= 0
         return ((values >= threshold) & known).to(torch.float32), known
+
+    def labels(self, task: Task) -> tuple[Tensor, Tensor]:
+        """Return the labels of each face for ``task``, and where they are known.
+
+        A class that the task does not name counts as unknown.
+
+        Returns:
+            labels: ``(N, A)`` float32, 1 for the AUs that occur or for the class, else 0.
+            known: ``(N, A)`` bool; of classes whole rows.
+        """
+        if task.kind == "action_units":
+            return self.occurrences(task.action_units)
+        place = {name: number for number, name in enumerate(task.classes)}
+        found = torch.tensor([place.get(face.label, -1) for face in self.faces], dtype=torch.long)
+        labels = torch.zeros(len(self.faces), len(task))
+        rows = (found >= 0).nonzero().squeeze(1)
+        labels[rows, found[rows]] = 1.0
+        return labels, (found >= 0)[:, None].expand(-1, len(task)).clone()
 
 
 def read_index(path: Path | str) -> Index:

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from cycada.losses.self_training import entropy
+from cycada.task import TaskKind
+
 Kind = Literal["least_squares", "hinge"]
 
 
@@ -35,14 +38,38 @@ def discriminator_loss(real: Tensor, made: Tensor, kind: Kind) -> Tensor:
     return (torch.relu(1 - real).mean() + torch.relu(1 + made).mean()) / 2
 
 
-def domain_loss(source: Tensor, target: Tensor) -> Tensor:
+def domain_loss(
+    source: Tensor,
+    target: Tensor,
+    *,
+    weights: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Return the domain classifier's binary cross-entropy; the domains count alike.
 
     Args:
         source: ``(S,)`` scores of source features.
         target: ``(T,)`` scores of target features, high when recognised as target.
+        weights: ``(S,)`` and ``(T,)``, how much each face counts, with a mean of 1 in each domain
+            (:func:`certainty_weights`); ``None`` counts all alike.
     """
-    return (F.softplus(source).mean() + F.softplus(-target).mean()) / 2
+    here, there = F.softplus(source), F.softplus(-target)
+    if weights is not None:
+        here, there = here * weights[0], there * weights[1]
+    return (here.mean() + there.mean()) / 2
+
+
+def certainty_weights(logits: Tensor, kind: TaskKind) -> Tensor:
+    """Return ``(B,)`` weights ``1 + exp(-H)``, scaled to a mean of 1 (CDAN+E, equation 8).
+
+    Faces that the detector is sure of are aligned first. H is the entropy of the answer in nats;
+    of Action Units, so that their number does not matter, the mean entropy per AU.
+
+    Args:
+        logits: ``(B, A)``; no gradient flows into them.
+        kind: Action Units or classes.
+    """
+    weight = 1 + torch.exp(-entropy(logits.detach(), kind))
+    return weight / weight.mean()
 
 
 def confusion_loss(target: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 Conventions of the field (BP4D, DISFA): true and false positives are pooled over all frames, one
 F1 per AU, and the headline is the plain mean over the AUs. Accuracy is left out on purpose: an
-AU that is rare reaches 95 % by never being seen.
+AU that is rare reaches 95 % by never being seen. Classes have the same figures, each class
+against all others; there the headline is the accuracy, beside the confusion matrix.
 
 Frames of one person are alike, so an interval that resamples frames is far too narrow; every
 interval here resamples subjects.
@@ -11,28 +12,33 @@ interval here resamples subjects.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from cycada.metrics.bootstrap import (
     LEVEL,
+    NO_INTERVAL,
     RESAMPLES,
     Floats,
     Integers,
     Interval,
+    bootstrap_mean,
     interval,
     plain,
     subject_draws,
 )
+from cycada.task import Task, TaskKind, decided
 
 Bools = npt.NDArray[np.bool_]
 
 FEWEST_POSITIVES = 5
 """Below this many present frames a tuned threshold is noise, and 0.5 is kept."""
+
+_AT_ONCE = 5_000_000  # resampled frames whose weights are held in memory
 
 
 def f1_scores(predicted: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike) -> Floats:
@@ -190,27 +196,56 @@ def bootstrap_roc_auc(
 ) -> Floats:
     """Return ``(R, A)`` ROC-AUC of the resampled subjects.
 
-    The number of (present, absent) pairs in the right order is a sum over pairs of subjects,
-    so each resample is a quadratic form in how often its subjects were drawn.
+    A frame counts as often as its subject was drawn, so one order of the scores serves all
+    resamples.
     """
     values, present, mask = _checked(scores, labels, known)
-    names, which = np.unique(np.asarray(subjects), return_inverse=True)
+    which = np.unique(np.asarray(subjects), return_inverse=True)[1]
     result = np.full((len(draws), present.shape[1]), np.nan)
     for unit in range(present.shape[1]):
-        yes, no = mask[:, unit] & present[:, unit], mask[:, unit] & ~present[:, unit]
-        wins = np.zeros((len(names), len(names)))
-        for other in range(len(names)):
-            absent = np.sort(values[no & (which == other), unit])
-            shown = values[yes, unit]
-            below = np.searchsorted(absent, shown, "left") + np.searchsorted(absent, shown, "right")
-            wins[:, other] = np.bincount(which[yes], weights=below / 2, minlength=len(names))
-        pairs = np.outer(
-            np.bincount(which[yes], minlength=len(names)),
-            np.bincount(which[no], minlength=len(names)),
-        )
-        with np.errstate(invalid="ignore", divide="ignore"):
-            result[:, unit] = ((draws @ wins) * draws).sum(1) / ((draws @ pairs) * draws).sum(1)
+        rows = np.flatnonzero(mask[:, unit])
+        order = rows[np.argsort(values[rows, unit], kind="stable")]
+        # Frames of one score are one step of the curve: none of them is above another.
+        steps = np.flatnonzero(np.diff(values[order, unit], prepend=-np.inf))
+        if not len(steps):
+            continue
+        truth = present[order, unit]
+        for some in np.array_split(np.arange(len(draws)), -(-len(draws) * len(order) // _AT_ONCE)):
+            weights = draws[some][:, which[order]].astype(np.float64)
+            yes, no = (np.add.reduceat(weights * kind, steps, 1) for kind in (truth, ~truth))
+            wins = (yes * (no.cumsum(1) - no / 2)).sum(1)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                result[some, unit] = wins / (yes.sum(1) * no.sum(1))
     return result
+
+
+def accuracy(probabilities: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike) -> float:
+    """Return the share of the labelled faces whose most probable class is the right one.
+
+    Args:
+        probabilities: ``(N, C)``, the higher, the surer.
+        labels: ``(N, C)`` one-hot.
+        known: ``(N, C)`` True in the rows of labelled faces.
+    """
+    counts = confusion_matrix(probabilities, labels, known)
+    return float(counts.trace() / counts.sum()) if counts.any() else math.nan
+
+
+def confusion_matrix(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, known: npt.ArrayLike
+) -> Integers:
+    """Return ``(C, C)`` counts of the labelled faces: row the true class, column the told one.
+
+    Args:
+        probabilities: ``(N, C)``, the higher, the surer.
+        labels: ``(N, C)`` one-hot.
+        known: ``(N, C)`` True in the rows of labelled faces.
+    """
+    values, present, mask = _checked(probabilities, labels, known)
+    rows = mask.any(axis=1)
+    counts = np.zeros((values.shape[1], values.shape[1]), dtype=np.int64)
+    np.add.at(counts, (present[rows].argmax(1), values[rows].argmax(1)), 1)
+    return counts
 
 
 def gap_closed(source_only: float, adapted: float, target_supervised: float) -> float:
@@ -224,9 +259,9 @@ def gap_closed(source_only: float, adapted: float, target_supervised: float) -> 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitScores:
-    """The scores of one AU; a figure is NaN where the data cannot tell."""
+    """The scores of one AU or class; a figure is NaN where the data cannot tell."""
 
-    action_unit: int
+    name: str  # such as AU01
     frames: int  # annotated
     present: int  # of those
     prevalence: float
@@ -240,8 +275,9 @@ class UnitScores:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectionScores:
-    """What a detector reaches on labelled faces; the means are over ``averaged`` AUs."""
+    """What a detector reaches on labelled faces; the means are over ``averaged`` answers."""
 
+    kind: TaskKind
     frames: int
     subjects: int
     macro_f1: float
@@ -249,12 +285,25 @@ class DetectionScores:
     macro_roc_auc: float
     macro_roc_auc_interval: Interval
     macro_average_precision: float
-    averaged: tuple[int, ...]  # AUs that some frame shows
-    left_out: tuple[int, ...]  # AUs that no annotated frame shows
+    averaged: tuple[str, ...]  # AUs or classes that some frame shows
+    left_out: tuple[str, ...]  # those that no annotated frame shows
     units: tuple[UnitScores, ...]
+    accuracy: float = math.nan  # of classes, as the next two
+    accuracy_interval: Interval = NO_INTERVAL
+    confusion: tuple[tuple[int, ...], ...] = ()  # rows: the true class; columns: the told one
     interval_level: float = LEVEL
     resamples: int = RESAMPLES
     seed: int = 0
+
+    @property
+    def headline(self) -> float:
+        """The figure that methods are compared by: macro F1 of AUs, accuracy of classes."""
+        return self.accuracy if self.kind == "classes" else self.macro_f1
+
+    @property
+    def headline_interval(self) -> Interval:
+        """The interval of :attr:`headline`."""
+        return self.accuracy_interval if self.kind == "classes" else self.macro_f1_interval
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for ``scores.json``: NaN becomes null, intervals become pairs."""
@@ -267,6 +316,7 @@ class DetectionScores:
         units = tuple(UnitScores(**unit) for unit in numbers.pop("units"))
         for name in ("averaged", "left_out"):
             numbers[name] = tuple(numbers[name])
+        numbers["confusion"] = tuple(map(tuple, numbers.get("confusion", ())))
         return cls(**numbers, units=units)
 
 
@@ -277,7 +327,7 @@ def score_detector(
     *,
     subjects: npt.ArrayLike,
     thresholds: npt.ArrayLike,
-    action_units: Sequence[int],
+    task: Task,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> DetectionScores:
@@ -288,17 +338,19 @@ def score_detector(
         labels: ``(N, A)`` truth.
         known: ``(N, A)`` mask of the annotated labels.
         subjects: ``(N,)`` subject of each frame.
-        thresholds: ``(A,)`` from which an AU counts as detected; from validation data.
-        action_units: ``(A,)`` FACS numbers of the columns.
+        thresholds: ``(A,)`` from which an AU counts as detected; from validation data. Classes
+            have none: the most probable one is told.
+        task: What the columns mean.
         resamples: Number of bootstrap samples.
         seed: Of the bootstrap.
 
     Returns:
-        The scores of each AU and their means over the AUs that some frame shows.
+        The scores of each AU or class and their means over those that some frame shows.
     """
     values, present, mask = _checked(probabilities, labels, known)
     cuts = np.asarray(thresholds, dtype=np.float64)
-    counts = counts_by_subject(values >= cuts, present, mask, subjects)
+    told = decided(torch.from_numpy(values), torch.from_numpy(cuts), task.kind)
+    counts = counts_by_subject(told, present, mask, subjects)
     f1, auc = f1_of_counts(counts.sum(axis=0)), roc_auc(values, present, mask)
     precision, share = average_precision(values, present, mask), prevalence(present, mask)
     nothing: Floats = np.full((1, len(cuts)), np.nan)
@@ -309,7 +361,7 @@ def score_detector(
         auc_samples = bootstrap_roc_auc(values, present, mask, subjects=subjects, draws=draws)
     units = tuple(
         UnitScores(
-            action_unit=number,
+            name=name,
             frames=int(mask[:, unit].sum()),
             present=int((present & mask)[:, unit].sum()),
             prevalence=float(share[unit]),
@@ -320,9 +372,20 @@ def score_detector(
             roc_auc_interval=interval(auc_samples[:, unit]),
             average_precision=float(precision[unit]),
         )
-        for unit, number in enumerate(action_units)
+        for unit, name in enumerate(task.names)
     )
+    overall: dict[str, Any] = {}
+    if task.kind == "classes":
+        rows = mask.any(axis=1)
+        right = np.asarray((told.numpy() & present)[rows].any(axis=1))
+        whose = np.asarray(subjects)[rows]
+        overall = {
+            "accuracy": accuracy(values, present, mask),
+            "accuracy_interval": bootstrap_mean(right, whose, resamples=resamples, seed=seed),
+            "confusion": tuple(map(tuple, confusion_matrix(values, present, mask).tolist())),
+        }
     return DetectionScores(
+        kind=task.kind,
         frames=len(values),
         subjects=len(counts),
         macro_f1=float(mean_over_units(f1)),
@@ -330,11 +393,12 @@ def score_detector(
         macro_roc_auc=float(mean_over_units(auc)),
         macro_roc_auc_interval=interval(mean_over_units(auc_samples)),
         macro_average_precision=float(mean_over_units(precision)),
-        averaged=tuple(unit.action_unit for unit in units if unit.present),
-        left_out=tuple(unit.action_unit for unit in units if not unit.present),
+        averaged=tuple(unit.name for unit in units if unit.present),
+        left_out=tuple(unit.name for unit in units if not unit.present),
         units=units,
         resamples=resamples,
         seed=seed,
+        **overall,
     )
 
 

@@ -224,7 +224,7 @@ class ValueStatistics:
 class UnitAgreement:
     """What one RGB detector says of a face before and after the way there and back."""
 
-    action_unit: int
+    name: str  # of the AU or class
     flip_rate: float
     kappa: float
     f1_before: float  # against the labels; NaN where there are none

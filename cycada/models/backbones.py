@@ -13,7 +13,7 @@ from cycada.errors import CycadaError, DataError
 from cycada.models.normalisation import SharedBatchNorm2d, share_batch_norm
 from cycada.models.structure import local_structure
 
-Backbone = Literal["small", "resnet18", "resnet50", "convnext_tiny"]
+Backbone = Literal["small", "lenet", "resnet18", "resnet50", "convnext_tiny"]
 
 
 def _convolution(channels: int, out: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
@@ -64,6 +64,36 @@ class SmallBackbone(nn.Module):
         return out
 
 
+class LeNetBackbone(nn.Module):
+    """The network for digits of ADDA and CyCADA, after LeCun et al. (Proc. IEEE 1998).
+
+    Made for 28 px; the last pooling gives larger images the same 4 x 4 grid.
+    """
+
+    features = 500
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 20, 5),
+            nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(20, 50, 5),
+            nn.Dropout2d(0.5),
+            nn.AdaptiveMaxPool2d(4),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+            nn.Linear(50 * 4 * 4, self.features),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` in [-1, 1] to ``(B, 500)``."""
+        out: Tensor = self.layers(image)
+        return out
+
+
 class TorchvisionBackbone(nn.Module):
     """A torchvision classifier without its last layer, for 1 or 3 channels."""
 
@@ -101,7 +131,7 @@ class TorchvisionBackbone(nn.Module):
 class StructureBackbone(nn.Module):
     """A backbone that sees an image's local structure (:func:`local_structure`)."""
 
-    def __init__(self, network: SmallBackbone | TorchvisionBackbone) -> None:
+    def __init__(self, network: SmallBackbone | LeNetBackbone | TorchvisionBackbone) -> None:
         super().__init__()
         self.network = network
         self.features = network.features

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from cycada.config import DetectorConfig, TranslatorConfig
+from cycada.errors import ConfigError
 from cycada.models.cycle import Discriminators, Generators
 from cycada.models.detector import Detector
+from cycada.task import Task
 
 LARGE_IMAGE = 256
 """Side in px from which CycleGAN uses nine residual blocks instead of six (appendix 7.2)."""
@@ -22,17 +24,40 @@ def build_discriminators(config: TranslatorConfig) -> Discriminators:
 
 
 def build_detector(
-    config: DetectorConfig, *, channels: int, outputs: int, pretrained: str | None = None
+    config: DetectorConfig, *, channels: int, task: Task, pretrained: str | None = None
 ) -> Detector:
-    """Return a detector for ``channels`` input channels and ``outputs`` AUs.
+    """Return a detector for ``channels`` input channels and the answers of ``task``.
 
     ``pretrained`` overrides the setting, for a detector whose weights are loaded right after.
     """
     return Detector(
         config.backbone,
         channels=channels,
-        outputs=outputs,
+        outputs=len(task),
         width=config.width,
         pretrained=config.pretrained if pretrained is None else pretrained,
         view=config.view,
+        kind=task.kind,
     )
+
+
+def check_size(config: TranslatorConfig) -> None:
+    """Refuse a size that the networks cannot work at.
+
+    Raises:
+        ConfigError: ``size`` is no multiple of 4, or leaves the discriminator a single patch or
+            the RGB cycle a few blocks.
+    """
+    if config.size % 4:
+        raise ConfigError(f"size must be a multiple of 4, found {config.size}.")
+    layers = config.discriminator.layers
+    if config.size // 2**layers < 3:  # its last two layers take one each
+        raise ConfigError(
+            f"size {config.size} is too small for discriminator.layers {layers}, which needs "
+            f"{3 * 2**layers} px; choose fewer layers."
+        )
+    if config.rgb_cycle_block > config.size // 4:
+        raise ConfigError(
+            f"rgb_cycle_block {config.rgb_cycle_block} leaves nearly no colours of an image of "
+            f"{config.size} px to compare; choose at most {config.size // 4}."
+        )

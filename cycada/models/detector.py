@@ -1,4 +1,4 @@
-"""The Action Unit detector: a backbone and one linear score per AU."""
+"""The detector: a backbone and one linear score per Action Unit or class."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from cycada.models.backbones import (
     Backbone,
+    LeNetBackbone,
     SmallBackbone,
     StructureBackbone,
     TorchvisionBackbone,
 )
 from cycada.models.domain import DomainClassifier, reverse_gradient
 from cycada.models.structure import CHANNELS
+from cycada.task import TaskKind
 
 View = Literal["image", "structure"]
 
@@ -23,7 +25,7 @@ class Detection(NamedTuple):
     """What the detector says of a batch."""
 
     features: Tensor  # (B, F)
-    logits: Tensor  # (B, A), one column per AU
+    logits: Tensor  # (B, A), one column per AU or class
 
 
 class Detector(nn.Module):
@@ -38,20 +40,23 @@ class Detector(nn.Module):
         width: int,
         pretrained: str,
         view: View = "image",
+        kind: TaskKind = "action_units",
     ) -> None:
         super().__init__()
         seen = channels if view == "image" else CHANNELS
-        network: SmallBackbone | TorchvisionBackbone = (
-            SmallBackbone(seen, width=width)
-            if backbone == "small"
-            else TorchvisionBackbone(backbone, seen, pretrained=pretrained)
-        )
+        network: SmallBackbone | LeNetBackbone | TorchvisionBackbone
+        if backbone == "small":
+            network = SmallBackbone(seen, width=width)
+        elif backbone == "lenet":
+            network = LeNetBackbone(seen)
+        else:
+            network = TorchvisionBackbone(backbone, seen, pretrained=pretrained)
         self.backbone = network if view == "image" else StructureBackbone(network)
-        self.channels = channels
+        self.channels, self.kind = channels, kind
         self.head = nn.Linear(self.backbone.features, outputs)
 
     def forward(self, image: Tensor) -> Detection:
-        """Detect AUs in ``(B, C, H, W)`` images in [-1, 1]."""
+        """Detect AUs, or tell classes, in ``(B, C, H, W)`` images in [-1, 1]."""
         features = self.backbone(image)
         return Detection(features, self.head(features))
 
@@ -102,10 +107,10 @@ class AdaptiveDetector(nn.Module):
             logits, target_logits = both.logits.split(counts)
         if self.domain is None:
             return Adapted(logits, target_logits, None, None)
-        reversed_features = reverse_gradient(
-            torch.cat((source_features, target_features)), strength
+        scores = self.domain(
+            reverse_gradient(torch.cat((source_features, target_features)), strength),
+            reverse_gradient(torch.cat((logits, target_logits)), strength),
         )
-        scores = self.domain(reversed_features)
         return Adapted(logits, target_logits, *scores.split(counts))
 
 

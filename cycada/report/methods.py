@@ -8,13 +8,24 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from cycada.action_units import BY_NUMBER, column
+from cycada.action_units import meaning
 from cycada.metrics.bootstrap import Interval
 from cycada.metrics.detection import DetectionScores, gap_closed
 from cycada.report.page import Beside, Block, Cell, Facts, Figure, Plot, Section, Table, Text
 from cycada.report.plots import TONES, Estimates, Tone, methods_plot, units_plot
+from cycada.task import TaskKind
 
 BASELINE, CEILING = "source_only", "target_supervised"
+
+_HEADLINES: Mapping[TaskKind, str] = MappingProxyType(
+    {"action_units": "Macro F1", "classes": "Accuracy"}
+)
+_ANSWERS: Mapping[TaskKind, str] = MappingProxyType(
+    {"action_units": "Action Unit", "classes": "Class"}
+)
+_MEANINGS: Mapping[TaskKind, str] = MappingProxyType(
+    {"action_units": "Mean F1 over the AUs", "classes": "Share of faces whose class is told"}
+)
 
 MOST_BESIDE = 4  # methods; the table of more needs the whole width of the page
 
@@ -80,21 +91,21 @@ def detection_figures(methods: Sequence[Scored]) -> tuple[Figure, ...]:
         return ()
     best = named.get("both")
     shown = next((m for m in methods if m.scores is best), None) or max(
-        middle or methods, key=lambda m: _rank(m.scores.macro_f1)
+        middle or methods, key=lambda m: _rank(m.scores.headline)
     )
     figures = [
         Figure(
-            label=f"Macro F1, {shown.title}",
-            value=figure_text(shown.scores.macro_f1),
-            note=_interval_text(shown.scores.macro_f1_interval),
+            label=f"{_HEADLINES[shown.scores.kind]}, {shown.title}",
+            value=figure_text(shown.scores.headline),
+            note=_interval_text(shown.scores.headline_interval),
             accent=True,
         )
     ]
     for end in (BASELINE, CEILING):
         if end in named and shown.name != end:
-            figures.append(Figure(label=spoken(end), value=figure_text(named[end].macro_f1)))
+            figures.append(Figure(label=spoken(end), value=figure_text(named[end].headline)))
     if BASELINE in named and CEILING in named and middle:
-        share = gap_closed(named[BASELINE].macro_f1, shown.scores.macro_f1, named[CEILING].macro_f1)
+        share = gap_closed(named[BASELINE].headline, shown.scores.headline, named[CEILING].headline)
         if math.isfinite(share):
             figures.append(
                 Figure(label="Gap closed", value=percent(share), note="of baseline to ceiling")
@@ -109,21 +120,27 @@ def detection_section(methods: Sequence[Scored]) -> Section:
     head, first = methods[0].head, methods[0].scores
     zone = None
     if BASELINE in named and CEILING in named:
-        zone = (named[BASELINE].macro_f1, named[CEILING].macro_f1)
+        zone = (named[BASELINE].headline, named[CEILING].headline)
     totals = [_total(method, colours[method.name]) for method in methods]
     facts = (
         ("Faces", f"{head.get('domain', '')} {head.get('split', '')}".strip()),
         ("Frames", f"{first.frames:,}"),
         ("Subjects", f"{first.subjects:,}"),
-        ("AUs averaged", f"{len(first.averaged)}"),
+        ("AUs averaged" if first.kind == "action_units" else "Classes", f"{len(first.averaged)}"),
         ("Intervals", f"{percent(first.interval_level)}, {first.resamples:,} draws of subjects"),
     )
+    headline = _HEADLINES[first.kind]
     shaded = " The shaded range is the gap between baseline and ceiling." if zone else ""
     blocks: list[Block] = [
         Beside(
             left=Plot(
-                svg=methods_plot(totals, title="Macro F1 of each method", zone=zone),
-                caption=f"Mean F1 over the AUs, with its interval.{shaded}",
+                svg=methods_plot(
+                    totals,
+                    title=f"{headline} of each method",
+                    zone=zone,
+                    axis=headline[:1].lower() + headline[1:],
+                ),
+                caption=f"{_MEANINGS[first.kind]}, with its interval.{shaded}",
             ),
             right=Facts(pairs=facts),
         ),
@@ -135,6 +152,14 @@ def detection_section(methods: Sequence[Scored]) -> Section:
         blocks += [table, drawing]
     told = {note: None for method in methods for note in method.head.get("notes", ())}
     blocks += [Text(text=sentence(note), warns=True) for note in told]
+    if first.kind == "classes":
+        blocks += [_confusion_table(method) for method in methods]
+        return Section(
+            title="Classes",
+            intro="Accuracy, and F1 of each class against all others; intervals by resampling "
+            "subjects.",
+            blocks=tuple(blocks),
+        )
     return Section(
         title="Action Units",
         intro="F1 of each Action Unit: true and false positives pooled over frames, thresholds "
@@ -167,10 +192,34 @@ def sentence(text: str) -> str:
     return text if text.endswith(".") else text + "."
 
 
+def _confusion_table(method: Scored) -> Table:
+    """Return how often each class is taken for which; the diagonal is right."""
+    names = [unit.name for unit in method.scores.units]
+    rows = []
+    for name, counts in zip(names, method.scores.confusion, strict=True):
+        shares = [count / max(sum(counts), 1) for count in counts]
+        rows.append(
+            (
+                Cell(text=name),
+                Cell(text=f"{sum(counts):,}"),
+                *(
+                    Cell(text=f"{count:,}" if count else "", shade=shade(part))
+                    for count, part in zip(counts, shares, strict=True)
+                ),
+            )
+        )
+    return Table(
+        header=("True class", "Faces", *names),
+        rows=tuple(rows),
+        caption=f"{method.title}: faces of each true class (row) by the class that was told "
+        "(column).",
+    )
+
+
 def _units_table(methods: Sequence[Scored]) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (
-            Cell(text="Mean over AUs"),
+            Cell(text="Mean F1"),
             Cell(text=""),
             *(
                 Cell(
@@ -193,17 +242,33 @@ def _units_table(methods: Sequence[Scored]) -> Table:
             ),
         ),
     ]
+    if methods[0].scores.kind == "classes":
+        rows.insert(
+            0,
+            (
+                Cell(text="Accuracy"),
+                Cell(text=""),
+                *(
+                    Cell(
+                        text=percent(method.scores.accuracy, decimals=2),
+                        note=_short_interval(method.scores.accuracy_interval),
+                        shade=shade(method.scores.accuracy),
+                    )
+                    for method in methods
+                ),
+            ),
+        )
     totals = len(rows)
-    scores = {m.name: {u.action_unit: u for u in m.scores.units} for m in methods}
-    for number in sorted({number for units in scores.values() for number in units}):
-        found = [scores[method.name].get(number) for method in methods]
+    scores = {m.name: {u.name: u for u in m.scores.units} for m in methods}
+    for name in sorted({name for units in scores.values() for name in units}):
+        found = [scores[method.name].get(name) for method in methods]
         values = [math.nan if unit is None else unit.f1 for unit in found]
         judged = [v for m, v in zip(methods, values, strict=True) if m.name != CEILING]
         best = max((v for v in judged if math.isfinite(v)), default=math.nan)
         share = next((unit.prevalence for unit in found if unit is not None), math.nan)
         rows.append(
             (
-                Cell(text=column(number), note=BY_NUMBER[number].name),
+                Cell(text=name, note=meaning(name)),
                 Cell(text=percent(share)),
                 *(
                     Cell(
@@ -216,20 +281,20 @@ def _units_table(methods: Sequence[Scored]) -> Table:
             )
         )
     return Table(
-        header=("Action Unit", "Present", *(method.title for method in methods)),
+        header=(_ANSWERS[methods[0].scores.kind], "Present", *(method.title for method in methods)),
         rows=tuple(rows),
         total=totals,
-        caption="F1, but for the row of ROC-AUC. Present: share of annotated frames. "
+        caption="F1, but for the rows of accuracy and ROC-AUC. Present: share of annotated frames. "
         "Bold: the best below the ceiling.",
     )
 
 
 def _units_drawing(methods: Sequence[Scored], colours: Mapping[str, Tone]) -> Plot:
-    numbers = [u.action_unit for u in methods[0].scores.units if u.present]
+    answers = [u.name for u in methods[0].scores.units if u.present]
     estimates = []
     for method in methods:
-        units = {unit.action_unit: unit for unit in method.scores.units}
-        rows = [units.get(number) for number in numbers]
+        units = {unit.name: unit for unit in method.scores.units}
+        rows = [units.get(name) for name in answers]
         estimates.append(
             Estimates(
                 name=method.title,
@@ -239,17 +304,18 @@ def _units_drawing(methods: Sequence[Scored], colours: Mapping[str, Tone]) -> Pl
                 tone=colours[method.name],
             )
         )
-    names = [f"{column(number)} {BY_NUMBER[number].name}" for number in numbers]
+    names = [f"{name} {meaning(name)}".strip() for name in answers]
+    what = _ANSWERS[methods[0].scores.kind]
     return Plot(
-        svg=units_plot(estimates, names, title="F1 of each Action Unit and method"),
+        svg=units_plot(estimates, names, title=f"F1 of each {what} and method"),
         caption="Dots: F1. Lines: intervals over subjects.",
     )
 
 
 def _total(method: Scored, tone: Tone) -> Estimates:
-    low, high = method.scores.macro_f1_interval
+    low, high = method.scores.headline_interval
     return Estimates(
-        name=method.title, values=[method.scores.macro_f1], low=[low], high=[high], tone=tone
+        name=method.title, values=[method.scores.headline], low=[low], high=[high], tone=tone
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from cycada.action_units import BY_NUMBER, column
+from cycada.action_units import meaning
 from cycada.report.methods import figure_text, percent, sentence, shade, spoken, tones
 from cycada.report.page import (
     Beside,
@@ -35,7 +35,8 @@ _CURVES: Mapping[str, str] = MappingProxyType(
         "semantic": "Semantic consistency",
         "perceptual": "LPIPS",
         "action_units": "AU loss, nats",
-        "validation": "Validation, average precision",
+        "classes": "Class loss, nats",
+        "validation": "Validation: average precision, or accuracy",
         "domain": "Domain classifier loss",
         "domain_accuracy": "Domain classifier accuracy",
         "confusion": "Confusion (target encoder)",
@@ -190,10 +191,9 @@ def _values_plot(name: str, values: Mapping[str, Any]) -> Plot:
 def _agreement_table(units: Sequence[Mapping[str, Any]]) -> Table:
     rows = []
     for unit in units:
-        number = int(unit["action_unit"])
         rows.append(
             (
-                Cell(text=column(number), note=BY_NUMBER[number].name),
+                Cell(text=unit["name"], note=meaning(unit["name"])),
                 Cell(text=percent(_or_nan(unit["flip_rate"]), decimals=1)),
                 *(
                     Cell(text=figure_text(value), shade=shade(value))
@@ -202,7 +202,7 @@ def _agreement_table(units: Sequence[Mapping[str, Any]]) -> Table:
             )
         )
     return Table(
-        header=("Action Unit", "Flipped", "Kappa", "F1 before", "F1 after"),
+        header=("Answer", "Flipped", "Kappa", "F1 before", "F1 after"),
         rows=tuple(rows),
         caption="What the RGB detector says of a face before and after the way to thermal and "
         "back: share of decisions turned around, agreement beyond chance, F1 against the labels.",

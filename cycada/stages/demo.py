@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from cycada.config import DetectorConfig, TranslatorConfig, load_config
 from cycada.errors import RunError
 from cycada.files import replacing
 from cycada.metrics.detection import DetectionScores, gap_closed
+from cycada.models.build import check_size
 from cycada.progress import Progress
 from cycada.stages import train_detector, train_translator
 from cycada.stages.evaluate import evaluate
@@ -23,9 +24,9 @@ from cycada.stages.report import report
 from cycada.stages.scoring import SCORES_NAME, EvaluateOptions
 from cycada.stages.side_by_side import Job, start_workers
 from cycada.stages.translate import run_translation
-from cycada.training.translator import check_size
 
 Budget = Literal["quick", "full"]
+Term = Literal["semantic", "cycle", "pixel"]
 
 _SIDE_BY_SIDE = 2  # jobs at a time
 
@@ -109,7 +110,7 @@ def run_demo(
     """
     clock = _Clock(out, {"size": size, "seed": seed, "budget": budget})
     # Made before anything is written, so that an option that cannot work leaves nothing behind.
-    jobs = _jobs(out, out / "faces", PLANS[budget], size=size, seed=seed)
+    jobs = _jobs(out, PLANS[budget], size=size, seed=seed)
     begun = sum(job.done() for job in jobs)
 
     def begin(job: Job) -> None:
@@ -137,31 +138,43 @@ def run_demo(
     return summary
 
 
-def _jobs(out: Path, faces: Path, plan: _Plan, *, size: int, seed: int) -> Sequence[Job]:
-    """Return what is to be done with the faces; what the most others wait for comes first."""
-    made = out / "translated"
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes jobs of one seed; runs that do not depend on ``without`` are in ``shared``."""
 
-    def detector(name: str, steps: int, *after: str, alone: bool = False, **values: Any) -> Job:
+    out: Path
+    shared: Path
+    faces: Path
+    plan: _Plan
+    size: int
+    seed: int
+
+    def detector(
+        self, name: str, steps: int, *after: str, alone: bool = False, **values: Any
+    ) -> Job:
+        """Return the job that trains the detector ``name``."""
         # Adapted detectors keep their last weights, so one look at the end is enough.
         looks = 1 if "target" in values else 5
         settings = {
-            "backbone": "small", "pretrained": "none", "size": size, "seed": seed, "steps": steps,
-            "learning_rate": 3e-3, "view": "structure", "validate_every": max(steps // looks, 1),
-            "save_every": 250, **_AUGMENT, **values,
+            "backbone": "small", "pretrained": "none", "size": self.size, "seed": self.seed,
+            "steps": steps, "learning_rate": 3e-3, "view": "structure",
+            "validate_every": max(steps // looks, 1), "save_every": 250, **_AUGMENT, **values,
         }  # fmt: skip
         config = load_config(DetectorConfig, None, (), settings)
+        run = self.out / name
         return Job(
             name,
             f"detector: {name.replace('_', ' ')}",
-            partial(train_detector.run_training, config, out / name),
-            done=lambda: _finished(out / name, steps),
+            partial(train_detector.run_training, config, run),
+            done=lambda: _finished(run, steps),
             after=("phantom", *after),
             alone=alone,
         )
 
-    def score(name: str) -> Job:
-        folder = out / "evaluation" / name
-        options = EvaluateOptions(run=out / name, index=faces, out=folder)
+    def score(self, name: str) -> Job:
+        """Return the job that evaluates the run ``name``."""
+        folder = self.out / "evaluation" / name
+        options = EvaluateOptions(run=self.out / name, index=self.faces, out=folder)
         return Job(
             f"evaluation/{name}",
             f"evaluation: {name.replace('_', ' ')}",
@@ -170,31 +183,85 @@ def _jobs(out: Path, faces: Path, plan: _Plan, *, size: int, seed: int) -> Seque
             after=(name,),
         )
 
-    translator = load_config(
-        TranslatorConfig, None, (),
-        {
-            "data": [str(faces)], "detector": str(out / VIEW_ONLY), "size": size,
-            "seed": seed, "steps": plan.translator_steps, "learning_rate": 5e-4,
-            "generator.width": 24, "generator.blocks": 3,
-            "discriminator.width": 32, "discriminator.layers": 2,
-            "weights.cycle": 3.0, "weights.rgb_cycle": 0.33, "rgb_cycle_block": 4,
-            "weights.identity": 0.0, "weights.semantic": 1.0,
-            "sample_every": plan.translator_steps // 6, "save_every": 200,
-        },
-    )  # fmt: skip
-    check_size(translator)
-    aligned: dict[str, Any] = {
-        "target": [str(faces)], "alignment.method": "dann", "alignment.weight": 0.3,
-        "learning_rate": 1e-3, "initial": str(out / VIEW_ONLY), "channels": 3,
-    }  # fmt: skip
-
-    def teaching(name: str, *teachers: str) -> Job:
-        return detector(
-            name, plan.teaching_steps, *teachers, source=[str(made)], target=[str(faces)],
-            teachers=[str(out / teacher) for teacher in teachers], initial=str(out / teachers[0]),
-            learning_rate=2e-3, channels=3, alone=True,
+    def translation(self, **values: Any) -> tuple[Job, Job]:
+        """Return the jobs that train the translator and translate the RGB faces."""
+        steps, run, made = self.plan.translator_steps, self.out / "translator", self._translated
+        config = load_config(
+            TranslatorConfig, None, (),
+            {
+                "data": [str(self.faces)], "detector": str(self.shared / VIEW_ONLY),
+                "size": self.size, "seed": self.seed, "steps": steps, "learning_rate": 5e-4,
+                "generator.width": 24, "generator.blocks": 3,
+                "discriminator.width": 32, "discriminator.layers": 2,
+                "weights.cycle": 3.0, "weights.rgb_cycle": 0.33, "rgb_cycle_block": 4,
+                "weights.identity": 0.0, "weights.semantic": 1.0,
+                "sample_every": steps // 6, "save_every": 200, **values,
+            },
         )  # fmt: skip
+        check_size(config)
+        return (
+            Job(
+                "translator",
+                "translator",
+                partial(train_translator.run_training, config, run),
+                done=lambda: _finished(run, steps),
+                after=(VIEW_ONLY,),
+            ),
+            Job(
+                "translated",
+                "translation of the RGB faces",
+                partial(run_translation, run, self.faces, made, depth="auto"),
+                done=(made / "index.csv").exists,
+                after=("translator",),
+            ),
+        )
 
+    @property
+    def _translated(self) -> Path:
+        return self.out / "translated"
+
+    def source(self, *, translated: bool) -> dict[str, Any]:
+        """Return the labelled faces to adapt from."""
+        return {"source": [str(self._translated if translated else self.faces)]}
+
+    def aligned(self, begin: str) -> dict[str, Any]:
+        """Return the settings that align the detector ``begin`` to the thermal faces."""
+        return {
+            "target": [str(self.faces)], "alignment.method": "dann", "alignment.weight": 0.3,
+            "learning_rate": 1e-3, "initial": str(self.shared / begin), "channels": 3,
+        }  # fmt: skip
+
+    def adaptation(self, *, translated: bool) -> tuple[Sequence[Job], Sequence[Job]]:
+        """Return the jobs that align the two teachers, and those that teach ``both``."""
+        source = self.source(translated=translated)
+        after = ("translated",) if translated else ()
+
+        def teaching(name: str, *teachers: str) -> Job:
+            return self.detector(
+                name, self.plan.teaching_steps, *teachers, **source, target=[str(self.faces)],
+                teachers=[str(self.out / teacher) for teacher in teachers],
+                initial=str(self.out / teachers[0]), learning_rate=2e-3, channels=3, alone=True,
+            )  # fmt: skip
+
+        return (
+            # Translated faces are closer to thermal ones than RGB faces: less force is enough.
+            self.detector(
+                TEACHERS[0], self.plan.pupil_alignment_steps, *after, VIEW_ONLY, **source,
+                **{**self.aligned(VIEW_ONLY), "alignment.weight": 0.15, "learning_rate": 2e-3},
+            ),
+            self.detector(
+                TEACHERS[1], self.plan.alignment_steps, *after, "source_only", **source,
+                **{**self.aligned("source_only"), "view": "image"},
+            ),
+        ), (teaching(TAUGHT, *TEACHERS), teaching("both", TAUGHT))  # fmt: skip
+
+
+def _jobs(out: Path, plan: _Plan, *, size: int, seed: int) -> Sequence[Job]:
+    """Return what is to be done; what the most others wait for comes first."""
+    faces = out / "faces"
+    make = _Maker(out, out, faces, plan, size, seed)
+    aligning, teaching = make.adaptation(translated=True)
+    rgb = make.source(translated=False)
     return (
         Job(
             "phantom",
@@ -209,45 +276,63 @@ def _jobs(out: Path, faces: Path, plan: _Plan, *, size: int, seed: int) -> Seque
             done=(faces / "index.csv").exists,
             alone=True,
         ),
-        detector(VIEW_ONLY, plan.detector_steps, source=[str(faces)]),
-        detector("source_only", plan.plain_steps, source=[str(faces)], view="image"),
-        Job(
-            "translator",
-            "translator",
-            partial(train_translator.run_training, translator, out / "translator"),
-            done=lambda: _finished(out / "translator", plan.translator_steps),
-            after=(VIEW_ONLY,),
-        ),
-        Job(
-            "translated",
-            "translation of the RGB faces",
-            partial(run_translation, out / "translator", faces, made, depth="auto"),
-            done=(made / "index.csv").exists,
-            after=("translator",),
-        ),
-        # Translated faces are closer to thermal ones than RGB faces are: less force is enough.
-        detector(
-            TEACHERS[0], plan.pupil_alignment_steps, "translated", VIEW_ONLY, source=[str(made)],
-            **{**aligned, "alignment.weight": 0.15, "learning_rate": 2e-3},
-        ),
-        detector(
-            TEACHERS[1], plan.alignment_steps, "translated", "source_only", source=[str(made)],
-            **{**aligned, "view": "image", "initial": str(out / "source_only")},
-        ),
+        make.detector(VIEW_ONLY, plan.detector_steps, **rgb),
+        make.detector("source_only", plan.plain_steps, **rgb, view="image"),
+        *make.translation(),
+        *aligning,
         # As many steps as the detector called both has had in all.
-        detector(
+        make.detector(
             "target_supervised",
             plan.detector_steps + plan.pupil_alignment_steps + 2 * plan.teaching_steps,
-            source=[str(faces)], source_domain="thermal",
+            **rgb, source_domain="thermal",
         ),
-        detector("feature", plan.alignment_steps, VIEW_ONLY, source=[str(faces)], **aligned),
-        detector("pixel", plan.detector_steps, "translated", source=[str(made)]),
+        make.detector("feature", plan.alignment_steps, VIEW_ONLY, **rgb, **make.aligned(VIEW_ONLY)),
+        make.detector("pixel", plan.detector_steps, "translated", **make.source(translated=True)),
         # Nothing is left to be done beside these.
-        teaching(TAUGHT, *TEACHERS),
-        teaching("both", TAUGHT),
-        score("translator"),
-        *(score(name) for name in (*METHODS, *BETWEEN)),
+        *teaching,
+        make.score("translator"),
+        *(make.score(name) for name in (*METHODS, *BETWEEN)),
     )  # fmt: skip
+
+
+def run_ablation(
+    whole: Path, out: Path, *, without: Term, size: int, seed: int, budget: Budget,
+    progress: Progress,
+) -> float:  # fmt: skip
+    """Repeat a demo's adaptation without one term of the method, in ``out``.
+
+    What does not depend on the term is taken from the demo: the faces, and the detectors that
+    learned from RGB faces alone. Stopped, it goes on.
+
+    Args:
+        whole: Folder of a finished demo of the same size, seed and budget.
+        out: Where the runs go.
+        without: ``semantic`` or ``cycle``: a term of the translator; ``pixel``: no translation,
+            the detectors learn from RGB faces.
+        size: Side of the faces in px.
+        seed: Of everything.
+        budget: How long is trained.
+        progress: Shows the stages.
+
+    Returns:
+        Macro F1 on the thermal test faces.
+    """
+    plan = PLANS[budget]
+    make = _Maker(out, whole, whole / "faces", plan, size, seed)
+    translated = without != "pixel"
+    aligning, teaching = make.adaptation(translated=translated)
+    jobs = [*aligning, *teaching, make.score("both")]
+    if translated:
+        jobs = [*make.translation(**{f"weights.{without}": 0.0}), *jobs]
+    there = {"phantom", VIEW_ONLY, "source_only"}
+    jobs = [replace(job, after=tuple(set(job.after) - there)) for job in jobs]
+    with start_workers(_SIDE_BY_SIDE, progress) as workers:
+        workers.run(
+            jobs,
+            begun=lambda job: progress.say(f"[without {without}] {job.title}"),
+            ended=lambda: None,
+        )
+    return _macro_f1(out / "evaluation" / "both")
 
 
 def _finished(run: Path, steps: int) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cycada.action_units import BY_NUMBER, column
+from cycada.action_units import column, meaning
 from cycada.data.dataset import FaceImages
 from cycada.data.index import Domain, Face, Index, Split, read_index
 from cycada.errors import DataError, RunError
@@ -30,6 +30,7 @@ from cycada.stages.scoring import (
     write_results,
 )
 from cycada.stages.scoring import EvaluateOptions as EvaluateOptions  # noqa: PLC0414 - for callers
+from cycada.task import Task, decided
 from cycada.training.loading import (
     LoadedDetector,
     check_reads_rgb,
@@ -91,13 +92,12 @@ def evaluate_detector(
     Raises:
         DataError: The faces carry no label of an AU that the detector knows.
     """
-    numbers = detector.action_units
-    labels, known = index.occurrences(numbers)
+    task = detector.task
+    labels, known = index.labels(task)
     if not known.any():
-        carried = ", ".join(map(column, index.action_units())) or "no AU at all"
         raise DataError(
             f"{index.root}: no label to score against; the detector knows "
-            f"{', '.join(map(column, numbers))}, the chosen faces are annotated for {carried}."
+            f"{', '.join(task.names)}, the chosen faces are annotated for {_annotated(index)}."
         )
     probabilities = predict_faces(
         detector, index, domain=options.domain, progress=progress
@@ -111,11 +111,11 @@ def evaluate_detector(
         known[annotated],
         subjects=subjects[annotated.numpy()],
         thresholds=thresholds,
-        action_units=numbers,
+        task=task,
         resamples=options.resamples,
         seed=options.seed,
     )
-    notes = _notes(scores, index, numbers, int((~annotated).sum()))
+    notes = _notes(scores, index, task, int((~annotated).sum()))
     result = {
         **described(options, "detector"),
         "domain": options.domain,
@@ -123,8 +123,8 @@ def evaluate_detector(
         "scores": scores.to_json(),
     }
     table = predictions_table(
-        index.faces, numbers, probabilities=probabilities, thresholds=thresholds,
-        labels=labels, known=known,
+        index.faces, task, probabilities=probabilities, thresholds=thresholds, labels=labels,
+        known=known,
     )  # fmt: skip
     write_results(
         options.out,
@@ -155,23 +155,23 @@ def predict_faces(
 
 def predictions_table(
     faces: Sequence[Face],
-    numbers: Sequence[int],
+    task: Task,
     *,
     probabilities: Tensor,
     thresholds: Tensor,
     labels: Tensor,
     known: Tensor,
 ) -> str:
-    """Return one CSV row for each face: probability, decision and label of every AU."""
+    """Return one CSV row for each face: probability, decision and label of every AU or class."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     kinds = ("probability", "decision", "label")
-    names = [f"{column(number)}_{kind}" for number in numbers for kind in kinds]
+    names = [f"{name}_{kind}" for name in task.names for kind in kinds]
     writer.writerow(["path", "subject", *names])
-    decisions = (probabilities >= thresholds).int()
+    decisions = decided(probabilities, thresholds, task.kind).int()
     for row, face in enumerate(faces):
         cells: list[str] = []
-        for unit in range(len(numbers)):
+        for unit in range(len(task)):
             label = str(int(labels[row, unit])) if known[row, unit] else ""
             decision = str(int(decisions[row, unit]))
             cells += [f"{float(probabilities[row, unit]):.6f}", decision, label]
@@ -180,7 +180,7 @@ def predictions_table(
 
 
 def scores_plot(scores: DetectionScores) -> str:
-    """Return the F1 of every AU with its interval, and their mean, as SVG."""
+    """Return the F1 of every AU or class with its interval, and their mean, as SVG."""
     rows = [unit for unit in scores.units if unit.present]
     everything = Estimates(
         name="F1",
@@ -189,8 +189,9 @@ def scores_plot(scores: DetectionScores) -> str:
         high=[scores.macro_f1_interval.high, *(unit.f1_interval.high for unit in rows)],
         tone="2",
     )
-    names = [f"{column(u.action_unit)} {BY_NUMBER[u.action_unit].name}" for u in rows]
-    return units_plot([everything], ["Mean over AUs", *names], title="F1 of each Action Unit")
+    what = "Action Unit" if scores.kind == "action_units" else "class"
+    names = ["Mean", *(f"{unit.name} {meaning(unit.name)}".strip() for unit in rows)]
+    return units_plot([everything], names, title=f"F1 of each {what}")
 
 
 def summary_lines(result: dict[str, Any], out: Path) -> list[str]:
@@ -199,12 +200,16 @@ def summary_lines(result: dict[str, Any], out: Path) -> list[str]:
     lines = []
     if result["kind"] == "detector":
         read = DetectionScores.from_json(scores)
+        if read.kind == "classes":
+            lines.append(f"accuracy {read.accuracy:.4f}{_spoken(read.accuracy_interval)}")
         for name, value, bounds in (
             ("macro F1", read.macro_f1, read.macro_f1_interval),
             ("macro ROC-AUC", read.macro_roc_auc, read.macro_roc_auc_interval),
         ):
             lines.append(f"{name} {value:.3f}{_spoken(bounds)}")
-        lines.append(f"{len(read.averaged)} AUs, {read.frames} frames of {read.subjects} subjects")
+        what = "AUs" if read.kind == "action_units" else "classes"
+        counted = f"{len(read.averaged)} {what}, {read.frames} frames of {read.subjects} subjects"
+        lines.append(counted)
     else:
         for name, figure in scores["figures"].items():
             lines.append(f"{name.replace('_', ' ')} {figure['mean']:.4f}")
@@ -241,18 +246,23 @@ def _own_detector(run: Path, named: str) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def _notes(
-    scores: DetectionScores,
-    index: Index,
-    numbers: Sequence[int],
-    unlabelled: int,
-) -> list[str]:
+def _annotated(index: Index) -> str:
+    units = ", ".join(map(column, index.action_units()))
+    classes = ", ".join(index.classes())
+    told = (units, f"the classes {classes}" if classes else "")
+    return " and ".join(filter(None, told)) or "no AU and no class at all"
+
+
+def _notes(scores: DetectionScores, index: Index, task: Task, unlabelled: int) -> list[str]:
     notes = []
     if scores.left_out:
-        listed = ", ".join(map(column, scores.left_out))
+        listed = ", ".join(scores.left_out)
         notes.append(f"no annotated frame shows {listed}: left out of the means.")
-    if unheard := sorted(set(index.action_units()) - set(numbers)):
-        notes.append(f"annotated but not detected: {', '.join(map(column, unheard))}.")
+    there: Sequence[str] = (
+        index.classes() if task.kind == "classes" else tuple(map(column, index.action_units()))
+    )
+    if unheard := [name for name in there if name not in task.names]:
+        notes.append(f"annotated but not detected: {', '.join(unheard)}.")
     if unlabelled:
         notes.append(f"{unlabelled} frames without any label were not scored.")
     if scores.subjects == 1:

@@ -125,7 +125,7 @@ def evaluate_translator(
         _compare_pairs(translator, sources, truths, collected, progress=progress, lpips=lpips)
     units: tuple[UnitAgreement, ...] = ()
     if judge is None:
-        missing["action_units"] = "no RGB detector; give one with --detector."
+        missing["answers"] = "no RGB detector; give one with --detector."
     elif decisions is not None:
         units = _agreement(judge, decisions, rgb)
     figures = collected.means(resamples=options.resamples, seed=options.seed)
@@ -237,7 +237,7 @@ def _there_and_back_rgb(
         if judge is not None:
             for picture, decided in ((rgb, before), (again, after)):
                 resized = images.resize(picture, judge.size)
-                decided.append(judge.predict(resized) >= judge.thresholds)
+                decided.append(judge.decide(judge.predict(resized)))
     return (torch.cat(before), torch.cat(after)) if judge is not None else None
 
 
@@ -294,18 +294,18 @@ def _agreement(
     judge: LoadedDetector, decisions: tuple[Tensor, Tensor], rgb: Index
 ) -> tuple[UnitAgreement, ...]:
     before, after = decisions
-    labels, known = rgb.occurrences(judge.action_units)
+    labels, known = rgb.labels(judge.task)
     flips, kappa = metrics.label_flip_rate(before, after), metrics.cohen_kappa(before, after)
     first, second = f1_scores(before, labels, known), f1_scores(after, labels, known)
     return tuple(
         UnitAgreement(
-            action_unit=number,
+            name=name,
             flip_rate=float(flips[unit]),
             kappa=float(kappa[unit]),
             f1_before=float(first[unit]),
             f1_after=float(second[unit]),
         )
-        for unit, number in enumerate(judge.action_units)
+        for unit, name in enumerate(judge.task.names)
     )
 
 

@@ -149,6 +149,10 @@ def summary(index: Index) -> str:
         numbers_of_units, known.sum(0).tolist(), labels.sum(0).tolist(), strict=True
     ):
         lines.append(f"{column(number):8}{annotated:11}{100 * present / annotated:8.1f}%")
+    classes = Counter(face.label for face in index.faces if face.label)
+    if classes:
+        lines += ["", f"{'class':8}{'images':>11}"]
+        lines += [f"{name:8}{classes[name]:11}" for name in sorted(classes)]
     return "\n".join(lines)
 
 

@@ -92,7 +92,7 @@ def report(paths: Sequence[Path], out: Path, *, title: str = "") -> Path:
         sections.append(settings_section([(name, head["settings"]) for name, head in heads]))
     groups = _comparable(methods)
     page = Page(
-        title=title or _title(found),
+        title=title or _title(found, groups),
         subtitle=_subtitle(groups, found),
         figures=detection_figures(groups[0]) if groups else (),
         hero=heroes[0] if heroes else None,
@@ -170,7 +170,8 @@ def _comparable(methods: Sequence[Scored]) -> list[list[Scored]]:
     groups: dict[tuple[Any, ...], list[Scored]] = {}
     for method in methods:
         head, scores = method.head, method.scores
-        key = (*(head.get(name) for name in ("index", "split", "domain")), scores.frames)
+        where = (head.get(name) for name in ("index", "split", "domain"))
+        key = (*where, scores.kind, scores.frames)
         groups.setdefault(key, []).append(method)
     return sorted(groups.values(), key=len, reverse=True)
 
@@ -210,6 +211,7 @@ def _dataset_section(path: Path) -> tuple[Section, list[Strip]]:
     intro = (
         f"{len(index.faces):,} faces of {len(index.subjects()):,} subjects; "
         f"{len(index.action_units())} Action Units annotated."
+        + (f" Classes: {', '.join(index.classes())}." if index.classes() else "")
     )
     title = f"Dataset {spoken(index.root.name)}"
     return Section(title=title, intro=intro, blocks=tuple(strips)), strips
@@ -222,12 +224,14 @@ def _detector_sections(runs: Sequence[Path]) -> list[Section]:
     return [section] if section else []
 
 
-def _title(found: _Found) -> str:
+def _title(found: _Found, groups: Sequence[Sequence[Scored]]) -> str:
+    if groups and groups[0][0].scores.kind == "classes":
+        return "Classes told in another domain"
     if found.translators and (found.detectors or found.evaluations):
         return "Action Units in infrared faces"
     if found.translators:
         return "RGB faces as infrared faces"
-    return "Action Unit detection" if found.detectors or found.evaluations else "Faces"
+    return "Detectors compared" if found.detectors or found.evaluations else "Faces"
 
 
 def _subtitle(groups: Sequence[Sequence[Scored]], found: _Found) -> str:

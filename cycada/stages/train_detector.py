@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,14 @@ from cycada.errors import ConfigError, DataError
 from cycada.models.build import build_detector
 from cycada.models.detector import Detector
 from cycada.progress import Progress
+from cycada.stages.auditing import audit_faces
+from cycada.task import Task
 from cycada.training.detector import Faces, train_detector
 from cycada.training.examples import Examples
 from cycada.training.launch import make_accelerator, my_share
 from cycada.training.loading import LoadedDetector, detector_fingerprint, load_detector
 from cycada.training.run import check_run, open_run
+from cycada.training.selection import CRITERIA
 from cycada.training.teachers import joint_answers
 
 
@@ -46,27 +51,28 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     inputs |= {path: detector_fingerprint(Path(path)) for path in config.teachers}
     check_run(out, "detector", config, inputs=inputs)
     check_disjoint([*sources, *extras, *targets])
+    labelled = [*extras, *_few_labelled(targets, config)]
     sources = [_source_rows(index, config) for index in sources]
     domains = _domains(sources, config)
-    numbers = _action_units([*sources, *extras], domains, config)
+    task = _task([*sources, *extras], domains, config)
     channels = config.channels or (3 if "rgb" in domains else 1)
-    make = _Maker(config, numbers, channels)
+    make = _Maker(config, task, channels)
     faces = Faces(
         source=make.examples(sources, domains, "train", what="source"),
-        extra=make.examples(extras, ("thermal",), "train", what="labelled_target")
-        if extras
+        extra=make.examples(labelled, ("thermal",), "train", what="labelled_target")
+        if labelled
         else None,
         target=make.examples(targets, ("thermal",), "train", what="target") if targets else None,
         validation=make.examples(sources, domains, "val", what="source"),
     )
-    _check_labels(faces.source, numbers, "train")
-    _check_labels(faces.validation, numbers, "val")
+    _check_labels(faces.source, "train")
+    _check_labels(faces.validation, "val")
     used = [e for e in (faces.source, faces.extra, faces.target, faces.validation) if e]
-    detector, inherited = _detector(config, numbers, channels, accelerator)
+    detector, inherited = _detector(config, task, channels, accelerator)
     window = _window(used)
-    teachers = _teachers(config, numbers, window, accelerator)
+    teachers = _teachers(config, task, window, accelerator)
     about: dict[str, Any] = {
-        "action_units": list(numbers),
+        **task.to_json(),
         "channels": channels,
         "source_domains": list(domains),
         "window": window,
@@ -83,9 +89,16 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
         progress = Progress(shown=accelerator.is_local_main_process)
     parts = (part for examples in used for part in examples.parts)
     preload_all(parts, limit_mb=config.cache_mb, progress=progress)
+    others = [*faces.target.parts] if faces.target else []
+    # With ``target_labels`` they are among the target's, and need not be told of twice.
+    looked_at = {part.roots for part in others}
+    others += [part for part in (faces.extra.parts if faces.extra else ())
+               if part.roots not in looked_at]  # fmt: skip
+    audit_faces(faces.source.parts, others, progress=progress)
     if teachers and faces.target is not None:
         answers = joint_answers(
-            teachers, faces.target, numbers, centring=config.teacher_centring,
+            teachers, faces.target, answers=config.teacher_answers,
+            centring=config.teacher_centring, mirrored=config.augment.flip > 0,
             accelerator=accelerator, progress=progress,
         )  # fmt: skip
         faces.target.labels = answers if config.double else answers.float()
@@ -100,10 +113,10 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
 
 
 class _Maker:
-    """Makes the examples of this training: fixed AUs, channels and size."""
+    """Makes the examples of this training: fixed answers, channels and size."""
 
-    def __init__(self, config: DetectorConfig, numbers: Sequence[int], channels: int) -> None:
-        self.config, self.numbers, self.channels = config, numbers, channels
+    def __init__(self, config: DetectorConfig, task: Task, channels: int) -> None:
+        self.config, self.task, self.channels = config, task, channels
 
     def examples(
         self, indexes: Sequence[Index], domains: Sequence[Domain], split: Split, *, what: str
@@ -116,7 +129,7 @@ class _Maker:
                 continue
             for index in chosen:
                 check_files(index)
-                occurs, annotated = index.occurrences(self.numbers)
+                occurs, annotated = index.labels(self.task)
                 labels.append(occurs)
                 known.append(annotated)
             parts.append(FaceImages(chosen, domain=domain, size=self.config.size))
@@ -126,7 +139,7 @@ class _Maker:
                 f"{what}: no {' or '.join(domains)} face in the split {split!r} of {listed}."
             )
         return Examples(
-            parts, labels=torch.cat(labels), known=torch.cat(known), numbers=self.numbers,
+            parts, labels=torch.cat(labels), known=torch.cat(known), task=self.task,
             channels=self.channels,
         )  # fmt: skip
 
@@ -139,11 +152,27 @@ def _check(config: DetectorConfig) -> None:
         raise ConfigError(
             f"alignment.method={method} aligns to unlabelled thermal faces: give --target INDEX."
         )
-    if method == "none" and config.target and not config.teachers:
+    learns = [
+        f"self_training.{name}" for name in ("information", "consistency")
+        if getattr(config.self_training, name)
+    ]  # fmt: skip
+    if learns and not config.target:
+        raise ConfigError(f"{learns[0]} needs unlabelled thermal faces: give --target INDEX.")
+    if (
+        method == "none"
+        and config.target
+        and not (config.teachers or learns or config.target_labels)
+    ):
         raise ConfigError(
-            "--target is for adaptation: add --set alignment.method=dann (or adda) or --teacher "
-            "RUN, or leave it out."
+            "--target is for adaptation: add --set alignment.method=dann (or cdan, adda), "
+            "--teacher RUN or --set self_training.…, or leave it out."
         )
+    if config.choose in CRITERIA and not config.target:
+        raise ConfigError(
+            f"choose={config.choose} judges by unlabelled faces: give --target INDEX."
+        )
+    if learns and method == "adda":
+        raise ConfigError(f"adda learns from no labels; use {learns[0]} with dann, cdan or none.")
     if config.teachers and not config.target:
         raise ConfigError("teachers answer for unlabelled thermal faces: give --target INDEX.")
     if config.teachers and method == "adda":
@@ -153,8 +182,45 @@ def _check(config: DetectorConfig) -> None:
             "adda begins from a trained detector: train one on the source first, then "
             "--set initial=RUN."
         )
-    if method == "adda" and config.labelled_target:
-        raise ConfigError("adda learns from no labels; mix labelled_target in with dann or none.")
+    if config.target_labels and not config.target:
+        raise ConfigError(
+            "target_labels are those of some of the target's faces: give --target INDEX."
+        )
+    if method == "adda" and (config.labelled_target or config.target_labels):
+        raise ConfigError("adda learns from no labels; mix labelled faces in with dann or none.")
+
+
+def _few_labelled(targets: Sequence[Index], config: DetectorConfig) -> list[Index]:
+    """Return the thermal training faces of ``target_labels`` subjects of the target."""
+    if not config.target_labels:
+        return []
+    train = [index.select(domain="thermal", split="train") for index in targets]
+    chosen = few_subjects(train, config.target_labels, seed=config.seed)
+    return [
+        replace(index, faces=tuple(face for face in index.faces if face.subject in chosen))
+        for index in train
+    ]
+
+
+def few_subjects(train: Sequence[Index], count: int, *, seed: int) -> set[str]:
+    """Return the names of ``count`` labelled subjects of ``train``.
+
+    The order in which they are taken depends on their names and the seed alone, so that more of
+    them are those of fewer and others.
+
+    Raises:
+        ConfigError: There are not as many labelled subjects.
+    """
+    labelled = {
+        face.subject for index in train for face in index.faces if face.action_units or face.label
+    }
+    if count > len(labelled):
+        raise ConfigError(
+            f"target_labels is {count}, but the target's training faces have labels of "
+            f"{len(labelled)} subjects only."
+        )
+    order = sorted(labelled, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+    return set(order[:count])
 
 
 def _read(paths: Sequence[str]) -> list[Index]:
@@ -179,34 +245,43 @@ def _domains(sources: Sequence[Index], config: DetectorConfig) -> tuple[Domain, 
     return tuple(d for d in both if any(i.select(domain=d).faces for i in sources))
 
 
-def _action_units(
-    indexes: Sequence[Index], domains: Sequence[Domain], config: DetectorConfig
-) -> tuple[int, ...]:
-    found = sorted(
-        {n for index in indexes for d in domains for n in index.select(domain=d).action_units()}
-    )
-    if not found:
-        raise DataError(
-            f"no AU labels on {' or '.join(domains)} faces in "
-            f"{', '.join(str(index.root) for index in indexes)}; the detector has nothing to learn."
-        )
-    missing = sorted(set(config.action_units) - set(found))
-    if missing:
+def _task(indexes: Sequence[Index], domains: Sequence[Domain], config: DetectorConfig) -> Task:
+    """Return what to learn: AUs or classes that the rows to learn from are labelled with."""
+    rows = [index.select(domain=domain) for index in indexes for domain in domains]
+    numbers = sorted({number for index in rows for number in index.action_units()})
+    classes = sorted({name for index in rows for name in index.classes()})
+    where = f"on {' or '.join(domains)} faces in {', '.join(str(index.root) for index in indexes)}"
+    if config.task == "classes" or (config.task == "auto" and classes and not numbers):
+        if config.action_units:
+            raise ConfigError("action_units are chosen, but the task is to tell classes.")
+        if len(classes) < 2:
+            raise DataError(
+                f"{len(classes) or 'no'} class labels {where}; two different ones are needed."
+            )
+        return Task(classes=tuple(classes))
+    if not numbers:
+        raise DataError(f"no AU labels {where}; the detector has nothing to learn.")
+    if missing := sorted(set(config.action_units) - set(numbers)):
         raise ConfigError(
             f"action_units: AU{missing[0]:02d} is not annotated in the source; annotated are "
-            f"{', '.join(str(n) for n in found)}."
+            f"{', '.join(str(n) for n in numbers)}."
         )
-    return tuple(sorted(set(config.action_units))) or tuple(found)
+    return Task(tuple(sorted(set(config.action_units))) or tuple(numbers))
 
 
-def _check_labels(examples: Examples, numbers: Sequence[int], split: str) -> None:
-    """Refuse a split in which some AU has no annotation at all."""
-    for column, number in enumerate(numbers):
+def _check_labels(examples: Examples, split: str) -> None:
+    """Refuse a split in which some AU has no annotation at all, or some class no face."""
+    task = examples.task
+    for column, name in enumerate(task.names):
         if not examples.known[:, column].any():
             raise DataError(
-                f"AU{number:02d} is annotated nowhere in the split {split!r} of the source; choose "
+                f"{name} is annotated nowhere in the split {split!r} of the source; choose "
                 "the AUs with --set action_units=[…]."
+                if task.kind == "action_units"
+                else f"no face in the split {split!r} of the source has a class label."
             )
+        if task.kind == "classes" and split == "train" and not examples.labels[:, column].any():
+            raise DataError(f"no face in the split {split!r} of the source shows class {name!r}.")
 
 
 def _window(used: Sequence[Examples]) -> list[float] | None:
@@ -222,18 +297,21 @@ def _window(used: Sequence[Examples]) -> list[float] | None:
 
 def _teachers(
     config: DetectorConfig,
-    numbers: Sequence[int],
+    task: Task,
     window: list[float] | None,
     accelerator: Accelerator,
 ) -> list[LoadedDetector]:
     """Load the teachers, and refuse those that cannot answer for these faces."""
     teachers = [load_detector(Path(path), accelerator.device) for path in config.teachers]
     for path, teacher in zip(config.teachers, teachers, strict=True):
-        if missing := sorted(set(numbers) - set(teacher.action_units)):
+        try:
+            task.places_in(teacher.task)
+        except KeyError as error:
             raise ConfigError(
-                f"teachers: the detector {path} does not know AU{missing[0]:02d}, which this "
-                "training detects; choose AUs that all know with --set action_units=[…]."
-            )
+                f"teachers: the detector {path} does not know {error.args[0]}, which this "
+                "training detects; choose teachers that know all answers, or the AUs that all know "
+                "with --set action_units=[…]."
+            ) from None
         if teacher.size != config.size:
             raise ConfigError(
                 f"teachers: the detector {path} was trained on images of {teacher.size} px, this "
@@ -252,16 +330,16 @@ def _teachers(
 
 
 def _detector(
-    config: DetectorConfig, numbers: Sequence[int], channels: int, accelerator: Accelerator
+    config: DetectorConfig, task: Task, channels: int, accelerator: Accelerator
 ) -> tuple[Detector, frozenset[str]]:
     """Return a fresh or the initial detector, and the subjects that the latter has seen."""
     if not config.initial:
         with torch.random.fork_rng(devices=[]), accelerator.main_process_first():
             torch.manual_seed(config.seed)
-            return build_detector(config, channels=channels, outputs=len(numbers)), frozenset()
+            return build_detector(config, channels=channels, task=task), frozenset()
     loaded = load_detector(Path(config.initial), torch.device("cpu"))
     expected: dict[str, tuple[Any, Any]] = {
-        "action_units": (loaded.action_units, tuple(numbers)),
+        "answers": (", ".join(loaded.task.names), ", ".join(task.names)),
         "channels": (loaded.channels, channels),
         "size": (loaded.size, config.size),
         "backbone": (loaded.config.backbone, config.backbone),

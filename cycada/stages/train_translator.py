@@ -15,7 +15,12 @@ from cycada.data.dataset import FaceImages, preload_all, signed
 from cycada.data.index import Index, check_disjoint, check_files, read_index
 from cycada.errors import ConfigError, DataError
 from cycada.losses.perceptual import PerceptualDistance
+from cycada.models.build import check_size
 from cycada.progress import Progress
+from cycada.stages.auditing import audit_faces
+from cycada.thermal import Window
+from cycada.training.examples import Examples
+from cycada.training.judging import Readers
 from cycada.training.launch import make_accelerator, my_share
 from cycada.training.loading import (
     LoadedDetector,
@@ -24,7 +29,7 @@ from cycada.training.loading import (
     load_detector,
 )
 from cycada.training.run import check_run, open_run
-from cycada.training.translator import Judges, check_size, train_translator
+from cycada.training.translator import Judges, train_translator
 
 SAMPLES = 8
 
@@ -47,8 +52,13 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here
     indexes = [read_index(Path(path)) for path in config.data]
     inputs = {path: index.fingerprint() for path, index in zip(config.data, indexes, strict=True)}
-    if config.weights.semantic and config.detector:
-        inputs[config.detector] = detector_fingerprint(Path(config.detector))
+    if config.thermal_detector and not config.detector:
+        raise ConfigError(
+            "thermal_detector needs a detector of RGB faces beside it: --detector RUN."
+        )
+    if config.weights.semantic:
+        for path in filter(None, (config.detector, config.thermal_detector)):
+            inputs[path] = detector_fingerprint(Path(path))
     check_run(out, "translator", config, inputs=inputs)
     check_disjoint(indexes)
     training = [index.select(split="train") for index in indexes]
@@ -56,10 +66,11 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     thermal = FaceImages(training, domain="thermal", size=config.size)
     for index in training:
         check_files(index)
-    judges, inherited = _judges(config, accelerator)
+    judges, inherited = _judges(config, training, rgb, thermal.window, accelerator)
     if progress is None:
         progress = Progress(shown=accelerator.is_local_main_process)
     preload_all((rgb, thermal), limit_mb=config.cache_mb, progress=progress)
+    audit_faces((rgb,), (thermal,), progress=progress)
     about: dict[str, Any] = {
         "window": None if thermal.window is None else [thermal.window.low, thermal.window.high],
         "unit": _unit(training),
@@ -76,30 +87,80 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
         run = open_run(out, "translator", config, writes=accelerator.is_main_process, inputs=inputs)
     about["seen_subjects"] = run.ever_seen(about["seen_subjects"])
     if config.weights.semantic and not config.detector:
-        progress.say("No detector is given: the cycle alone keeps the Action Units.")
+        progress.say("No detector is given: the cycle alone keeps what a face shows.")
     train_translator(
         run, config, rgb=rgb, thermal=thermal, samples=samples, judges=judges,
         about=about, accelerator=accelerator, progress=progress,
     )  # fmt: skip
 
 
-def _judges(config: TranslatorConfig, accelerator: Accelerator) -> tuple[Judges, frozenset[str]]:
-    """Return the fixed networks, and the subjects that the detector among them has seen."""
-    detector = perceptual = None
+def _judges(
+    config: TranslatorConfig,
+    indexes: Sequence[Index],
+    rgb: FaceImages,
+    window: Window | None,
+    accelerator: Accelerator,
+) -> tuple[Judges, frozenset[str]]:
+    """Return the fixed networks, and the subjects that the detectors among them have seen."""
+    readers = perceptual = None
     seen: frozenset[str] = frozenset()
     dtype = torch.float64 if config.double else torch.float32
     if config.weights.semantic and config.detector:
-        loaded: LoadedDetector = load_detector(Path(config.detector), accelerator.device)
-        if loaded.size != config.size:
-            raise ConfigError(
-                f"the detector {config.detector} was trained at {loaded.size} px, the translator "
-                f"works at {config.size} px; train both at the same size."
-            )
+        loaded = _detector(config.detector, config, accelerator)
         check_reads_rgb(loaded, config.detector)
-        detector, seen = loaded.module.to(dtype), loaded.seen_subjects
+        thermal, seen = None, loaded.seen_subjects
+        if config.thermal_detector:
+            thermal = _detector(config.thermal_detector, config, accelerator)
+            seen |= thermal.seen_subjects
+            _check_reads_the_same(thermal, loaded, window, config)
+        joint = config.semantic_judge == "joint" and thermal is None
+        readers = Readers(
+            rgb=loaded.module.to(dtype),
+            thermal=None if thermal is None else thermal.module.to(dtype),
+            labels=_labels(indexes, rgb, loaded, config) if joint else None,
+        )
     if config.weights.perceptual:
         perceptual = PerceptualDistance(config.lpips_weights).to(accelerator.device, dtype)
-    return Judges(detector, perceptual), seen
+    return Judges(readers, perceptual), seen
+
+
+def _detector(path: str, config: TranslatorConfig, accelerator: Accelerator) -> LoadedDetector:
+    loaded = load_detector(Path(path), accelerator.device)
+    if loaded.size != config.size:
+        raise ConfigError(
+            f"the detector {path} was trained at {loaded.size} px, the translator works at "
+            f"{config.size} px; train both at the same size."
+        )
+    return loaded
+
+
+def _check_reads_the_same(
+    thermal: LoadedDetector, rgb: LoadedDetector, window: Window | None, config: TranslatorConfig
+) -> None:
+    if thermal.task != rgb.task:
+        raise ConfigError(
+            f"thermal_detector: {config.thermal_detector} tells {', '.join(thermal.task.names)}, "
+            f"the detector {config.detector} {', '.join(rgb.task.names)}; they must agree."
+        )
+    if thermal.window is not None and thermal.window != window:
+        raise ConfigError(
+            f"thermal_detector: {config.thermal_detector} learned from thermal images of another "
+            "temperature window than those here; index them with one window."
+        )
+
+
+def _labels(
+    indexes: Sequence[Index], rgb: FaceImages, detector: LoadedDetector, config: TranslatorConfig
+) -> Examples:
+    """Return the labels of the RGB faces, for a judge that is trained jointly."""
+    parts = [index.select(domain="rgb").labels(detector.task) for index in indexes]
+    labels, known = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    if not known.any():
+        raise DataError(
+            f"semantic_judge=joint learns the labels of the RGB faces, but none of them is "
+            f"annotated for {', '.join(detector.task.names)} in {', '.join(config.data)}."
+        )
+    return Examples([rgb], labels=labels, known=known, task=detector.task, channels=rgb.channels)
 
 
 def _unit(indexes: Sequence[Index]) -> str:

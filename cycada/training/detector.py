@@ -1,4 +1,4 @@
-"""Stage two: train the AU detector on labelled faces while its features are aligned."""
+"""Stage two: train the detector on labelled faces while its features are aligned."""
 
 from __future__ import annotations
 
@@ -15,33 +15,28 @@ from torch import Tensor, nn
 from cycada.config import DetectorConfig
 from cycada.data.dataset import step_batches
 from cycada.data.sampling import Order, Share, generator
-from cycada.losses.action_units import action_unit_loss, positive_weights
-from cycada.losses.adversarial import confusion_loss, domain_accuracy, domain_loss
+from cycada.losses.adversarial import certainty_weights, domain_accuracy, domain_loss
+from cycada.losses.labels import label_loss
 from cycada.models.detector import Adapted, AdaptiveDetector, Detector
 from cycada.models.domain import DomainClassifier
 from cycada.progress import Progress
+from cycada.task import TaskKind
 from cycada.training import loop
+from cycada.training.adda import Adversary, adda_step, without_dropout
 from cycada.training.average import update_average
-from cycada.training.examples import Examples, Labelled, Mixture, augmented
-from cycada.training.launch import (
-    frozen,
-    loss_scale,
-    my_share,
-    restore_loss_scale,
-    set_learning_rate,
-)
-from cycada.training.run import Run
+from cycada.training.examples import Examples, Frequencies, Labelled, Mixture, augmented
+from cycada.training.health import Health, shift_of_one_answer
+from cycada.training.launch import loss_scale, my_share, restore_loss_scale, set_learning_rate
+from cycada.training.optimizing import adam, update
+from cycada.training.run import Run, read_log
 from cycada.training.schedule import cosine, dann_strength
-from cycada.training.selection import Selection, validate
-
-
-@dataclass(slots=True)
-class Adversary:
-    """ADDA's other half: the frozen source encoder, and the domain classifier."""
-
-    teacher: Detector
-    domain: nn.Module
-    optimizer: Any
+from cycada.training.selection import Comparison, Selection, judged_on_target, validate
+from cycada.training.self_training import (
+    Unlabelled,
+    mean_teacher_answers,
+    signs_of_collapse,
+    target_terms,
+)
 
 
 @dataclass(slots=True)
@@ -80,7 +75,10 @@ def make_state(
     alignment = config.alignment
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        domain = DomainClassifier(detector.backbone.features, hidden=alignment.hidden)
+        domain = DomainClassifier(
+            detector.backbone.features, detector.head.out_features, hidden=alignment.hidden,
+            reads="product" if alignment.method == "cdan" else alignment.reads, kind=detector.kind,
+        )  # fmt: skip
     if config.double:
         detector.double()
         domain.double()
@@ -90,43 +88,43 @@ def make_state(
     if alignment.method == "adda":
         teacher = copy.deepcopy(average)
         encoder, domain, optimizer, domain_optimizer = accelerator.prepare(
-            detector.backbone,
+            without_dropout(detector.backbone),
             domain,
-            _adam(config, (detector.backbone, config.learning_rate)),
-            _adam(config, (domain, alignment.learning_rate)),
+            adam(config, (detector.backbone, config.learning_rate)),
+            adam(config, (domain, alignment.learning_rate)),
         )
         adversary = Adversary(teacher, domain, domain_optimizer)
         return DetectorState(encoder, optimizer, average, best, Selection(), adversary)
-    adaptive = AdaptiveDetector(detector, domain if alignment.method == "dann" else None)
+    adaptive = AdaptiveDetector(detector, domain if alignment.method in ("dann", "cdan") else None)
     players: list[tuple[nn.Module, float]] = [(detector, config.learning_rate)]
     if adaptive.domain is not None:
         players.append((domain, alignment.learning_rate))
-    model, optimizer = accelerator.prepare(adaptive, _adam(config, *players))
+    model, optimizer = accelerator.prepare(adaptive, adam(config, *players))
     return DetectorState(model, optimizer, average, best, Selection())
 
 
 def detector_step(
     state: DetectorState,
     source: Labelled,
-    target: Labelled | None,
+    target: Unlabelled | None,
     *,
     step: int,
-    positive_weight: Tensor,
+    frequencies: Frequencies,
     config: DetectorConfig,
     accelerator: Accelerator,
 ) -> dict[str, Tensor]:
     """Learn from one labelled batch and adapt to an unlabelled one.
 
-    With ``dann`` their features are aligned. With teachers the target's faces are learned with the
-    teachers' probabilities as labels (Hinton et al., 2015), as in self-training.
+    With ``dann`` or ``cdan`` their features are aligned. With teachers the target's faces are
+    learned with the teachers' probabilities as labels (Hinton et al., 2015), as in self-training.
+    What else the target's faces teach is in :class:`cycada.config.SelfTrainingConfig`.
 
     Args:
         state: Changed in place.
         source: Labelled images, augmented.
-        target: Real thermal images, augmented, their labels being the teachers' answers; or
-            ``None``.
+        target: Real thermal images, augmented, with what teachers say of them; or ``None``.
         step: Number of this step, from 0.
-        positive_weight: ``(A,)`` weight of present AUs.
+        frequencies: How often each answer occurs, and what it weighs.
         config: Settings.
         accelerator: Runs the backward pass.
 
@@ -138,22 +136,28 @@ def detector_step(
     strength = alignment.weight * dann_strength(step, total=config.steps, warm_up=alignment.warm_up)
     out: Adapted = state.model(source.images, None if target is None else target.images, strength)
     annotated = accelerator.reduce(source.known.sum().to(out.logits.dtype), "mean")
-    loss = action_unit_loss(
-        out.logits, source.labels, source.known, positive_weight=positive_weight, total=annotated
-    )
-    figures = {"action_units": loss}
+    kind = state.average.kind
+    loss = label_loss(
+        out.logits, source.labels, source.known, kind=kind, weight=frequencies.weight,
+        total=annotated,
+    )  # fmt: skip
+    figures: dict[str, Tensor] = {kind: loss}
     if out.source_domain is not None and out.target_domain is not None:
-        domain = domain_loss(out.source_domain, out.target_domain)
-        figures["domain"] = domain
+        figures["domain"] = _domain_term(out, kind, config)
         figures["domain_accuracy"] = domain_accuracy(out.source_domain, out.target_domain)
-        loss = loss + domain
-    if config.teachers and target is not None and out.target_logits is not None:
-        answered = accelerator.reduce(target.known.sum().to(loss.dtype), "mean")
-        figures["teachers"] = action_unit_loss(
-            out.target_logits, target.labels, target.known, total=answered
+        loss = loss + figures["domain"]
+    if target is not None and out.target_logits is not None:
+        terms = target_terms(
+            out.target_logits, target, config=config, expected=frequencies.expected, kind=kind,
+            accelerator=accelerator,
+        )  # fmt: skip
+        figures |= {name: term.value for name, term in terms.items()}
+        figures |= signs_of_collapse(out.target_logits, frequencies.expected, kind)
+        rising = dann_strength(step, total=config.steps, warm_up=config.self_training.warm_up)
+        loss = loss + sum(
+            term.weight * (rising if term.rises else 1) * term.value for term in terms.values()
         )
-        loss = loss + config.teacher_weight * figures["teachers"]
-    _update(state.optimizer, state.model, loss, config, accelerator)
+    update(state.optimizer, state.model, loss, config, accelerator)
     update_average(
         state.average, accelerator.unwrap_model(state.model).detector,
         decay=config.average_decay, step=step + 1,
@@ -161,60 +165,14 @@ def detector_step(
     return {name: value.detach() for name, value in figures.items()}
 
 
-def adda_step(
-    state: DetectorState,
-    source: Tensor,
-    target: Tensor,
-    *,
-    step: int,
-    config: DetectorConfig,
-    accelerator: Accelerator,
-) -> dict[str, Tensor]:
-    """Improve the domain classifier, then, while it is good enough, the target encoder.
-
-    The source encoder is frozen, and so is the head, which reads the features of both encoders
-    (ADDA, Tzeng et al., CVPR 2017, section 4). The gate, ``healthy_from``, is CyCADA's: a poor
-    classifier teaches nothing.
-
-    Args:
-        state: Changed in place.
-        source: ``(S, C, H, W)`` images in [-1, 1].
-        target: ``(T, C, H, W)`` real thermal images in [-1, 1].
-        step: Number of this step, from 0.
-        config: Settings.
-        accelerator: Runs the backward passes.
-
-    Returns:
-        The unweighted terms; ``confusion`` only where the encoder learned.
-    """
-    if state.adversary is None:
-        raise ValueError("adda_step needs a state made for adda")
-    adversary, dtype = state.adversary, source.dtype
-    factor = cosine(step, total=config.steps)
-    set_learning_rate(adversary.optimizer, factor)
-    set_learning_rate(state.optimizer, factor)
-    encoder = accelerator.unwrap_model(state.model)
-    with torch.no_grad(), accelerator.autocast():
-        features = adversary.teacher.backbone(source), encoder(target)
-    scores: Tensor = adversary.domain(torch.cat(features).to(dtype))
-    source_scores, target_scores = torch.split(scores, [len(source), len(target)])
-    domain = domain_loss(source_scores, target_scores)
-    accuracy = accelerator.reduce(domain_accuracy(source_scores, target_scores), "mean")
-    _update(adversary.optimizer, adversary.domain, domain, config, accelerator)
-    figures = {"domain": domain, "domain_accuracy": accuracy}
-    if accuracy >= config.alignment.healthy_from:
-        judge = accelerator.unwrap_model(adversary.domain)
-        with frozen(judge):
-            target_features = state.model(target)
-            with accelerator.autocast():
-                confusion = confusion_loss(judge(target_features).to(dtype))
-            _update(
-                state.optimizer, state.model, config.alignment.weight * confusion, config,
-                accelerator,
-            )  # fmt: skip
-        figures["confusion"] = confusion
-    update_average(state.average.backbone, encoder, decay=config.average_decay, step=step + 1)
-    return {name: value.detach() for name, value in figures.items()}
+def _domain_term(out: Adapted, kind: TaskKind, config: DetectorConfig) -> Tensor:
+    here, there = out.source_domain, out.target_domain
+    if here is None or there is None or out.target_logits is None:
+        raise ValueError("there are no domain scores")
+    if config.alignment.method != "cdan":
+        return domain_loss(here, there)
+    certain = certainty_weights(out.logits, kind), certainty_weights(out.target_logits, kind)
+    return domain_loss(here, there, weights=certain)
 
 
 def train_detector(
@@ -238,40 +196,61 @@ def train_detector(
         accelerator: From :func:`cycada.training.launch.make_accelerator`.
         progress: Shows the steps.
     """
+    # Before it is changed: it may turn out to be the better one. What teachers answer is less sure
+    # than what they teach from, so there the comparison would mislead.
+    compared = config.initial and faces.target is not None and not config.teachers
+    unadapted = copy.deepcopy(detector) if compared else None
     state = make_state(config, detector, accelerator)
     done = restore(state, run, accelerator)
     run.forget_after(done)
-    if faces.target is not None and done < config.steps:
+    choice = _choice(config)
+    if choice == "last" and done < config.steps:
         state.selection = Selection()  # of a finished run that goes on: its end was not the end
     make = _batch_maker(config, faces, accelerator)
     cached = all(e is None or e.cached for e in (faces.source, faces.extra, faces.target))
-    thresholds = torch.full((faces.source.labels.shape[1],), 0.5)
+    expected = Frequencies.of(faces.source, config).expected
+
+    def judged(weights: Detector) -> dict[str, float]:
+        if faces.target is None:
+            return {}
+        return judged_on_target(weights, faces.target, accelerator, expected=expected)
+
+    health = Health(config.steps, one_answer=shift_of_one_answer(expected, faces.source.task.kind))
+    health.replay(read_log(run.root))
 
     def log(number: int, figures: dict[str, float]) -> None:
         run.log(number, figures)
         progress.show(figures)
+        for told in health.look(number, figures):
+            progress.say(f"{run.root}: {told}")
 
     def look(number: int) -> None:
         score, _ = validate(state.average, faces.validation, accelerator)
+        without_labels = judged(state.average)
         # How well the source is read does not tell how well the target is.
-        settled = faces.target is None or number == config.steps
-        if settled and score > state.selection.score:
-            state.selection = Selection(score, number)
+        settled = choice != "last" or number == config.steps
+        wanted = without_labels.get(choice, score)
+        if settled and wanted > state.selection.score:
+            state.selection = Selection(wanted, number)
             state.best.load_state_dict(state.average.state_dict())
-        run.log(number, {"validation": score})
+        told = {f"criterion_{name}": value for name, value in without_labels.items()}
+        run.log(number, {"validation": score, **told})
 
     def save(number: int) -> None:
         weights = state.best if state.selection.step else state.average
-        score, thresholds[:] = validate(
+        facts = {**about, "chosen_step": state.selection.step or number}
+        if unadapted is not None and number == config.steps:
+            before = judged(unadapted.to(accelerator.device))
+            comparison = Comparison(before, judged(weights))
+            facts |= comparison.to_json()
+            if not comparison.adapted_is_better:
+                weights = unadapted
+            progress.say(comparison.told(run.root, config.initial))
+        facts["validation"], thresholds = validate(
             weights, faces.validation, accelerator, target=faces.target,
             source_detector=state.adversary.teacher if state.adversary else None,
         )  # fmt: skip
-        facts = {
-            **about,
-            "thresholds": thresholds.tolist(),
-            "validation": score,
-            "chosen_step": state.selection.step or number,
-        }
+        facts["thresholds"] = thresholds.tolist()
         run.save(
             number, state=collect(state, accelerator), weights={"detector": weights}, about=facts,
             keep=config.keep,
@@ -295,6 +274,12 @@ def train_detector(
         ],
         on_stop=save if accelerator.num_processes == 1 else None,
     )  # fmt: skip
+
+
+def _choice(config: DetectorConfig) -> str:
+    if config.choose != "auto":
+        return config.choose
+    return "last" if config.target else "validation"
 
 
 def collect(state: DetectorState, accelerator: Accelerator) -> dict[str, Any]:
@@ -339,31 +324,49 @@ def _stepper(
     """Return the step of the chosen method, from a batch as loaded."""
     share = my_share(config.batch_size, accelerator)
     dtype = torch.float64 if config.double else torch.float32
-    weight = positive_weights(faces.source.labels, faces.source.known, config.positive_weight)
-    weight = weight.to(accelerator.device, dtype)
+    frequencies = Frequencies.of(faces.source, config).to(accelerator.device, dtype)
 
-    def prepared(batch: Labelled, examples: Examples, number: int, stream: str) -> Labelled:
-        moved = Labelled(
+    def moved(batch: Labelled) -> Labelled:
+        return Labelled(
             *(column.to(accelerator.device) for column in batch._replace(
                 images=batch.images.to(dtype)))
         )  # fmt: skip
+
+    def changed(batch: Labelled, examples: Examples, number: int, stream: str) -> Any:
         key = (config.seed, "augment", stream, number)
-        return augmented(moved, examples, config.augment, share=share, key=key)
+        return augmented(batch, examples, config.augment, share=share, key=key)
 
     def step(batch: Batch, number: int) -> dict[str, Tensor]:
         # ConvNeXt drops layers by PyTorch's global generator.
         torch.manual_seed(generator(config.seed, "network", number, share.first).initial_seed())
-        source = prepared(batch.source, faces.source, number, "source")
+        source, _ = changed(moved(batch.source), faces.source, number, "source")
         target = None
         if batch.target is not None and faces.target is not None:
-            target = prepared(batch.target, faces.target, number, "target")
-        if target is not None and config.alignment.method == "adda":
-            return adda_step(
-                state, source.images, target.images, step=number, config=config,
+            plain = moved(batch.target)
+            seen, changes = changed(plain, faces.target, number, "target")
+            target = Unlabelled(seen.images, answers=seen if config.teachers else None)
+            if config.self_training.consistency:
+                taught = mean_teacher_answers(
+                    state.average, plain.images, config=config, accelerator=accelerator
+                )
+                target = target._replace(
+                    mean_teacher=Labelled(
+                        seen.images, *faces.target.mirror(*taught, changes.flipped)
+                    )
+                )
+        if target is not None and state.adversary is not None:
+            figures = adda_step(
+                state.model, state.optimizer, state.adversary, source.images, target.images,
+                step=number, expected=frequencies.expected, config=config,
                 accelerator=accelerator,
             )  # fmt: skip
+            update_average(
+                state.average.backbone, accelerator.unwrap_model(state.model),
+                decay=config.average_decay, step=number + 1,
+            )  # fmt: skip
+            return figures
         return detector_step(
-            state, source, target, step=number, positive_weight=weight, config=config,
+            state, source, target, step=number, frequencies=frequencies, config=config,
             accelerator=accelerator,
         )  # fmt: skip
 
@@ -392,22 +395,3 @@ def _make_batch(
     if target is None or order is None:
         return Batch(mixture.batch(step), None)
     return Batch(mixture.batch(step), target.batch(share.of(order(step))))
-
-
-def _update(
-    optimizer: Any, module: nn.Module, loss: Tensor, config: DetectorConfig,
-    accelerator: Accelerator,
-) -> None:  # fmt: skip
-    optimizer.zero_grad()
-    accelerator.backward(loss)
-    if config.clip_norm:
-        accelerator.clip_grad_norm_(module.parameters(), config.clip_norm)
-    optimizer.step()
-
-
-def _adam(config: DetectorConfig, *players: tuple[nn.Module, float]) -> torch.optim.AdamW:
-    """Return AdamW over the players, each with its own ``base`` learning rate."""
-    groups = [
-        {"params": list(module.parameters()), "lr": rate, "base": rate} for module, rate in players
-    ]
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)

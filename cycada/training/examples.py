@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cycada import images
-from cycada.action_units import mirrored
-from cycada.config import AugmentConfig
-from cycada.data.augment import apply_changes, draw_changes
+from cycada.config import AugmentConfig, DetectorConfig
+from cycada.data.augment import Changes, apply_changes, draw_changes
 from cycada.data.dataset import FaceImages, signed
 from cycada.data.sampling import Order, Share, generator
+from cycada.losses.labels import answer_weights
+from cycada.task import Task
 
 
 class Labelled(NamedTuple):
-    """A batch of faces with what is known of their AUs."""
+    """A batch of faces with what is known of their AUs or classes."""
 
     images: Tensor  # (B, C, S, S) in [-1, 1]
     labels: Tensor  # (B, A) 0 or 1
@@ -25,7 +27,7 @@ class Labelled(NamedTuple):
 
 
 class Examples:
-    """Faces of one or more sets, numbered through, with labels for the AUs ``numbers``."""
+    """Faces of one or more sets, numbered through, with labels for the answers of ``task``."""
 
     def __init__(
         self,
@@ -33,14 +35,14 @@ class Examples:
         *,
         labels: Tensor,
         known: Tensor,
-        numbers: Sequence[int],
+        task: Task,
         channels: int,
     ) -> None:
         """Join ``parts``; ``labels`` and ``known`` are ``(N, A)`` over all of them."""
         self.parts, self.labels, self.known = tuple(parts), labels, known
-        self.channels = channels
+        self.task, self.channels = task, channels
         self._starts = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
-        self._partner = [numbers.index(m) if (m := mirrored(n)) in numbers else -1 for n in numbers]
+        self._partner = task.partners()
 
     def __len__(self) -> int:
         """Return the number of faces."""
@@ -86,6 +88,28 @@ class Examples:
         return labels, known
 
 
+@dataclass(frozen=True, slots=True)
+class Frequencies:
+    """What the labels of the source say of how often each answer occurs; ``(A,)`` each."""
+
+    weight: Tensor  # in the loss, to offset rarity
+    expected: Tensor  # frequency to be expected in the target
+
+    @classmethod
+    def of(cls, source: Examples, config: DetectorConfig) -> Frequencies:
+        """Count: AUs are expected as often as in the source, classes all alike."""
+        labels, known, kind = source.labels, source.known, source.task.kind
+        weight = answer_weights(labels, known, config.positive_weight, kind=kind)
+        share = torch.full_like(weight, 1 / len(source.task))
+        if kind == "action_units":
+            share = (labels * known).sum(0) / known.sum(0).clamp(min=1)
+        return cls(weight, share)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Frequencies:
+        """Return the same on a device."""
+        return Frequencies(self.weight.to(device, dtype), self.expected.to(device, dtype))
+
+
 class Mixture:
     """What each step sees: mostly source faces, a share of labelled target faces."""
 
@@ -120,11 +144,11 @@ def augmented(
     *,
     share: Share,
     key: tuple[int | str, ...],
-) -> Labelled:
-    """Return the batch with random changes that depend on ``key`` and the lane alone."""
+) -> tuple[Labelled, Changes]:
+    """Return the batch with random changes that depend on ``key`` and the lane alone, and these."""
     size = batch.images.shape[-1]
     changes = draw_changes(share.lanes, config, size=size, generator=generator(*key)).rows(
         share.first, share.last
     )
     labels, known = examples.mirror(batch.labels, batch.known, changes.flipped)
-    return Labelled(apply_changes(batch.images, changes), labels, known)
+    return Labelled(apply_changes(batch.images, changes), labels, known), changes

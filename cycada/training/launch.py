@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 
 from cycada.config import Precision
 from cycada.data.sampling import Share, share
@@ -21,7 +23,17 @@ def make_accelerator(precision: Precision, *, double: bool) -> Accelerator:
     wanted = "no" if double else precision
     if wanted == "auto":
         wanted = "bf16" if multiplies_in_bf16() else "no"
-    return Accelerator(mixed_precision=wanted, cpu=joins_on_processor())
+    accelerator = Accelerator(mixed_precision=wanted, cpu=joins_on_processor())
+    if accelerator.num_processes > 1:
+        atexit.unregister(_end_process_group)
+        atexit.register(_end_process_group)
+    return accelerator
+
+
+def _end_process_group() -> None:
+    """Join the threads that talk to the other processes; Python's end may abort over live ones."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def joins_on_processor() -> bool:
@@ -61,11 +73,14 @@ def my_share(lanes: int, accelerator: Accelerator) -> Share:
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[nn.Module]:
     """Yield ``module`` with its weights fixed: gradients pass through it, not into it."""
-    module.requires_grad_(False)  # noqa: FBT003
+    learning = [weight for weight in module.parameters() if weight.requires_grad]
+    for weight in learning:
+        weight.requires_grad_(False)  # noqa: FBT003
     try:
         yield module
     finally:
-        module.requires_grad_(True)  # noqa: FBT003
+        for weight in learning:
+            weight.requires_grad_(True)  # noqa: FBT003
 
 
 def loss_scale(accelerator: Accelerator) -> dict[str, Any]:
@@ -83,3 +98,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set every group to ``factor`` times its ``base`` learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["base"] * factor
+
+
+def mean_over_processes(local: Tensor) -> Tensor:
+    """Return the mean of a tensor over all processes; gradients flow back to each of them."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return local
+    total: Tensor = all_reduce(local)  # type: ignore[no-untyped-call]
+    return total / torch.distributed.get_world_size()

@@ -17,6 +17,7 @@ from cycada.errors import ConfigError, UsageError
 from cycada.models.build import build_detector, build_generators
 from cycada.models.cycle import Generators
 from cycada.models.detector import Detector
+from cycada.task import Task, decided, probabilities_of
 from cycada.thermal import Unit, Window
 from cycada.training.run import finished_checkpoint, run_config
 
@@ -28,7 +29,7 @@ class LoadedDetector:
     root: Path
     module: Detector
     config: DetectorConfig
-    action_units: tuple[int, ...]
+    task: Task
     thresholds: Tensor  # (A,) probabilities from which an AU counts as present
     source_domains: tuple[Domain, ...]  # of its labelled source faces; empty where unknown
     seen_subjects: frozenset[str]  # in training or validation, of this or an earlier stage
@@ -49,7 +50,11 @@ class LoadedDetector:
     def predict(self, pictures: Tensor) -> Tensor:
         """Return ``(B, A)`` probabilities for ``(B, 1 or 3, size, size)`` images in [-1, 1]."""
         ready = images.with_channels(pictures.to(self.device), self.channels)
-        return torch.sigmoid(self.module(ready).logits).cpu()
+        return probabilities_of(self.module(ready).logits, self.task.kind).cpu()
+
+    def decide(self, probabilities: Tensor) -> Tensor:
+        """Return ``(B, A)`` bool: the AUs that count as present, or the one class."""
+        return decided(probabilities, self.thresholds.to(probabilities.dtype), self.task.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +119,15 @@ def load_detector(root: Path, device: torch.device | None = None) -> LoadedDetec
     config = run_config(root, "detector", DetectorConfig)
     checkpoint = finished_checkpoint(root)
     about = checkpoint.about()
-    numbers = tuple(about["action_units"])
-    module = build_detector(
-        config, channels=about["channels"], outputs=len(numbers), pretrained="none"
-    )
+    task = Task.from_json(about)
+    module = build_detector(config, channels=about["channels"], task=task, pretrained="none")
     checkpoint.load_weights("detector", module)
     device = device or default_device()
     return LoadedDetector(
         root=root,
         module=module.eval().requires_grad_(False).to(device),  # noqa: FBT003
         config=config,
-        action_units=numbers,
+        task=task,
         thresholds=torch.tensor(about["thresholds"]),
         source_domains=_source_domains(about, config),
         seen_subjects=frozenset(about["seen_subjects"]),

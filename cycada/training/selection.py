@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from cycada import images
-from cycada.metrics.detection import average_precision, best_thresholds
+from cycada.metrics.detection import accuracy, average_precision, best_thresholds
 from cycada.metrics.thresholds import target_thresholds
-from cycada.models.detector import Detector
+from cycada.metrics.validators import (
+    batch_nuclear_norm,
+    information_maximisation,
+    neighbourhood_rows,
+    prediction_entropy,
+    prevalence_shift,
+    soft_neighbourhood_density,
+)
+from cycada.models.detector import Detection, Detector
+from cycada.task import probabilities_of
 from cycada.training.examples import Examples
 
 BATCH = 128
-TARGETS = 2000  # unlabelled faces that thresholds are set for
+TARGETS = 2000  # unlabelled faces that thresholds are set for and detectors judged on
+_RAREST = 1e-3  # frequency below which an AU is not expected to be missed
+
+
+CRITERIA: Mapping[str, str] = MappingProxyType(
+    {
+        "information": "information that the answers carry",
+        "density": "soft neighbourhood density",
+        "nuclear_norm": "nuclear norm of the answers",
+    }
+)
+"""Figures of :func:`judged_on_target` that choose weights, the higher the better."""
 
 
 @dataclass(slots=True)
@@ -26,16 +50,60 @@ class Selection:
     step: int = 0
 
 
-@torch.no_grad()
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A detector before and after its adaptation, by what needs no label of the target.
+
+    The one that tells more counts as better: an answer says something of a face where it is sure
+    and not the same for all (information maximisation; :mod:`cycada.metrics.validators`). A
+    collapse, the failure of adversaries, leaves little to be told.
+    """
+
+    before: Mapping[str, float]  # figures of judged_on_target
+    after: Mapping[str, float]
+
+    @property
+    def adapted_is_better(self) -> bool:
+        """Whether the adapted detector is the one to keep."""
+        return self.after["information"] >= self.before["information"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return facts for users of the weights."""
+        kept = "adapted" if self.adapted_is_better else "initial"
+        return {"kept": kept, "judged": {"initial": dict(self.before), "adapted": dict(self.after)}}
+
+    def told(self, run: Path, initial: str) -> str:
+        """Return what the user should know, in a sentence."""
+        figures = (
+            f"{self.after['information']:.3f} nats per answer against "
+            f"{self.before['information']:.3f}"
+        )
+        if self.adapted_is_better:
+            return f"{run}: on unlabelled target faces it tells more than {initial} ({figures})."
+        return (
+            f"{run}: after adaptation it tells less of the unlabelled target faces than {initial} "
+            f"({figures}), so that one's weights are kept; weaken the adaptation, such as with a "
+            "lower alignment.weight or learning_rate, and look at the curves of the report."
+        )
+
+
 def probabilities(
+    detector: Detector, examples: Examples, accelerator: Accelerator, rows: Tensor | None = None
+) -> Tensor:
+    """Return ``(N, A)`` probabilities of all examples or some, computed by all processes."""
+    return features_and_probabilities(detector, examples, accelerator, rows)[1]
+
+
+@torch.no_grad()
+def features_and_probabilities(
     detector: Detector,
     examples: Examples,
     accelerator: Accelerator,
     rows: Tensor | None = None,
     *,
     mirrored: bool = False,
-) -> Tensor:
-    """Return ``(N, A)`` probabilities of all examples or some, computed by all processes.
+) -> tuple[Tensor, Tensor]:
+    """Return ``(N, F)`` features and ``(N, A)`` probabilities, computed by all processes.
 
     ``mirrored`` shows each face mirrored; the columns stay those of the AUs that are seen then.
     """
@@ -51,9 +119,46 @@ def probabilities(
         pictures = images.with_channels(examples.batch(some).images, detector.channels)
         pictures = (pictures.flip(-1) if mirrored else pictures).to(parameter)
         with accelerator.autocast():
-            parts.append(torch.sigmoid(detector(pictures).logits.to(parameter.dtype)))
-    gathered: Tensor = accelerator.gather(torch.cat(parts))
-    return gathered[: len(chosen)].cpu()
+            said: Detection = detector(pictures)
+        features, logits = (each.to(parameter.dtype) for each in said)
+        parts.append((features, probabilities_of(logits, detector.kind)))
+    both = (accelerator.gather(torch.cat(column)) for column in zip(*parts, strict=True))
+    features, found = (column[: len(chosen)].cpu() for column in both)
+    return features, found
+
+
+def judged_on_target(
+    detector: Detector, target: Examples, accelerator: Accelerator, *, expected: Tensor
+) -> dict[str, float]:
+    """Return figures on the target's faces that need no label (:mod:`cycada.metrics.validators`).
+
+    Args:
+        detector: To be judged.
+        target: Unlabelled faces, of which up to 2,000 are asked about.
+        accelerator: Shares the faces among processes.
+        expected: ``(A,)`` frequencies of the answers.
+
+    Returns:
+        The figures of :data:`CRITERIA`, the ``entropy`` of the answers, and their ``shift`` from
+        the expected frequencies.
+    """
+    kind = target.task.kind
+    found = probabilities(detector, target, accelerator, some_of(target)).double().numpy()
+    frequencies = expected.double().cpu().clamp(_RAREST, 1 - _RAREST)
+    if kind == "classes":
+        found, frequencies = found / found.sum(1, keepdims=True), frequencies / frequencies.sum()
+    return {
+        "information": information_maximisation(found, kind),
+        "density": soft_neighbourhood_density(neighbourhood_rows(found, kind)),
+        "nuclear_norm": batch_nuclear_norm(found, kind),
+        "entropy": prediction_entropy(found, kind),
+        "shift": prevalence_shift(found, frequencies.numpy(), kind),
+    }
+
+
+def some_of(target: Examples) -> Tensor:
+    """Return up to 2,000 row numbers, spread over all subjects, whose faces stand together."""
+    return torch.linspace(0, len(target) - 1, min(len(target), TARGETS)).long()
 
 
 def validate(
@@ -64,7 +169,10 @@ def validate(
     target: Examples | None = None,
     source_detector: Detector | None = None,
 ) -> tuple[float, Tensor]:
-    """Return the mean average precision over the AUs, and the thresholds with the best F1.
+    """Return how well labelled faces are told, and the thresholds with the best F1.
+
+    For AUs the first is the mean average precision, for classes, which need no thresholds (0.5
+    stands in their place), the accuracy.
 
     With unlabelled ``target`` faces the thresholds are those with the best F1 to be expected there
     (:func:`cycada.metrics.thresholds.target_thresholds`). Where the detector no longer has to read
@@ -74,12 +182,14 @@ def validate(
     other. AUs that are always or never present in ``examples`` do not count.
     """
     found = probabilities(detector, examples, accelerator)
+    if examples.task.kind == "classes":
+        share = accuracy(found, examples.labels, examples.known)
+        return share, torch.full((len(examples.task),), 0.5, dtype=torch.float64)
     precision = torch.as_tensor(average_precision(found, examples.labels, examples.known))
     if target is None:
         thresholds = best_thresholds(found, examples.labels, examples.known)
     else:
-        # Spread over all subjects, whose faces stand one after the other.
-        some = torch.linspace(0, len(target) - 1, min(len(target), TARGETS)).long()
+        some = some_of(target)
         there = probabilities(detector, target, accelerator, some)
         own = found
         if source_detector is not None:

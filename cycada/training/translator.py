@@ -16,17 +16,22 @@ from cycada import images
 from cycada.config import TranslatorConfig
 from cycada.data.dataset import FaceImages, signed, step_batches
 from cycada.data.sampling import Order, Share, generator
-from cycada.errors import ConfigError
 from cycada.losses.adversarial import discriminator_loss, generator_loss
 from cycada.losses.consistency import colour_distance, image_distance
 from cycada.losses.perceptual import PerceptualDistance
 from cycada.models.build import build_discriminators, build_generators
 from cycada.models.cycle import Discriminators, Generators, Judgement, Translation
-from cycada.models.detector import Detector
 from cycada.progress import Progress
 from cycada.training import loop
 from cycada.training.average import update_average
-from cycada.training.follower import make_follower, semantic_term, teach_follower
+from cycada.training.examples import Labelled
+from cycada.training.judging import (
+    Readers,
+    make_learner,
+    semantic_term,
+    teach_follower,
+    teach_joint_judge,
+)
 from cycada.training.launch import (
     frozen,
     loss_scale,
@@ -48,6 +53,7 @@ class Batch(NamedTuple):
     rgb: Tensor  # (B, 3, S, S) uint8
     thermal: Tensor  # (B, 1, S, S) int32
     mirrored: Tensor  # (2, B) bool: RGB, thermal
+    rows: Tensor  # (B,) numbers of the RGB images
 
 
 @dataclass(slots=True)
@@ -61,15 +67,15 @@ class TranslatorState:
     discriminator_optimizer: Any
     rgb_pool: ReplayPool
     thermal_pool: ReplayPool
-    follower: nn.Module | None  # the RGB detector's copy that learns to read translations
-    follower_optimizer: Any
+    learner: nn.Module | None  # the judge of the semantic term that learns along
+    learner_optimizer: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Judges:
     """Fixed networks that the generators' loss asks."""
 
-    detector: Detector | None
+    readers: Readers | None
     perceptual: PerceptualDistance | None
 
 
@@ -93,9 +99,10 @@ def make_state(
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["base"] = config.learning_rate
-    follower = follower_optimizer = None
-    if judges.detector is not None and config.semantic_judge == "following":
-        follower, follower_optimizer = make_follower(judges.detector, config, accelerator)
+    learner = learner_optimizer = None
+    if judges.readers is not None:
+        made = make_learner(judges.readers, config, accelerator)
+        learner, learner_optimizer = made or (None, None)
     share = my_share(config.batch_size, accelerator)
     prepared = accelerator.prepare(generators, discriminators, *optimizers)
     return TranslatorState(
@@ -106,8 +113,8 @@ def make_state(
         discriminator_optimizer=prepared[3],
         rgb_pool=ReplayPool(config.pool, share, seed=config.seed, stream="rgb"),
         thermal_pool=ReplayPool(config.pool, share, seed=config.seed, stream="thermal"),
-        follower=follower,
-        follower_optimizer=follower_optimizer,
+        learner=learner,
+        learner_optimizer=learner_optimizer,
     )
 
 
@@ -116,6 +123,7 @@ def translator_step(
     rgb: Tensor,
     thermal: Tensor,
     *,
+    labelled: Labelled | None = None,
     step: int,
     judges: Judges,
     config: TranslatorConfig,
@@ -127,6 +135,7 @@ def translator_step(
         state: Changed in place.
         rgb: ``(B, 3, S, S)`` in [-1, 1].
         thermal: ``(B, 1, S, S)`` in [-1, 1].
+        labelled: ``rgb`` with labels, for a judge that is trained jointly.
         step: Number of this step, from 0.
         judges: Fixed networks for the semantic and the perceptual term.
         config: Settings.
@@ -146,7 +155,16 @@ def translator_step(
         images.with_channels(thermal, 3) if same else None,
         images.with_channels(rgb, 1) if same else None,
     )
-    terms = _generator_terms(state, made, rgb, thermal, judges, config, accelerator)
+    figures: dict[str, Tensor] = {}
+    if judges.readers is not None and state.learner is not None and labelled is not None:
+        figures["joint_judge"] = teach_joint_judge(
+            state.learner, state.learner_optimizer, labelled=labelled,
+            detector=judges.readers.rgb, accelerator=accelerator,
+        )  # fmt: skip
+    terms = _generator_terms(state, made, rgb, thermal, labelled, judges, config, accelerator)
+    if "joint_judge" in figures:
+        # A judge that knows nothing yet would only add noise.
+        terms["semantic"] = terms["semantic"] * (figures["joint_judge"] < config.semantic_below)
     loss = terms["adversarial"] + sum(
         getattr(weights, name) * value for name, value in terms.items() if name != "adversarial"
     )
@@ -172,10 +190,10 @@ def translator_step(
     if config.clip_norm:
         accelerator.clip_grad_norm_(state.discriminators.parameters(), config.clip_norm)
     state.discriminator_optimizer.step()
-    figures = {**terms, "judge_rgb": loss_rgb, "judge_thermal": loss_thermal}
-    if judges.detector is not None and state.follower is not None:
+    figures |= {**terms, "judge_rgb": loss_rgb, "judge_thermal": loss_thermal}
+    if judges.readers is not None and state.learner is not None and labelled is None:
         figures["follower"] = teach_follower(
-            state.follower, state.follower_optimizer, detector=judges.detector, rgb=rgb,
+            state.learner, state.learner_optimizer, detector=judges.readers.rgb, rgb=rgb,
             made=made.thermal.detach(), config=config, accelerator=accelerator,
         )  # fmt: skip
     return {name: value.detach() for name, value in figures.items()}
@@ -220,7 +238,13 @@ def train_translator(
             for stored, flips in zip(batch[:2], batch.mirrored, strict=True)
         ]
         return translator_step(
-            state, *pictures, step=number, judges=judges, config=config, accelerator=accelerator
+            state,
+            *pictures,
+            labelled=_labelled(batch, pictures[0], judges),
+            step=number,
+            judges=judges,
+            config=config,
+            accelerator=accelerator,
         )
 
     def log(number: int, figures: dict[str, float]) -> None:
@@ -264,7 +288,7 @@ def collect(state: TranslatorState, accelerator: Accelerator) -> dict[str, Any]:
         "generator_optimizer": state.generator_optimizer.state_dict(),
         "discriminator_optimizer": state.discriminator_optimizer.state_dict(),
         **loss_scale(accelerator),
-        **_follower_state(state, accelerator),
+        **_learner_state(state, accelerator),
         **{
             name: None if pool.images is None else accelerator.gather(pool.images)
             for name, pool in pools.items()
@@ -272,12 +296,12 @@ def collect(state: TranslatorState, accelerator: Accelerator) -> dict[str, Any]:
     }
 
 
-def _follower_state(state: TranslatorState, accelerator: Accelerator) -> dict[str, Any]:
-    if state.follower is None:
+def _learner_state(state: TranslatorState, accelerator: Accelerator) -> dict[str, Any]:
+    if state.learner is None:
         return {}
     return {
-        "follower": accelerator.unwrap_model(state.follower).state_dict(),
-        "follower_optimizer": state.follower_optimizer.state_dict(),
+        "learner": accelerator.unwrap_model(state.learner).state_dict(),
+        "learner_optimizer": state.learner_optimizer.state_dict(),
     }
 
 
@@ -293,9 +317,9 @@ def restore(state: TranslatorState, run: Run, accelerator: Accelerator) -> int:
     state.generator_optimizer.load_state_dict(saved["generator_optimizer"])
     state.discriminator_optimizer.load_state_dict(saved["discriminator_optimizer"])
     restore_loss_scale(accelerator, saved)
-    if state.follower is not None:
-        accelerator.unwrap_model(state.follower).load_state_dict(saved["follower"])
-        state.follower_optimizer.load_state_dict(saved["follower_optimizer"])
+    if state.learner is not None:
+        accelerator.unwrap_model(state.learner).load_state_dict(saved["learner"])
+        state.learner_optimizer.load_state_dict(saved["learner_optimizer"])
     for name in ("rgb_pool", "thermal_pool"):
         pool: ReplayPool = getattr(state, name)
         if saved[name] is not None:
@@ -308,6 +332,7 @@ def _generator_terms(
     made: Translation,
     rgb: Tensor,
     thermal: Tensor,
+    labelled: Labelled | None,
     judges: Judges,
     config: TranslatorConfig,
     accelerator: Accelerator,
@@ -325,10 +350,10 @@ def _generator_terms(
         terms["identity"] = image_distance(made.thermal_same, thermal) + image_distance(
             made.rgb_same, rgb
         )
-    if judges.detector is not None and config.weights.semantic:
+    if judges.readers is not None and config.weights.semantic:
         terms["semantic"] = semantic_term(
-            made, rgb, thermal, detector=judges.detector, follower=state.follower, config=config,
-            accelerator=accelerator,
+            made, rgb, thermal, readers=judges.readers, learner=state.learner, labelled=labelled,
+            config=config, accelerator=accelerator,
         )  # fmt: skip
     if judges.perceptual is not None:
         terms["perceptual"] = judges.perceptual(made.rgb_again, rgb) + judges.perceptual(
@@ -357,11 +382,23 @@ def _make_batch(
 ) -> Batch:
     coins = torch.rand(2, share.lanes, generator=generator(config.seed, "flip", step))
     flips = (coins < 0.5) & torch.tensor(config.flip)
+    rows = share.of(orders["rgb"](step))
     return Batch(
-        rgb=rgb.batch(share.of(orders["rgb"](step))),
+        rgb=rgb.batch(rows),
         thermal=thermal.batch(share.of(orders["thermal"](step))),
         mirrored=flips[:, share.first : share.last],
+        rows=rows,
     )
+
+
+def _labelled(batch: Batch, rgb: Tensor, judges: Judges) -> Labelled | None:
+    """Return the RGB images as mirrored with their labels, where a judge learns from them."""
+    if judges.readers is None or judges.readers.labels is None:
+        return None
+    examples = judges.readers.labels
+    found = examples.labels[batch.rows], examples.known[batch.rows]
+    labels, known = (column.to(rgb.device) for column in examples.mirror(*found, batch.mirrored[0]))
+    return Labelled(rgb, labels, known)
 
 
 def _mirrored(pictures: Tensor, flips: Tensor) -> Tensor:
@@ -374,25 +411,3 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def check_size(config: TranslatorConfig) -> None:
-    """Refuse a size that the networks cannot work at.
-
-    Raises:
-        ConfigError: ``size`` is no multiple of 4, or leaves the discriminator a single patch or
-            the RGB cycle a few blocks.
-    """
-    if config.size % 4:
-        raise ConfigError(f"size must be a multiple of 4, found {config.size}.")
-    layers = config.discriminator.layers
-    if config.size // 2**layers < 3:  # its last two layers take one each
-        raise ConfigError(
-            f"size {config.size} is too small for discriminator.layers {layers}, which needs "
-            f"{3 * 2**layers} px; choose fewer layers."
-        )
-    if config.rgb_cycle_block > config.size // 4:
-        raise ConfigError(
-            f"rgb_cycle_block {config.rgb_cycle_block} leaves nearly no colours of an image of "
-            f"{config.size} px to compare; choose at most {config.size // 4}."
-        )

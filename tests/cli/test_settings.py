@@ -72,7 +72,7 @@ def test_options_beat_the_file_and_set_beats_both(tmp_path: Path) -> None:
     [
         ("train-translator", "stepps=4", "Did you mean steps?"),
         ("train-translator", "weights.cycel=4", "Did you mean weights.cycle?"),
-        ("train-detector", "alignment.method=dan", "must be one of none, dann, adda"),
+        ("train-detector", "alignment.method=dan", "must be one of none, dann, cdan, adda"),
         ("train-detector", "steps=many", "steps must be a whole number"),
         ("train-detector", "steps", "expected KEY=VALUE"),
     ],

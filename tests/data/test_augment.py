@@ -11,6 +11,7 @@ import torch
 from cycada.config import AugmentConfig
 from cycada.data.augment import Changes, apply_changes, draw_changes
 from cycada.data.sampling import generator
+from cycada.task import Task
 from cycada.training.examples import Examples
 
 NOTHING = AugmentConfig(
@@ -162,9 +163,9 @@ def test_an_erased_rectangle_is_blank_and_the_rest_untouched() -> None:
 
 
 def test_a_mirror_swaps_left_and_right_units() -> None:
-    numbers = (1, 51, 52)
+    task = Task((1, 51, 52))
     examples = Examples(
-        [], labels=torch.zeros(0, 3), known=torch.zeros(0, 3).bool(), numbers=numbers, channels=3
+        [], labels=torch.zeros(0, 3), known=torch.zeros(0, 3).bool(), task=task, channels=3
     )
     labels = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
     known = torch.tensor([[True, True, False], [True, True, False]])
@@ -175,7 +176,7 @@ def test_a_mirror_swaps_left_and_right_units() -> None:
 
 def test_a_mirrored_unit_without_its_partner_becomes_unknown() -> None:
     examples = Examples(
-        [], labels=torch.zeros(0, 2), known=torch.zeros(0, 2).bool(), numbers=(1, 51), channels=3
+        [], labels=torch.zeros(0, 2), known=torch.zeros(0, 2).bool(), task=Task((1, 51)), channels=3
     )
     labels, known = torch.ones(2, 2), torch.ones(2, 2, dtype=torch.bool)
     _, still_known = examples.mirror(labels, known, torch.tensor([True, False]))

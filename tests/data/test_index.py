@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from cycada.data.index import (
     write_index,
 )
 from cycada.errors import DataError
+from cycada.task import Task
 from cycada.thermal import Window
 
 HEADER = "path,domain,subject,split,frame,sequence,AU01,AU12\n"
@@ -251,6 +253,93 @@ def test_the_fingerprint_changes_with_what_is_learned_and_with_nothing_else(
         replace(index, root=tmp_path / "elsewhere"),
     ):
         assert same.fingerprint() == index.fingerprint()
+
+
+def labelled_index(root: Path) -> Index:
+    """Return three classes; the fourth face has none, and the last both a class and an AU."""
+    faces = tuple(
+        Face(path=f"{number}.png", domain=domain, subject=f"S{number}", split=split, label=label)
+        for number, (domain, split, label) in enumerate(
+            (
+                ("rgb", "train", "happy"),
+                ("rgb", "val", "sad"),
+                ("thermal", "test", "angry"),
+                ("rgb", "train", ""),
+            )
+        )
+    )
+    last = Face(
+        path="4.png", domain="rgb", subject="S4", split="train", label="sad", action_units={12: 1}
+    )
+    return Index(root, IndexInfo(kind="occurrence"), (*faces, last))
+
+
+def test_classes_are_the_labels_in_use(tmp_path: Path) -> None:
+    index = labelled_index(tmp_path)
+    assert index.classes() == ("angry", "happy", "sad")
+    assert index.select(domain="rgb", split="train").classes() == ("happy", "sad")
+    assert index.select(domain="thermal", split="train").classes() == ()
+
+
+def test_the_label_of_a_face_is_one_hot_and_an_unknown_class_counts_as_unknown(
+    tmp_path: Path,
+) -> None:
+    labels, known = labelled_index(tmp_path).labels(Task(classes=("sad", "happy")))
+    # The third face is angry, of which the task knows nothing, and the fourth has no label.
+    assert labels.tolist() == [[0, 1], [1, 0], [0, 0], [0, 0], [1, 0]]
+    assert known.tolist() == [[True] * 2, [True] * 2, [False] * 2, [False] * 2, [True] * 2]
+    assert (labels.dtype, known.dtype) == (torch.float32, torch.bool)
+    known[0, 0] = False  # a caller may change what it is given
+    assert known[0, 1]
+
+
+def test_labels_of_action_units_are_their_occurrences(tmp_path: Path) -> None:
+    index = labelled_index(tmp_path)
+    labels, known = index.labels(Task((1, 12)))
+    assert labels.tolist() == [[0, 0]] * 4 + [[0, 1]]
+    assert known.tolist() == [[False, False]] * 4 + [[False, True]]
+
+
+@pytest.mark.parametrize("task", [Task((1, 12)), Task(classes=("happy", "sad"))])
+def test_no_faces_have_no_labels(task: Task, tmp_path: Path) -> None:
+    labels, known = labelled_index(tmp_path).select(domain="thermal", split="val").labels(task)
+    assert labels.shape == known.shape == (0, 2)
+    assert (labels.dtype, known.dtype) == (torch.float32, torch.bool)
+
+
+def test_the_fingerprint_changes_with_a_label_that_is_learned_from(tmp_path: Path) -> None:
+    index = labelled_index(tmp_path)
+
+    def relabelled(number: int, label: str) -> str:
+        faces = list(index.faces)
+        faces[number] = replace(faces[number], label=label)
+        return replace(index, faces=tuple(faces)).fingerprint()
+
+    changed = {
+        relabelled(0, "sad"),
+        relabelled(0, ""),
+        relabelled(1, "happy"),
+        relabelled(3, "sad"),
+    }
+    assert len(changed) == 4
+    assert index.fingerprint() not in changed
+    assert relabelled(2, "sad") == index.fingerprint()  # a face to test on
+
+
+def test_the_fingerprint_of_faces_without_labels_is_that_of_earlier_versions(
+    tmp_path: Path,
+) -> None:
+    index = some_index(tmp_path)
+    faces = tuple(face for face in index.faces if face.split != "test")
+    assert not any(face.label for face in faces)
+    head = '["intensity", 1.5, "centikelvin", [24, 38], "ab12", []]'
+    rows = (
+        r'["rgb/a, \"1\".png", "rgb", "Zo\u00eb", "train", [[1, 2.0], [12, 0.30000000000000004]]]',
+        r'["../thermal/a.png", "thermal", "Zo\u00eb", "train", []]',
+        '["b.png", "rgb", "02", "val", [[12, 1.0]]]',
+    )
+    expected = hashlib.sha256((head + "".join(rows)).encode()).hexdigest()
+    assert index.fingerprint() == expected
 
 
 def test_missing_images_are_counted_and_the_first_is_named(tmp_path: Path) -> None:

@@ -55,7 +55,10 @@ def statistics(module: nn.Module) -> list[torch.Tensor]:
 def test_running_statistics_come_from_the_target_pass_alone(backbone: str) -> None:
     torch.manual_seed(0)
     detector = Detector(backbone, channels=3, outputs=2, width=4, pretrained="none")  # type: ignore[arg-type]
-    model = AdaptiveDetector(detector, DomainClassifier(detector.backbone.features, hidden=4))
+    domain = DomainClassifier(
+        detector.backbone.features, 2, hidden=4, reads="features", kind="action_units"
+    )
+    model = AdaptiveDetector(detector, domain)
     assert model.separate
     reference = Detector(backbone, channels=3, outputs=2, width=4, pretrained="none")  # type: ignore[arg-type]
     reference.load_state_dict(detector.state_dict())

@@ -125,4 +125,5 @@ def test_gradient_reversal_keeps_values_and_negates_and_scales_gradients(strengt
 
 
 def test_the_domain_classifier_gives_one_score_per_face() -> None:
-    assert DomainClassifier(6, hidden=4)(torch.zeros(5, 6)).shape == (5,)
+    domain = DomainClassifier(6, 3, hidden=4, reads="features", kind="action_units")
+    assert domain(torch.zeros(5, 6), torch.zeros(5, 3)).shape == (5,)

@@ -482,7 +482,7 @@ def test_a_beginning_of_another_shape(train: Train, detector_run: Path) -> None:
         ({"width": 8}, ("width 4", "8")),
         ({"size": 32}, ("size 16", "32")),
         ({"channels": 1}, ("channels 3", "1")),
-        ({"action_units": (1,)}, ("action_units (1, 12, 51, 52)", "(1,)")),
+        ({"action_units": (1,)}, ("answers AU01, AU12, AU51, AU52", "training AU01;")),
         ({"view": "structure"}, ("view image", "structure")),
     ):
         with refused(ConfigError, str(detector_run), *words, out=train.out):

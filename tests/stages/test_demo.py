@@ -9,7 +9,7 @@ import pytest
 from cycada.errors import ConfigError, RunError
 from cycada.progress import Progress
 from cycada.stages import demo
-from cycada.stages.demo import METHODS, run_demo
+from cycada.stages.demo import METHODS, run_ablation, run_demo
 
 TINY = demo._Plan(
     20,
@@ -80,3 +80,38 @@ def test_an_option_that_cannot_work_leaves_nothing_behind(
     with pytest.raises(ConfigError):
         run(tmp_path / "demo", quiet, **wrong)
     assert not (tmp_path / "demo").exists()
+
+
+def test_an_ablation_leaves_out_one_term_and_shares_the_rest(
+    quiet: Progress, tmp_path: Path
+) -> None:
+    whole = tmp_path / "all"
+    run(whole, quiet)
+
+    def settings(run_folder: Path) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((run_folder / "config.json").read_text())["settings"]
+        return found
+
+    for term in ("semantic", "cycle", "pixel"):
+        out = tmp_path / f"no-{term}"
+        score = run_ablation(
+            whole, out, without=term, size=16, seed=0, budget="quick", progress=quiet
+        )  # type: ignore[arg-type]
+        assert 0 <= score <= 1
+        assert not (out / "faces").exists()
+        assert not (out / "structure").exists()
+        names = ("aligned_structure", "aligned_image", "taught", "both")
+        for name in names:
+            mine, its = settings(out / name), settings(whole / name)
+            differ = {key for key in mine if mine[key] != its[key]} - {"source"}
+            assert differ <= {"initial", "teachers"}, name  # other places only
+        if term == "pixel":
+            assert not (out / "translator").exists()
+            assert {tuple(settings(out / name)["source"]) for name in names} == {
+                (str(whole / "faces"),)
+            }
+            continue
+        mine, its = settings(out / "translator"), settings(whole / "translator")
+        assert {key for key in mine if mine[key] != its[key]} == {"weights"}
+        assert mine["weights"] == {**its["weights"], term: 0.0}
+        assert settings(out / "both")["source"] == [str(out / "translated")]

@@ -22,6 +22,7 @@ from cycada.stages.evaluate import (
 )
 from cycada.stages.evaluate_translator import evaluate_translator, paired_faces
 from cycada.stages.scoring import EvaluateOptions
+from cycada.task import Task
 from cycada.thermal import Window
 
 SIZE = 16
@@ -31,7 +32,7 @@ QUIET = Progress(shown=False)
 class Brightness:
     """A detector that finds both of its AUs in bright images."""
 
-    action_units = (1, 12)
+    task = Task((1, 12))
     thresholds = torch.tensor([0.5, 0.5])
     window = None
     channels = 1
@@ -42,6 +43,9 @@ class Brightness:
         assert pictures.shape[1:] == (1, SIZE, SIZE)
         share = (pictures.mean((1, 2, 3)) + 1) / 2
         return torch.stack([share, 1 - share], dim=1)
+
+    def decide(self, probabilities):
+        return probabilities >= self.thresholds
 
 
 class Inverted:
@@ -222,7 +226,7 @@ def test_what_cannot_be_measured_says_why(dataset, tmp_path):
     )
     missing = result["scores"]["not_available"]
     assert set(missing) == {
-        "cycle_thermal", "thermal_values", "lpips", "feature_distances", "action_units", "paired",
+        "cycle_thermal", "thermal_values", "lpips", "feature_distances", "answers", "paired",
     }  # fmt: skip
     assert result["scores"]["values"] is None
     assert "give an index with both domains" in missing["thermal_values"]

@@ -29,6 +29,7 @@ from cycada.report.page import Beside, Plot, Strip, Table
 from cycada.report.plots import Estimates, units_plot
 from cycada.stages.demo import BETWEEN, METHODS, TAUGHT, TEACHERS
 from cycada.stages.report import report
+from cycada.task import Task
 from cycada.training.run import Run, open_run
 
 SIZE = 16
@@ -44,7 +45,7 @@ def evaluation(folder, skill: float, *, frames: int = 200, index: str = "data"):
         np.ones_like(labels),
         subjects=np.arange(frames) // 10,
         thresholds=[0.5] * 3,
-        action_units=[1, 2, 12],
+        task=Task((1, 2, 12)),
         resamples=50,
     )
     head = {"kind": "detector", "run": "r", "index": index, "split": "test", "domain": "thermal"}
@@ -103,7 +104,7 @@ def test_a_page_of_everything_shows_everything(tmp_path):
         "Back in RGB",
         "Step 20",
         "Cycle, L1",
-        "Validation, average precision",
+        "Validation: average precision, or accuracy",
         "&#34;steps&#34;: 20",
         "whom no stage has learned from",
         "A note.",
@@ -143,7 +144,7 @@ def test_the_table_of_units_begins_with_the_mean_f1_and_roc_auc(tmp_path):
     assert isinstance(table, Table)
     assert table.total == 2
     f1, auc = table.rows[:2]
-    assert (f1[0].text, auc[0].text) == ("Mean over AUs", "Mean ROC-AUC")
+    assert (f1[0].text, auc[0].text) == ("Mean F1", "Mean ROC-AUC")
     assert [cell.text for cell in auc[2:]] == [f"{m.scores.macro_roc_auc:.3f}" for m in methods]
     low, high = methods[0].scores.macro_roc_auc_interval
     assert auc[2].note == f"{low:.2f}\u2013{high:.2f}"

@@ -58,7 +58,7 @@ def test_rgb_counts_by_its_colours_and_less_than_thermal_with_its_fine_detail(
     rgb, thermal = random(2, 3, 16, 16, seed=0), random(2, 1, 16, 16, seed=1)
     made = state.generators(rgb, thermal, None, None)
     terms = _generator_terms(
-        state, made, rgb, thermal, Judges(None, None), config, accelerator
+        state, made, rgb, thermal, None, Judges(None, None), config, accelerator
     )  # fmt: skip
     there = (colours(made.rgb_again, block) - colours(rgb, block)).abs().mean()
     back = (made.thermal_again - thermal).abs().mean()

@@ -24,6 +24,7 @@ from cycada.models.build import build_detector
 from cycada.models.detector import Detector
 from cycada.progress import Progress
 from cycada.stages import train_detector, train_translator
+from cycada.task import Task
 from cycada.training import detector as detector_training
 from cycada.training import translator as translator_training
 from cycada.training.launch import make_accelerator
@@ -134,7 +135,7 @@ def test_the_state_holds_all_that_changes(training: Training) -> None:
             "discriminator_optimizer", "rgb_pool", "thermal_pool",
         }  # fmt: skip
         if training.config.semantic_judge == "following":
-            expected |= {"follower", "follower_optimizer"}
+            expected |= {"learner", "learner_optimizer"}
     else:
         expected = {"model", "optimizer", "average", "best", "selection"}
         if training.step_name == "adda_step":
@@ -324,7 +325,7 @@ def test_the_loss_scale_of_half_precision_goes_on(
 ) -> None:
     """fp16 needs a GPU, but what Accelerate keeps for it does not."""
     judges = translator_training.Judges(None, None)
-    network = build_detector(tiny_detector(), channels=3, outputs=4)
+    network = build_detector(tiny_detector(), channels=3, task=Task((1, 12, 51, 52)))
     for module, make in (
         (
             translator_training,

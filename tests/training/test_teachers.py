@@ -17,16 +17,18 @@ from torch import Tensor, nn
 from cycada.config import DetectorConfig
 from cycada.data.dataset import FaceImages
 from cycada.data.index import read_index, write_index
-from cycada.losses.action_units import action_unit_loss
+from cycada.losses.labels import label_loss
 from cycada.metrics.centring import centred
 from cycada.models.detector import AdaptiveDetector, Detection, Detector
 from cycada.progress import Progress
 from cycada.stages.train_detector import run_training
+from cycada.task import Task, TaskKind
 from cycada.training.detector import DetectorState, detector_step, make_state
-from cycada.training.examples import Examples, Labelled
+from cycada.training.examples import Examples, Frequencies, Labelled
 from cycada.training.launch import make_accelerator
 from cycada.training.loading import LoadedDetector
 from cycada.training.run import finished_checkpoint, read_log
+from cycada.training.self_training import Unlabelled
 from cycada.training.teachers import joint_answers
 
 SIDE = 16
@@ -94,13 +96,13 @@ def thermal_examples(root: Path, numbers: Sequence[int] = NUMBERS) -> Examples:
     index = read_index(root).select(domain="thermal", split="train")
     labels, known = index.occurrences(tuple(numbers))
     part = FaceImages([index], domain="thermal", size=SIDE)
-    return Examples([part], labels=labels, known=known, numbers=numbers, channels=1)
+    return Examples([part], labels=labels, known=known, task=Task(tuple(numbers)), channels=1)
 
 
 def loaded(module: nn.Module, numbers: Sequence[int], config: DetectorConfig) -> LoadedDetector:
     return LoadedDetector(
         root=Path("none"), module=cast("Detector", module), config=config,
-        action_units=tuple(numbers), thresholds=torch.full((len(numbers),), 0.5),
+        task=Task(tuple(numbers)), thresholds=torch.full((len(numbers),), 0.5),
         source_domains=("rgb",), seen_subjects=frozenset(), window=None,
         device=torch.device("cpu"),
     )  # fmt: skip
@@ -132,10 +134,10 @@ def by_hand(
             here = teacher.module(shown).logits[0].tolist()
             there = teacher.module(shown.flip(-1)).logits[0].tolist()
             for column, number in enumerate(numbers):
-                told = [here[teacher.action_units.index(number)]]
+                told = [here[teacher.task.action_units.index(number)]]
                 other = SWAPPED.get(number, number)
                 if mirror and other in numbers:
-                    told.append(there[teacher.action_units.index(other)])
+                    told.append(there[teacher.task.action_units.index(other)])
                 out[face, column] += sum(told) / len(told) / len(teachers)
     return out
 
@@ -143,9 +145,11 @@ def by_hand(
 # In order; some; AUs whose mirrored partner nobody asked for; left and right turned about.
 @pytest.mark.parametrize("numbers", [(1, 12, 51, 52), (12,), (1, 51), (52, 12, 51)])
 @pytest.mark.parametrize("centring", [0.0, 0.5])
+@pytest.mark.parametrize("mirrored", [True, False])
 def test_teachers_answer_with_the_mean_of_their_log_odds_on_faces_and_mirror_images(
     numbers: tuple[int, ...],
     centring: float,
+    mirrored: bool,
     faces: Path,
     tiny_detector: Callable[..., DetectorConfig],
 ) -> None:
@@ -155,27 +159,73 @@ def test_teachers_answer_with_the_mean_of_their_log_odds_on_faces_and_mirror_ima
         random_teacher((52, 4, 12, 1, 51), tiny_detector(), channels=1, seed=2),
     ]
     found = joint_answers(
-        teachers, examples, numbers, centring=centring,
+        teachers, examples, centring=centring, mirrored=mirrored,
         accelerator=make_accelerator("no", double=False), progress=QUIET,
     )  # fmt: skip
     subjects = [face.subject for face in examples.parts[0].faces]
     assert len(set(subjects)) == 3
-    log_odds = by_hand(teachers, examples, numbers, mirror=True)
+    log_odds = by_hand(teachers, examples, numbers, mirror=mirrored)
     expected = torch.sigmoid(by_loop(log_odds, subjects, centring))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    # Guards: one teacher alone, or faces without their mirror images, say something else.
+    # Guards: one teacher alone, or faces without (with) their mirror images, say something else.
     for other in (
-        by_hand(teachers[:1], examples, numbers, mirror=True),
-        by_hand(teachers[1:], examples, numbers, mirror=True),
-        by_hand(teachers, examples, numbers, mirror=False),
+        by_hand(teachers[:1], examples, numbers, mirror=mirrored),
+        by_hand(teachers[1:], examples, numbers, mirror=mirrored),
+        by_hand(teachers, examples, numbers, mirror=not mirrored),
     ):
         assert (torch.sigmoid(by_loop(other, subjects, centring)) - found).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("centring", [0.0, 0.5])
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_teachers_of_classes_answer_with_the_mean_of_their_log_probabilities(
+    centring: float,
+    mirrored: bool,
+    faces: Path,
+    tiny_detector: Callable[..., DetectorConfig],
+) -> None:
+    task = Task(classes=("sad", "happy", "calm"))
+    orders = (("sad", "happy", "calm"), ("calm", "sad", "happy"))
+    part = thermal_examples(faces).parts[0]
+    nothing = torch.zeros(len(part), 3)
+    examples = Examples([part], labels=nothing, known=nothing.bool(), task=task, channels=1)
+    teachers = []
+    for seed, names in enumerate(orders):
+        like_units = random_teacher((1, 2, 4), tiny_detector(), channels=1, seed=seed)
+        like_units.module.kind = "classes"
+        teachers.append(replace(like_units, task=Task(classes=names)))
+    found = joint_answers(
+        teachers, examples, centring=centring, mirrored=mirrored,
+        accelerator=make_accelerator("no", double=False), progress=QUIET,
+    )  # fmt: skip
+
+    def expected(chosen: Sequence[int]) -> Tensor:
+        mean = []
+        for face in range(len(examples)):
+            picture = examples.batch(torch.tensor([face])).images
+            views = (picture, picture.flip(-1)) if mirrored else (picture,)
+            row = dict.fromkeys(task.classes, 0.0)
+            for number in chosen:
+                for view in views:
+                    logits = teachers[number].module(view).logits[0].tolist()
+                    total = math.log(math.fsum(map(math.exp, logits)))
+                    for name, value in zip(orders[number], logits, strict=True):
+                        row[name] += (value - total) / len(views) / len(chosen)
+            mean.append([row[name] for name in task.classes])
+        subjects = [face.subject for face in part.faces]
+        centred_rows = by_loop(torch.tensor(mean, dtype=torch.float64), subjects, centring)
+        return centred_rows.exp() / centred_rows.exp().sum(1, keepdim=True)
+
+    torch.testing.assert_close(found, expected((0, 1)), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.sum(1), torch.ones(len(found), dtype=torch.float64))
+    for alone in (0, 1):
+        assert (found - expected((alone,))).abs().max() > 1e-3
 
 
 class Sides(nn.Module):
     """Calls a head turned left by the brightness on its left, turned right by that on its right."""
 
-    channels = 1
+    channels, kind = 1, "action_units"
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,7 +244,7 @@ def test_left_and_right_change_places_in_the_mirror(
     accelerator = make_accelerator("no", double=False)
     teacher = loaded(Sides(), (51, 52), tiny_detector())
     found = joint_answers(
-        [teacher], examples, (51, 52), centring=0, accelerator=accelerator, progress=QUIET
+        [teacher], examples, centring=0, mirrored=True, accelerator=accelerator, progress=QUIET
     )
     pictures = examples.batch(torch.arange(len(examples))).images
     plain = torch.sigmoid(teacher.module(pictures).logits.detach()).double()
@@ -204,7 +254,7 @@ def test_left_and_right_change_places_in_the_mirror(
 
 
 class Sure(nn.Module):
-    channels = 1
+    channels, kind = 1, "action_units"
 
     def __init__(self, logit: float) -> None:
         super().__init__()
@@ -223,8 +273,9 @@ def test_teachers_that_are_sure_of_the_opposite_leave_it_open(
 
     def answers(teachers: list[LoadedDetector]) -> Tensor:
         return joint_answers(
-            teachers, examples, (1,), centring=0.5, accelerator=accelerator, progress=QUIET
-        )
+            teachers, examples, centring=0.5, mirrored=True, accelerator=accelerator,
+            progress=QUIET,
+        )  # fmt: skip
 
     half = torch.full((len(examples), 1), 0.5, dtype=torch.float64)
     torch.testing.assert_close(answers(sure), half, rtol=0, atol=1e-6)
@@ -238,11 +289,11 @@ def test_answers_do_not_depend_on_labels(
     accelerator = make_accelerator("no", double=False)
     teachers = [random_teacher(NUMBERS, tiny_detector(), channels=3, seed=1)]
     before = joint_answers(
-        teachers, examples, NUMBERS, centring=0.5, accelerator=accelerator, progress=QUIET
+        teachers, examples, centring=0.5, mirrored=True, accelerator=accelerator, progress=QUIET
     )
     examples.labels, examples.known = 1 - examples.labels, ~examples.known
     after = joint_answers(
-        teachers, examples, NUMBERS, centring=0.5, accelerator=accelerator, progress=QUIET
+        teachers, examples, centring=0.5, mirrored=True, accelerator=accelerator, progress=QUIET
     )
     assert torch.equal(before, after)
 
@@ -284,19 +335,26 @@ def batch(seed: int, *, soft: bool) -> Labelled:
 
 
 SOURCE, TARGET = batch(1, soft=False), batch(2, soft=True)
+SIGNS = ("target_entropy", "target_shift")  # of a collapse, logged beside the terms
 POSITIVE = torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64)
 
 
-def one_step(config: DetectorConfig) -> tuple[DetectorState, Detector, dict[str, Tensor]]:
+def one_step(
+    config: DetectorConfig,
+    source: Labelled = SOURCE,
+    target: Labelled = TARGET,
+    kind: TaskKind = "action_units",
+) -> tuple[DetectorState, Detector, dict[str, Tensor]]:
     """Return the state after a step, the detector as it was before and the figures."""
     accelerator = make_accelerator("no", double=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        detector = Detector("small", channels=3, outputs=4, width=4, pretrained="none")
+        detector = Detector("small", channels=3, outputs=4, width=4, pretrained="none", kind=kind)
     before = copy.deepcopy(detector).double()
     state = make_state(config, detector, accelerator)
     figures = detector_step(
-        state, SOURCE, TARGET, step=1, positive_weight=POSITIVE, config=config,
+        state, source, Unlabelled(target.images, answers=target if config.teachers else None),
+        step=1, frequencies=Frequencies(POSITIVE, torch.full_like(POSITIVE, 0.25)), config=config,
         accelerator=accelerator,
     )  # fmt: skip
     return state, before, figures
@@ -321,7 +379,7 @@ def test_the_figure_is_the_cross_entropy_with_the_answers(
         if known
     ]  # fmt: skip
     assert 0 < len(terms) < TARGET.known.numel()
-    assert figures.keys() == {"action_units", "teachers"}
+    assert figures.keys() == {"action_units", "teachers", *SIGNS}
     assert float(figures["teachers"]) == pytest.approx(math.fsum(terms) / len(terms), rel=1e-12)
 
 
@@ -330,10 +388,11 @@ def test_the_gradient_is_that_of_the_labels_and_of_the_weighted_answers(
     weight: float, tiny_detector: Callable[..., DetectorConfig]
 ) -> None:
     state, before, _ = one_step(taught(tiny_detector, teacher_weight=weight))
-    labelled = action_unit_loss(
-        before(SOURCE.images).logits, SOURCE.labels, SOURCE.known, positive_weight=POSITIVE
+    kind = before.kind
+    labelled = label_loss(
+        before(SOURCE.images).logits, SOURCE.labels, SOURCE.known, kind=kind, weight=POSITIVE
     )
-    answered = action_unit_loss(before(TARGET.images).logits, TARGET.labels, TARGET.known)
+    answered = label_loss(before(TARGET.images).logits, TARGET.labels, TARGET.known, kind=kind)
     own = torch.autograd.grad(labelled, list(before.parameters()))
     theirs = torch.autograd.grad(answered, list(before.parameters()))
     assert max(float(gradient.abs().max()) for gradient in theirs) > 1e-3
@@ -342,9 +401,59 @@ def test_the_gradient_is_that_of_the_labels_and_of_the_weighted_answers(
         torch.testing.assert_close(parameter.grad, expected, rtol=1e-9, atol=1e-12)
 
 
+def of_classes(faces: Labelled, *, soft: bool) -> Labelled:
+    """Return the same faces with one class each, or probabilities; nothing of the second."""
+    labels = torch.softmax(faces.labels * 4, 1)
+    if not soft:
+        labels = nn.functional.one_hot(labels.argmax(1), 4).double()
+    known = torch.tensor([True, False, True, True])
+    return Labelled(faces.images, labels, known[:, None].expand(-1, 4))
+
+
+def cross_entropy_by_hand(
+    logits: Tensor, faces: Labelled, weight: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
+) -> float:
+    """Return the mean over the labelled faces of the weighted cross-entropy."""
+    terms = []
+    rows = zip(logits.tolist(), faces.labels.tolist(), faces.known[:, 0].tolist(), strict=True)
+    for row, wanted, known in rows:
+        total = math.fsum(math.exp(value) for value in row)
+        if known:
+            each = zip(wanted, row, weight, strict=True)
+            terms.append(-math.fsum(w * p * math.log(math.exp(z) / total) for p, z, w in each))
+    return math.fsum(terms) / len(terms)
+
+
+def test_the_figures_of_classes_are_the_cross_entropies_with_labels_and_answers(
+    tiny_detector: Callable[..., DetectorConfig],
+) -> None:
+    source, target = of_classes(SOURCE, soft=False), of_classes(TARGET, soft=True)
+    state, before, figures = one_step(
+        taught(tiny_detector, teacher_weight=3.0), source, target, "classes"
+    )
+    assert figures.keys() == {"classes", "teachers", *SIGNS}
+    with torch.no_grad():
+        said, answered = before(source.images).logits, before(target.images).logits
+    labelled = cross_entropy_by_hand(said, source, POSITIVE.tolist())
+    assert float(figures["classes"]) == pytest.approx(labelled, rel=1e-12)
+    taught_by = cross_entropy_by_hand(answered, target)
+    assert float(figures["teachers"]) == pytest.approx(taught_by, rel=1e-12)
+    # d/dz of a weighted cross-entropy, summed over the faces, is that of the bias of the head.
+    slopes = []
+    for logits, faces, weight, share in (
+        (said, source, POSITIVE, 1.0), (answered, target, torch.ones_like(POSITIVE), 3.0),
+    ):  # fmt: skip
+        wanted = faces.labels * weight
+        each = torch.softmax(logits, 1) * wanted.sum(1, keepdim=True) - wanted
+        known = faces.known[:, 0]
+        slopes.append(share * each[known].sum(0) / known.sum())
+    gradient = dict(state.model.named_parameters())["detector.head.bias"].grad
+    torch.testing.assert_close(gradient, slopes[0] + slopes[1], rtol=1e-9, atol=1e-12)
+
+
 def test_teachers_of_no_weight_change_nothing(tiny_detector: Callable[..., DetectorConfig]) -> None:
     without, _, figures = one_step(taught(tiny_detector, teachers=()))
-    assert figures.keys() == {"action_units"}
+    assert figures.keys() == {"action_units", *SIGNS}
     for weight in (0.0, 1.0):
         state, _, _ = one_step(taught(tiny_detector, teacher_weight=weight))
         pairs = zip(state.model.parameters(), without.model.parameters(), strict=True)
@@ -357,7 +466,7 @@ def test_teachers_teach_beside_an_alignment(tiny_detector: Callable[..., Detecto
     alignment = replace(config.alignment, method="dann")
     _, _, alone = one_step(config)
     _, _, both = one_step(replace(config, alignment=alignment))
-    assert both.keys() == {"action_units", "teachers", "domain", "domain_accuracy"}
+    assert both.keys() == {"action_units", "teachers", "domain", "domain_accuracy", *SIGNS}
     assert float(both["teachers"]) == pytest.approx(float(alone["teachers"]), rel=1e-12)
 
 

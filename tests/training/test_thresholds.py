@@ -65,7 +65,7 @@ def test_thresholds_are_tuned_on_the_source_and_set_for_an_unlabelled_target(
         index = read_index(root).select(domain=domain, split=split)
         pictures = FaceImages([index], domain=domain, size=config.size)
         said = loaded.predict(signed(pictures.batch(torch.arange(len(pictures)))))
-        return said, *index.occurrences(loaded.action_units)
+        return said, *index.occurrences(loaded.task.action_units)
 
     def names(domain: Domain, split: Split) -> list[str]:
         return [face.subject for face in read_index(root).select(domain=domain, split=split).faces]
