@@ -1,0 +1,98 @@
+"""Tell what each part of the method is worth, on phantom faces: a table of demos that lack one.
+
+python tools/ablate.py --out ablation --seeds 0 1 2 --json ablation.json
+
+For each seed it walks the whole demo, then repeats its adaptation without the semantic term,
+without the cycle term, and without translation. Without alignment, teachers and teaching there is
+what the demo calls ``pixel`` anyway. Stopped, the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import get_args
+
+from cycada.errors import CycadaError
+from cycada.files import replacing
+from cycada.progress import Progress
+from cycada.stages.demo import Budget, Term, run_ablation, run_demo
+
+SIZE = 64  # px
+
+ROWS: Mapping[str, str] = MappingProxyType(
+    {
+        "all": "all terms",
+        "semantic": "no semantic term",
+        "cycle": "no cycle term",
+        "pixel": "no pixel level: RGB faces instead of translated ones",
+        "feature": "no feature level: translated faces alone",
+        "source_only": "source only",
+        "target_supervised": "target supervised",
+    }
+)
+
+
+def main() -> None:
+    """Read the command, run what is missing, print and write the table."""
+    options = _parser().parse_args()
+    progress = Progress(shown=True)
+    found: dict[str, list[float]] = {row: [] for row in ROWS}
+    for seed in options.seeds:
+        folder = options.out / f"seed-{seed}"
+        whole = run_demo(
+            folder / "all", size=SIZE, seed=seed, budget=options.budget, progress=progress
+        )["macro_f1"]
+        found["all"].append(whole["both"])
+        found["feature"].append(whole["pixel"])
+        for end in ("source_only", "target_supervised"):
+            found[end].append(whole[end])
+        for term in get_args(Term):
+            found[term].append(
+                run_ablation(
+                    folder / "all", folder / f"no-{term}", without=term, size=SIZE, seed=seed,
+                    budget=options.budget, progress=progress,
+                )
+            )  # fmt: skip
+    print(table(options.seeds, found))
+    if options.json:
+        result = {"seeds": options.seeds, "budget": options.budget, "macro_f1": found}
+        with replacing(options.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def table(seeds: Sequence[int], found: Mapping[str, Sequence[float]]) -> str:
+    """Return a Markdown table: one row for what is left out, one column for each seed."""
+    heads = ("macro F1", *(f"seed {seed}" for seed in seeds), "mean", "worth")
+    lines = [heads, ("---",) * len(heads)]
+    whole = statistics.fmean(found["all"])
+    for row, title in ROWS.items():
+        mean = statistics.fmean(found[row])
+        worth = f"{whole - mean:+.3f}" if row in (*get_args(Term), "feature") else ""
+        lines.append((title, *(f"{value:.3f}" for value in found[row]), f"{mean:.3f}", worth))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="where all runs go")
+    add("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="default: 0")
+    add("--budget", choices=get_args(Budget), default="quick", help="as of cycada demo")
+    add("--json", type=Path, metavar="FILE", help="also write the figures here")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except CycadaError as problem:
+        print(f"Error: {problem}", file=sys.stderr)
+        sys.exit(problem.exit_code)
