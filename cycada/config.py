@@ -286,17 +286,22 @@ class DetectorConfig:
         "auto: AUs where the source has any",
     )
     action_units: tuple[int, ...] = setting((), "AUs to detect; empty: all that the source labels")
-    backbone: Literal["small", "lenet", "resnet18", "resnet50", "convnext_tiny"] = setting(
-        "resnet18",
-        "network; small is a convnet for images of about 64 px, lenet that of the papers for "
-        "digits of 28 px",
+    backbone: Literal["small", "regions", "lenet", "resnet18", "resnet50", "convnext_tiny"] = (
+        setting(
+            "resnet18",
+            "network; small is a convnet for images of about 64 px, regions several of them for "
+            "eyes, nose and mouth, which one more finds that learns from the source's "
+            "landmarks.csv, lenet that of the papers for digits of 28 px",
+        )
     )
     view: Literal["image", "structure"] = setting(
         "image",
         "what the network sees: the image, or its edges and creases without their sign and "
         "strength, which RGB and thermal faces share",
     )
-    width: int = setting(24, "channels of the small network's first layer", low=1)
+    width: int = setting(
+        24, "channels of the small network's first layer; regions have 2/3 and 1/2", low=1
+    )
     pretrained: str = setting(
         "imagenet", "initial weights: imagenet (downloaded), none, or a local file"
     )

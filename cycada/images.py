@@ -30,6 +30,7 @@ _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _LARGEST_BYTE = 255
 _EIGHT_BIT = 127.5
 _SIXTEEN_BIT = 32767.5
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF: turned by 90 degrees, one way or the other
 _DETAIL_WINDOW = 5  # px
 _DETAIL_GAIN = 4.0
 
@@ -61,6 +62,26 @@ def read_image(path: Path | str) -> Tensor:
     except Exception as error:  # decoders raise anything on broken bytes
         raise DataError(f"{path}: cannot be read as an image ({_reason(error)}).") from error
     return torch.from_numpy(_planes(pixels, path))
+
+
+def read_size(path: Path | str) -> tuple[int, int]:
+    """Return ``(height, width)`` of what :func:`read_image` would give, from the file's header.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".npy":
+        return tuple(read_image(path).shape[-2:])  # type: ignore[return-value]
+    try:
+        with path.open("rb") as stream, Image.open(stream) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(_ORIENTATION, 1) in _LYING
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such image file.") from None
+    except Exception as error:  # decoders raise anything on broken bytes
+        raise DataError(f"{path}: cannot be read as an image ({_reason(error)}).") from error
+    return (width, height) if turned else (height, width)
 
 
 def write_image(path: Path | str, image: Tensor) -> None:

@@ -65,9 +65,10 @@ def adapted(demo: Path, out: Path, subjects: int, progress: Progress) -> float:
     """Return the macro F1 of the demo's last detector, with the labels of some subjects."""
     if not subjects:
         return _score(demo / "both", demo / "faces", demo / "evaluation" / "both", progress)
+    config = run_config(demo / "both", "detector", DetectorConfig)
     config = replace(
-        run_config(demo / "both", "detector", DetectorConfig),
-        source=(str(demo / "translated"),),
+        config,
+        source=tuple(str(demo / Path(index).name) for index in config.source),
         target=(str(demo / "faces"),),
         teachers=(str(demo / "taught"),),
         initial=str(demo / "taught"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import kornia
@@ -83,6 +84,20 @@ def apply_changes(images: Tensor, changes: Changes) -> Tensor:
     if bool((changes.noise > 0).any()):
         warped = warped + column("noise") * _noise(images, changes.seeds)
     return _erased(warped, changes.erase).clamp(-1, 1)
+
+
+def move_points(points: Tensor, changes: Changes, mirror_order: Sequence[int]) -> Tensor:
+    """Return ``(B, K, 2)`` points, px, where :func:`apply_changes` takes them.
+
+    Args:
+        points: x and y, the centre of the top left pixel being (0, 0).
+        changes: What is done to the images.
+        mirror_order: Which of its points is which in a mirrored face, where left is right.
+    """
+    matrix = changes.matrix.to(points)
+    moved = torch.einsum("bij,bkj->bki", matrix[:, :, :2], points) + matrix[:, None, :, 2]
+    mirrored = changes.flipped.to(points.device)[:, None, None]
+    return torch.where(mirrored, moved[:, list(mirror_order)], moved)
 
 
 def _affine(angle: Tensor, scale: Tensor, shift: Tensor, flipped: Tensor, size: int) -> Tensor:

@@ -13,7 +13,7 @@ from cycada.errors import CycadaError, DataError
 from cycada.models.normalisation import SharedBatchNorm2d, share_batch_norm
 from cycada.models.structure import local_structure
 
-Backbone = Literal["small", "lenet", "resnet18", "resnet50", "convnext_tiny"]
+Backbone = Literal["small", "regions", "lenet", "resnet18", "resnet50", "convnext_tiny"]
 
 
 def _convolution(channels: int, out: int, kernel: int, *, stride: int = 1) -> nn.Sequential:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.errors import ConfigError
 from cycada.models.cycle import Discriminators, Generators
@@ -24,11 +26,17 @@ def build_discriminators(config: TranslatorConfig) -> Discriminators:
 
 
 def build_detector(
-    config: DetectorConfig, *, channels: int, task: Task, pretrained: str | None = None
+    config: DetectorConfig,
+    *,
+    channels: int,
+    task: Task,
+    pretrained: str | None = None,
+    landmarks: Sequence[str] = (),
 ) -> Detector:
     """Return a detector for ``channels`` input channels and the answers of ``task``.
 
     ``pretrained`` overrides the setting, for a detector whose weights are loaded right after.
+    ``landmarks`` names the points that a network of regions finds, the eyes' corners among them.
     """
     return Detector(
         config.backbone,
@@ -38,6 +46,7 @@ def build_detector(
         pretrained=config.pretrained if pretrained is None else pretrained,
         view=config.view,
         kind=task.kind,
+        landmarks=landmarks,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from cycada.landmarks import EYE_CORNERS
 from cycada.models.backbones import (
     Backbone,
     LeNetBackbone,
@@ -15,6 +17,7 @@ from cycada.models.backbones import (
     TorchvisionBackbone,
 )
 from cycada.models.domain import DomainClassifier, reverse_gradient
+from cycada.models.regions import RegionBackbone
 from cycada.models.structure import CHANNELS
 from cycada.task import TaskKind
 
@@ -26,6 +29,7 @@ class Detection(NamedTuple):
 
     features: Tensor  # (B, F)
     logits: Tensor  # (B, A), one column per AU or class
+    landmarks: Tensor | None = None  # (B, K, 2) px, by which a network of regions aligned the faces
 
 
 class Detector(nn.Module):
@@ -41,24 +45,51 @@ class Detector(nn.Module):
         pretrained: str,
         view: View = "image",
         kind: TaskKind = "action_units",
+        landmarks: Sequence[str] = (),
     ) -> None:
+        """Make the networks; ``landmarks`` names the points that ``backbone="regions"`` finds."""
         super().__init__()
-        seen = channels if view == "image" else CHANNELS
-        network: SmallBackbone | LeNetBackbone | TorchvisionBackbone
-        if backbone == "small":
-            network = SmallBackbone(seen, width=width)
-        elif backbone == "lenet":
-            network = LeNetBackbone(seen)
-        else:
-            network = TorchvisionBackbone(backbone, seen, pretrained=pretrained)
-        self.backbone = network if view == "image" else StructureBackbone(network)
+        self.landmarks = tuple(landmarks)
         self.channels, self.kind = channels, kind
+        self.backbone = _backbone(
+            backbone, channels, width=width, pretrained=pretrained, view=view,
+            landmarks=self.landmarks,
+        )  # fmt: skip
         self.head = nn.Linear(self.backbone.features, outputs)
 
     def forward(self, image: Tensor) -> Detection:
         """Detect AUs, or tell classes, in ``(B, C, H, W)`` images in [-1, 1]."""
-        features = self.backbone(image)
-        return Detection(features, self.head(features))
+        landmarks = None
+        if isinstance(self.backbone, RegionBackbone):
+            features, landmarks = self.backbone.read(image)
+        else:
+            features = self.backbone(image)
+        return Detection(features, self.head(features), landmarks)
+
+
+def _backbone(
+    name: Backbone,
+    channels: int,
+    *,
+    width: int,
+    pretrained: str,
+    view: View,
+    landmarks: tuple[str, ...],
+) -> SmallBackbone | LeNetBackbone | TorchvisionBackbone | StructureBackbone | RegionBackbone:
+    if name == "regions":
+        return RegionBackbone(
+            channels, width=width, view=view, landmarks=len(landmarks),
+            eyes=[landmarks.index(corner) for corner in EYE_CORNERS],
+        )  # fmt: skip
+    seen = channels if view == "image" else CHANNELS
+    network: SmallBackbone | LeNetBackbone | TorchvisionBackbone
+    if name == "small":
+        network = SmallBackbone(seen, width=width)
+    elif name == "lenet":
+        network = LeNetBackbone(seen)
+    else:
+        network = TorchvisionBackbone(name, seen, pretrained=pretrained)
+    return network if view == "image" else StructureBackbone(network)
 
 
 class Adapted(NamedTuple):
@@ -68,6 +99,7 @@ class Adapted(NamedTuple):
     target_logits: Tensor | None  # (T, A)
     source_domain: Tensor | None  # (S,) domain scores
     target_domain: Tensor | None  # (T,) domain scores
+    landmarks: Tensor | None = None  # (S, K, 2) px, found in the source images
 
 
 class AdaptiveDetector(nn.Module):
@@ -95,23 +127,26 @@ class AdaptiveDetector(nn.Module):
             strength: Factor of the reversed gradient.
         """
         if target is None:
-            return Adapted(self.detector(source).logits, None, None, None)
+            alone: Detection = self.detector(source)
+            return Adapted(alone.logits, None, None, None, alone.landmarks)
         counts = (len(source), len(target))
         if self.separate:
             with _frozen_statistics(self.detector):
-                source_features, logits = self.detector(source)
-            target_features, target_logits = self.detector(target)
+                here: Detection = self.detector(source)
+            there: Detection = self.detector(target)
         else:
-            both = self.detector(torch.cat((source, target)))
-            source_features, target_features = both.features.split(counts)
-            logits, target_logits = both.logits.split(counts)
+            both: Detection = self.detector(torch.cat((source, target)))
+            first = counts[0]
+            here = Detection(both.features[:first], both.logits[:first])
+            there = Detection(both.features[first:], both.logits[first:])
         if self.domain is None:
-            return Adapted(logits, target_logits, None, None)
+            return Adapted(here.logits, there.logits, None, None, here.landmarks)
         scores = self.domain(
-            reverse_gradient(torch.cat((source_features, target_features)), strength),
-            reverse_gradient(torch.cat((logits, target_logits)), strength),
+            reverse_gradient(torch.cat((here.features, there.features)), strength),
+            reverse_gradient(torch.cat((here.logits, there.logits)), strength),
         )
-        return Adapted(logits, target_logits, *scores.split(counts))
+        known, unknown = scores.split(counts)
+        return Adapted(here.logits, there.logits, known, unknown, here.landmarks)
 
 
 class _frozen_statistics:  # noqa: N801 - a context manager, used as a word

@@ -33,10 +33,11 @@ _KNOWN: Mapping[str, tuple[str, Tone]] = MappingProxyType(
     {
         BASELINE: ("Source only", "baseline"),
         "structure": ("Structure view only", "4"),
+        "regions": ("Aligned regions only", "5"),
         "pixel": ("Pixel", "1"),
         "feature": ("Feature", "3"),
-        "aligned_structure": ("Pixel + feature, before teaching", "5"),
-        "aligned_image": ("Pixel + feature, seeing the image", "6"),
+        "aligned_regions": ("Pixel + feature, before teaching", "6"),
+        "aligned_image": ("Pixel + feature, seeing the image", "8"),
         "taught": ("Pixel + feature, taught once", "7"),
         "both": ("Pixel + feature", "2"),
         CEILING: ("Supervised on target", "ceiling"),
@@ -73,7 +74,8 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 def tones(names: Sequence[str]) -> dict[str, Tone]:
     """Return a colour for each name: the same one on the whole page."""
-    free = [tone for tone in TONES if tone not in {_KNOWN[n][1] for n in names if n in _KNOWN}]
+    taken = {_KNOWN[name][1] for name in names if name in _KNOWN}
+    free = [tone for tone in TONES if tone not in taken] or TONES
     result: dict[str, Tone] = {}
     for name in names:
         if name in _KNOWN:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-Tone = Literal["1", "2", "3", "4", "5", "6", "7", "baseline", "ceiling"]
+Tone = Literal["1", "2", "3", "4", "5", "6", "7", "8", "baseline", "ceiling"]
 
-TONES: tuple[Tone, ...] = ("1", "2", "3", "4", "5", "6", "7")
+TONES: tuple[Tone, ...] = ("1", "2", "3", "4", "5", "6", "7", "8")
 
 PLOT_STYLE = """
 svg.plot{font:12px/1.2 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif;
@@ -30,7 +30,7 @@ svg.plot .faint{opacity:.22;stroke-width:1.2}
 svg.plot .interval{stroke-width:2.4;opacity:.38;stroke-linecap:round}
 .tone-1{--tone:var(--s1)}.tone-2{--tone:var(--s2)}.tone-3{--tone:var(--s3)}
 .tone-4{--tone:var(--s4)}.tone-5{--tone:var(--s5)}.tone-6{--tone:var(--s6)}
-.tone-7{--tone:var(--s7)}
+.tone-7{--tone:var(--s7)}.tone-8{--tone:var(--s8)}
 .tone-baseline{--tone:var(--s-baseline)}.tone-ceiling{--tone:var(--s-ceiling)}
 svg.plot .line,svg.plot .interval{stroke:var(--tone)}
 svg.plot .dot{fill:var(--tone);stroke:var(--paper);stroke-width:1}
@@ -38,12 +38,12 @@ svg.plot .dot{fill:var(--tone);stroke:var(--paper);stroke-width:1}
 
 LIGHT = (
     "--paper:#fff;--ink:#1d1b19;--ink-2:#6b665f;--rule:#e6e2dc;--accent:#c2480c;--s1:#2f66cf;"
-    "--s2:#d65a1e;--s3:#0c8a80;--s4:#8455cc;--s5:#b8860b;--s6:#c03a77;--s7:#6f8f1c;"
+    "--s2:#d65a1e;--s3:#0c8a80;--s4:#8455cc;--s5:#b8860b;--s6:#c03a77;--s7:#6f8f1c;--s8:#7a5230;"
     "--s-baseline:#8f8a83;--s-ceiling:#1d1b19"
 )
 DARK = (
     "--paper:#191715;--ink:#eeeae4;--ink-2:#a39c92;--rule:#322e2a;--accent:#ff9147;--s1:#7aa5ff;"
-    "--s2:#ff9147;--s3:#3fc7b8;--s4:#b794f6;--s5:#e8bd4a;--s6:#f178ab;--s7:#b4d65c;"
+    "--s2:#ff9147;--s3:#3fc7b8;--s4:#b794f6;--s5:#e8bd4a;--s6:#f178ab;--s7:#b4d65c;--s8:#c9a07a;"
     "--s-baseline:#8b857c;--s-ceiling:#eeeae4"
 )
 

@@ -32,9 +32,10 @@ _SIDE_BY_SIDE = 2  # jobs at a time
 
 METHODS = ("source_only", "pixel", "feature", "both", "target_supervised")
 VIEW_ONLY = "structure"
-TEACHERS = ("aligned_structure", "aligned_image")
+REGIONS = "regions"
+TEACHERS = ("aligned_regions", "aligned_image")
 TAUGHT = "taught"  # by both teachers; it is the teacher of the last round
-BETWEEN = (VIEW_ONLY, TEACHERS[0])  # shown beside the methods: what they begin from
+BETWEEN = (VIEW_ONLY, REGIONS, TEACHERS[0])  # shown beside the methods: what they begin from
 SUMMARY_NAME, STATE_NAME = "summary.json", "demo.json"
 
 
@@ -47,9 +48,12 @@ class _Plan:
     translator_steps: int
     plain_steps: int  # of the detector of images, which learns more slowly
     detector_steps: int  # of detectors of local structure, from random weights
-    alignment_steps: int  # from trained weights
-    pupil_alignment_steps: int  # of the aligned detector that is taught afterwards
+    pixel_steps: int  # from trained weights, on translations
+    feature_steps: int  # aligned without translations
+    image_steps: int  # of the aligned detector that sees the image
+    alignment_steps: int  # of the aligned detector that is taught afterwards
     teaching_steps: int  # of each of the two rounds of teaching
+    ceiling_steps: int  # on labelled thermal faces
 
 
 PLANS: dict[Budget, _Plan] = {
@@ -59,19 +63,25 @@ PLANS: dict[Budget, _Plan] = {
         translator_steps=1200,
         plain_steps=1300,
         detector_steps=600,
-        alignment_steps=1000,
-        pupil_alignment_steps=2200,
-        teaching_steps=600,
+        pixel_steps=300,
+        feature_steps=300,
+        image_steps=1000,
+        alignment_steps=600,
+        teaching_steps=300,
+        ceiling_steps=4000,
     ),
     "full": _Plan(
         1000,
         8,
         translator_steps=12000,
         plain_steps=5000,
-        detector_steps=5000,
-        alignment_steps=2000,
-        pupil_alignment_steps=3000,
-        teaching_steps=2000,
+        detector_steps=3000,
+        pixel_steps=1500,
+        feature_steps=1500,
+        image_steps=2000,
+        alignment_steps=3000,
+        teaching_steps=1000,
+        ceiling_steps=12000,
     ),
 }
 
@@ -92,14 +102,17 @@ def run_demo(
 
     - ``source_only``: trained on labelled RGB faces, the plain way;
     - ``structure``: the same, seeing only what RGB and thermal faces share (``view``), which
-      needs no target faces at all; it judges the translations, and the following see that too;
+      needs no target faces at all; it judges the translations;
+    - ``regions``: sees that of aligned eyes, nose and mouth, which it finds as it learned from the
+      landmarks of the RGB faces (``backbone``); no target faces either. The following, but for the
+      ceiling, are such detectors and begin from it;
     - ``pixel``: trained on RGB faces translated to thermal, with their labels;
-    - ``feature``: ``structure``, its features aligned to unlabelled thermal faces;
-    - ``both``: two detectors, ``structure`` and ``source_only``, aligned in this way while
-      learning from the translated faces, then teach the first of them the unlabelled faces
-      (``taught``), which it then teaches itself once more;
-    - ``target_supervised``: trained on as many labelled thermal faces for as many steps in all,
-      the ceiling.
+    - ``feature``: trained on RGB faces, its features aligned to unlabelled thermal faces;
+    - ``both``: trained on both kinds and aligned (``aligned_regions``). With ``source_only``,
+      aligned while learning from the translated faces, it teaches itself the unlabelled faces
+      (``taught``), and then once more alone;
+    - ``target_supervised``: seeing the structure of whole faces, trained on as many labelled
+      thermal faces, the ceiling.
 
     Returns:
         What ``summary.json`` holds.
@@ -227,30 +240,39 @@ class _Maker:
     def aligned(self, begin: str) -> dict[str, Any]:
         """Return the settings that align the detector ``begin`` to the thermal faces."""
         return {
-            "target": [str(self.faces)], "alignment.method": "dann", "alignment.weight": 0.3,
-            "learning_rate": 1e-3, "initial": str(self.shared / begin), "channels": 3,
+            "target": [str(self.faces)], "alignment.method": "dann",
+            "initial": str(self.shared / begin), "channels": 3,
+            # Aligned parts of faces are closer to each other than whole images: less force does.
+            **(
+                {"backbone": "regions", "alignment.weight": 0.08, "learning_rate": 2e-3}
+                if begin == REGIONS
+                else {"alignment.weight": 0.3, "learning_rate": 1e-3}
+            ),
         }  # fmt: skip
 
     def adaptation(self, *, translated: bool) -> tuple[Sequence[Job], Sequence[Job]]:
         """Return the jobs that align the two teachers, and those that teach ``both``."""
-        source = self.source(translated=translated)
+        made = self.source(translated=translated)
         after = ("translated",) if translated else ()
+        both: dict[str, Any] = {"source": [str(self.faces)]}
+        if translated:
+            both["source"] += made["source"]
 
         def teaching(name: str, *teachers: str) -> Job:
             return self.detector(
-                name, self.plan.teaching_steps, *teachers, **source, target=[str(self.faces)],
+                name, self.plan.teaching_steps, *teachers, **both, target=[str(self.faces)],
                 teachers=[str(self.out / teacher) for teacher in teachers],
                 initial=str(self.out / teachers[0]), learning_rate=2e-3, channels=3, alone=True,
+                backbone="regions",
             )  # fmt: skip
 
         return (
-            # Translated faces are closer to thermal ones than RGB faces: less force is enough.
             self.detector(
-                TEACHERS[0], self.plan.pupil_alignment_steps, *after, VIEW_ONLY, **source,
-                **{**self.aligned(VIEW_ONLY), "alignment.weight": 0.15, "learning_rate": 2e-3},
+                TEACHERS[0], self.plan.alignment_steps, *after, REGIONS, **both,
+                **self.aligned(REGIONS),
             ),
             self.detector(
-                TEACHERS[1], self.plan.alignment_steps, *after, "source_only", **source,
+                TEACHERS[1], self.plan.image_steps, *after, "source_only", **made,
                 **{**self.aligned("source_only"), "view": "image"},
             ),
         ), (teaching(TAUGHT, *TEACHERS), teaching("both", TAUGHT))  # fmt: skip
@@ -277,17 +299,16 @@ def _jobs(out: Path, plan: _Plan, *, size: int, seed: int) -> Sequence[Job]:
             alone=True,
         ),
         make.detector(VIEW_ONLY, plan.detector_steps, **rgb),
-        make.detector("source_only", plan.plain_steps, **rgb, view="image"),
+        make.detector(REGIONS, plan.detector_steps, **rgb, backbone="regions"),
         *make.translation(),
+        make.detector("source_only", plan.plain_steps, **rgb, view="image"),
         *aligning,
-        # As many steps as the detector called both has had in all.
+        make.detector("target_supervised", plan.ceiling_steps, **rgb, source_domain="thermal"),
+        make.detector("feature", plan.feature_steps, REGIONS, **rgb, **make.aligned(REGIONS)),
         make.detector(
-            "target_supervised",
-            plan.detector_steps + plan.pupil_alignment_steps + 2 * plan.teaching_steps,
-            **rgb, source_domain="thermal",
+            "pixel", plan.pixel_steps, "translated", REGIONS, **make.source(translated=True),
+            backbone="regions", initial=str(out / REGIONS), learning_rate=2e-3, channels=3,
         ),
-        make.detector("feature", plan.alignment_steps, VIEW_ONLY, **rgb, **make.aligned(VIEW_ONLY)),
-        make.detector("pixel", plan.detector_steps, "translated", **make.source(translated=True)),
         # Nothing is left to be done beside these.
         *teaching,
         make.score("translator"),
@@ -324,7 +345,7 @@ def run_ablation(
     jobs = [*aligning, *teaching, make.score("both")]
     if translated:
         jobs = [*make.translation(**{f"weights.{without}": 0.0}), *jobs]
-    there = {"phantom", VIEW_ONLY, "source_only"}
+    there = {"phantom", VIEW_ONLY, REGIONS, "source_only"}
     jobs = [replace(job, after=tuple(set(job.after) - there)) for job in jobs]
     with start_workers(_SIDE_BY_SIDE, progress) as workers:
         workers.run(

@@ -18,6 +18,7 @@ from torch import Tensor
 from cycada import images
 from cycada.data import phantom
 from cycada.data.index import SPLITS, Domain, Face, Index, IndexInfo, Split, write_index
+from cycada.data.landmarks import LANDMARKS_NAME, write_landmarks
 from cycada.data.sampling import generator
 from cycada.data.splits import split_subjects
 from cycada.errors import DataError
@@ -28,7 +29,7 @@ from cycada.thermal import Unit, Window, counts_from_celsius
 UNIT: Unit = "centikelvin"
 WINDOW = Window(28.0, 37.0)  # skin fills it; hair, glasses and the room are below
 CLAIM_NAME = ".phantom"
-LANDMARKS_NAME, SEQUENCES_NAME = "landmarks.csv", "sequences.csv"
+SEQUENCES_NAME = "sequences.csv"
 
 _VIDEO_RATE = 10.0  # frames per second; thermal cameras give 9 to 30
 _BREATHS = (8.0, 32.0)  # per minute: from slow to tachypnea
@@ -90,7 +91,13 @@ def make_phantom(options: PhantomOptions, *, progress: Progress) -> Index:
         ),
         tuple(faces),
     )
-    _write_landmarks(options.out / LANDMARKS_NAME, faces, torch.cat(places))
+    write_landmarks(
+        options.out / LANDMARKS_NAME, phantom.LANDMARK_NAMES,
+        (
+            (face.path, place.flatten().tolist())
+            for face, place in zip(faces, torch.cat(places), strict=True)
+        ),
+    )  # fmt: skip
     if options.video:
         _write_sequences(options.out / SEQUENCES_NAME, subjects)
     write_index(index)
@@ -205,15 +212,6 @@ def _draw(subject: _Subject, faces: Sequence[Face], options: PhantomOptions) -> 
         for name, picture in zip(names, () if pictures is None else pictures, strict=False):
             images.write_image(name, picture)
     return places
-
-
-def _write_landmarks(file: Path, faces: Sequence[Face], places: Tensor) -> None:
-    header = [f"{name}_{axis}" for name in phantom.LANDMARK_NAMES for axis in "xy"]
-    rows = (
-        [face.path, *(f"{value:.2f}" for value in place.flatten().tolist())]
-        for face, place in zip(faces, places, strict=True)
-    )
-    _write_table(file, ["path", *header], rows)
 
 
 def _write_sequences(file: Path, subjects: Sequence[_Subject]) -> None:

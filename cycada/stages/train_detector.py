@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,17 @@ from accelerate import Accelerator
 from cycada.config import DetectorConfig
 from cycada.data.dataset import FaceImages, preload_all
 from cycada.data.index import Domain, Index, Split, check_disjoint, check_files, read_index
+from cycada.data.landmarks import (
+    LANDMARKS_NAME,
+    landmark_names,
+    landmarks_fingerprint,
+    read_landmarks,
+)
 from cycada.errors import ConfigError, DataError
+from cycada.landmarks import mirror_order
 from cycada.models.build import build_detector
 from cycada.models.detector import Detector
+from cycada.models.regions import RegionBackbone
 from cycada.progress import Progress
 from cycada.stages.auditing import audit_faces
 from cycada.task import Task
@@ -49,6 +58,10 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     indexes = zip(paths, (*sources, *extras, *targets), strict=True)
     inputs = {path: index.fingerprint() for path, index in indexes}
     inputs |= {path: detector_fingerprint(Path(path)) for path in config.teachers}
+    if config.backbone == "regions":
+        inputs |= {
+            str(index.root / LANDMARKS_NAME): landmarks_fingerprint(index) for index in sources
+        }
     check_run(out, "detector", config, inputs=inputs)
     check_disjoint([*sources, *extras, *targets])
     labelled = [*extras, *_few_labelled(targets, config)]
@@ -56,7 +69,9 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     domains = _domains(sources, config)
     task = _task([*sources, *extras], domains, config)
     channels = config.channels or (3 if "rgb" in domains else 1)
-    make = _Maker(config, task, channels)
+    points = _landmarks(config, sources)
+    detector, inherited = _detector(config, task, channels, accelerator, points)
+    make = _Maker(config, task, channels, detector.landmarks)
     faces = Faces(
         source=make.examples(sources, domains, "train", what="source"),
         extra=make.examples(labelled, ("thermal",), "train", what="labelled_target")
@@ -68,11 +83,12 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     _check_labels(faces.source, "train")
     _check_labels(faces.validation, "val")
     used = [e for e in (faces.source, faces.extra, faces.target, faces.validation) if e]
-    detector, inherited = _detector(config, task, channels, accelerator)
+    _prepare_finder(detector, faces.source, config)
     window = _window(used)
     teachers = _teachers(config, task, window, accelerator)
     about: dict[str, Any] = {
         **task.to_json(),
+        "landmarks": list(detector.landmarks),
         "channels": channels,
         "source_domains": list(domains),
         "window": window,
@@ -115,14 +131,17 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
 class _Maker:
     """Makes the examples of this training: fixed answers, channels and size."""
 
-    def __init__(self, config: DetectorConfig, task: Task, channels: int) -> None:
+    def __init__(
+        self, config: DetectorConfig, task: Task, channels: int, landmarks: Sequence[str]
+    ) -> None:
         self.config, self.task, self.channels = config, task, channels
+        self.landmarks = landmarks  # that are asked for
 
     def examples(
         self, indexes: Sequence[Index], domains: Sequence[Domain], split: Split, *, what: str
     ) -> Examples:
         """Return the faces of one split with their labels."""
-        parts, labels, known = [], [], []
+        parts, labels, known, points = [], [], [], []
         for domain in domains:
             chosen = [index.select(domain=domain, split=split) for index in indexes]
             if not any(index.faces for index in chosen):
@@ -132,6 +151,11 @@ class _Maker:
                 occurs, annotated = index.labels(self.task)
                 labels.append(occurs)
                 known.append(annotated)
+                if self.landmarks and (what, split) == ("source", "train"):
+                    points.append(read_landmarks(index, self.landmarks, size=self.config.size))
+                elif self.landmarks:  # nothing is learned from those of other faces
+                    shape = len(index.faces), len(self.landmarks), 2
+                    points.append(torch.full(shape, math.nan))
             parts.append(FaceImages(chosen, domain=domain, size=self.config.size))
         if not parts:
             listed = ", ".join(str(index.root) for index in indexes)
@@ -140,7 +164,8 @@ class _Maker:
             )
         return Examples(
             parts, labels=torch.cat(labels), known=torch.cat(known), task=self.task,
-            channels=self.channels,
+            channels=self.channels, landmarks=torch.cat(points) if points else None,
+            mirror_order=mirror_order(self.landmarks),
         )  # fmt: skip
 
 
@@ -329,14 +354,59 @@ def _teachers(
     return teachers
 
 
+def _landmarks(config: DetectorConfig, sources: Sequence[Index]) -> tuple[str, ...]:
+    """Return the landmarks that a fresh network of regions learns to find.
+
+    Raises:
+        ConfigError: The source has none.
+    """
+    if config.backbone != "regions" or config.initial:
+        return ()
+    for index in sources:
+        if names := landmark_names(index):
+            return names
+    raise ConfigError(
+        f"backbone=regions learns where eyes, nose and mouth are from {LANDMARKS_NAME}, which is "
+        f"missing in {', '.join(str(index.root) for index in sources)}; add one, begin from a "
+        "detector of regions with --set initial=RUN, or take another backbone."
+    )
+
+
+def _prepare_finder(detector: Detector, source: Examples, config: DetectorConfig) -> None:
+    """Let a fresh finder of landmarks begin at their means; hold it where it cannot learn.
+
+    Raises:
+        DataError: The source's faces have no landmarks.
+    """
+    if not isinstance(detector.backbone, RegionBackbone) or source.landmarks is None:
+        return
+    finder = detector.backbone.finder
+    known = torch.isfinite(source.landmarks).any()
+    if not config.initial:
+        if not known:
+            raise DataError(
+                f"{LANDMARKS_NAME} of {source.parts[0].roots[0]} names no training face of the "
+                "source; its paths must be those of index.csv."
+            )
+        means = (source.landmarks.nanmean(0) + 0.5) / config.size
+        finder.mean.copy_(means.nan_to_num(0.5))
+    if not known or config.alignment.method == "adda":  # which learns from no annotation
+        finder.requires_grad_(False)  # noqa: FBT003
+
+
 def _detector(
-    config: DetectorConfig, task: Task, channels: int, accelerator: Accelerator
+    config: DetectorConfig,
+    task: Task,
+    channels: int,
+    accelerator: Accelerator,
+    landmarks: Sequence[str],
 ) -> tuple[Detector, frozenset[str]]:
     """Return a fresh or the initial detector, and the subjects that the latter has seen."""
     if not config.initial:
         with torch.random.fork_rng(devices=[]), accelerator.main_process_first():
             torch.manual_seed(config.seed)
-            return build_detector(config, channels=channels, task=task), frozenset()
+            made = build_detector(config, channels=channels, task=task, landmarks=landmarks)
+            return made, frozenset()
     loaded = load_detector(Path(config.initial), torch.device("cpu"))
     expected: dict[str, tuple[Any, Any]] = {
         "answers": (", ".join(loaded.task.names), ", ".join(task.names)),

@@ -19,6 +19,7 @@ from cycada import images
 from cycada.data.dataset import scaled_size
 from cycada.data.folders import find_images
 from cycada.data.index import CSV_NAME, Face, Index, IndexInfo, read_index, write_index
+from cycada.data.landmarks import carry_landmarks
 from cycada.errors import DataError, RunError
 from cycada.files import replacing
 from cycada.progress import Progress
@@ -46,8 +47,9 @@ def run_translation(
     """Translate every RGB face of ``source`` and write the new index into ``out``.
 
     A translated face has the name (with ``.png`` for JPEG and NPY), size, subject, split and
-    labels of its original. Images that are in ``out`` already, from an interrupted translation of
-    the same images by the same weights, are kept. Several processes under ``accelerate launch``
+    labels of its original, and its landmarks where there are any. Images that are in ``out``
+    already, from an interrupted translation of the same images by the same weights, are kept.
+    Several processes under ``accelerate launch``
     share the work.
 
     Args:
@@ -97,6 +99,9 @@ def run_translation(
     made = Index(out, info, tuple(_carried(index, job, out) for job in jobs))
     state.wait_for_everyone()
     if state.is_main_process:
+        # Before the index, which says that the folder is whole.
+        renamed = {job.face.path: face.path for job, face in zip(jobs, made.faces, strict=True)}
+        carry_landmarks(index, out, renamed)
         write_index(made)
     state.wait_for_everyone()
     return made

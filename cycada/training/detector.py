@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from cycada.config import DetectorConfig
 from cycada.data.dataset import step_batches
 from cycada.data.sampling import Order, Share, generator
+from cycada.landmarks import EYE_CORNERS
 from cycada.losses.adversarial import certainty_weights, domain_accuracy, domain_loss
 from cycada.losses.labels import label_loss
+from cycada.losses.landmarks import landmark_loss
 from cycada.models.detector import Adapted, AdaptiveDetector, Detector
 from cycada.models.domain import DomainClassifier
 from cycada.progress import Progress
@@ -157,6 +159,11 @@ def detector_step(
         loss = loss + sum(
             term.weight * (rising if term.rises else 1) * term.value for term in terms.values()
         )
+    if out.landmarks is not None and source.landmarks is not None and out.landmarks.requires_grad:
+        # The finder shares no weights with the rest, so this term needs no weight either.
+        eyes = [state.average.landmarks.index(corner) for corner in EYE_CORNERS]
+        figures["landmarks"] = landmark_loss(out.landmarks, source.landmarks, eyes=eyes)
+        loss = loss + figures["landmarks"]
     update(state.optimizer, state.model, loss, config, accelerator)
     update_average(
         state.average, accelerator.unwrap_model(state.model).detector,
@@ -327,17 +334,20 @@ def _stepper(
     frequencies = Frequencies.of(faces.source, config).to(accelerator.device, dtype)
 
     def moved(batch: Labelled) -> Labelled:
+        landmarks = batch.landmarks
         return Labelled(
-            *(column.to(accelerator.device) for column in batch._replace(
-                images=batch.images.to(dtype)))
-        )  # fmt: skip
+            batch.images.to(accelerator.device, dtype),
+            batch.labels.to(accelerator.device),
+            batch.known.to(accelerator.device),
+            None if landmarks is None else landmarks.to(accelerator.device, dtype),
+        )
 
     def changed(batch: Labelled, examples: Examples, number: int, stream: str) -> Any:
         key = (config.seed, "augment", stream, number)
         return augmented(batch, examples, config.augment, share=share, key=key)
 
     def step(batch: Batch, number: int) -> dict[str, Tensor]:
-        # ConvNeXt drops layers by PyTorch's global generator.
+        # ConvNeXt drops layers, and regions miss their places, by PyTorch's global generator.
         torch.manual_seed(generator(config.seed, "network", number, share.first).initial_seed())
         source, _ = changed(moved(batch.source), faces.source, number, "source")
         target = None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cycada import images
 from cycada.config import AugmentConfig, DetectorConfig
-from cycada.data.augment import Changes, apply_changes, draw_changes
+from cycada.data.augment import Changes, apply_changes, draw_changes, move_points
 from cycada.data.dataset import FaceImages, signed
 from cycada.data.sampling import Order, Share, generator
 from cycada.losses.labels import answer_weights
@@ -24,6 +24,7 @@ class Labelled(NamedTuple):
     images: Tensor  # (B, C, S, S) in [-1, 1]
     labels: Tensor  # (B, A) 0 or 1
     known: Tensor  # (B, A) bool
+    landmarks: Tensor | None = None  # (B, K, 2) px, NaN where unknown; None where not asked for
 
 
 class Examples:
@@ -37,9 +38,16 @@ class Examples:
         known: Tensor,
         task: Task,
         channels: int,
+        landmarks: Tensor | None = None,
+        mirror_order: Sequence[int] = (),
     ) -> None:
-        """Join ``parts``; ``labels`` and ``known`` are ``(N, A)`` over all of them."""
+        """Join ``parts``; ``labels`` and ``known`` are ``(N, A)`` over all of them.
+
+        ``landmarks``, where they are asked for, are ``(N, K, 2)`` px, NaN where unknown, and
+        ``mirror_order`` says which of a face's points is which of its mirror image's.
+        """
         self.parts, self.labels, self.known = tuple(parts), labels, known
+        self.landmarks, self.mirror_order = landmarks, list(mirror_order)
         self.task, self.channels = task, channels
         self._starts = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
         self._partner = task.partners()
@@ -75,6 +83,7 @@ class Examples:
             torch.stack([p for p in pictures if p is not None]),
             self.labels[numbers],
             self.known[numbers],
+            None if self.landmarks is None else self.landmarks[numbers],
         )
 
     def mirror(self, labels: Tensor, known: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,7 +143,13 @@ class Mixture:
         if self.extra is not None and self._extra_order is not None and last > len(source):
             extra = self._extra_order(step)
             parts.append(self.extra.batch(extra[max(first - len(source), 0) : last - len(source)]))
-        return Labelled(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        landmarks = [part.landmarks for part in parts if part.landmarks is not None]
+        return Labelled(
+            torch.cat([part.images for part in parts]),
+            torch.cat([part.labels for part in parts]),
+            torch.cat([part.known for part in parts]),
+            torch.cat(landmarks) if landmarks else None,
+        )
 
 
 def augmented(
@@ -151,4 +166,7 @@ def augmented(
         share.first, share.last
     )
     labels, known = examples.mirror(batch.labels, batch.known, changes.flipped)
-    return Labelled(apply_changes(batch.images, changes), labels, known), changes
+    landmarks = batch.landmarks
+    if landmarks is not None:
+        landmarks = move_points(landmarks, changes, examples.mirror_order)
+    return Labelled(apply_changes(batch.images, changes), labels, known, landmarks), changes

@@ -120,7 +120,10 @@ def load_detector(root: Path, device: torch.device | None = None) -> LoadedDetec
     checkpoint = finished_checkpoint(root)
     about = checkpoint.about()
     task = Task.from_json(about)
-    module = build_detector(config, channels=about["channels"], task=task, pretrained="none")
+    module = build_detector(
+        config, channels=about["channels"], task=task, pretrained="none",
+        landmarks=about.get("landmarks", ()),
+    )  # fmt: skip
     checkpoint.load_weights("detector", module)
     device = device or default_device()
     return LoadedDetector(

@@ -120,7 +120,7 @@ def features_and_probabilities(
         pictures = (pictures.flip(-1) if mirrored else pictures).to(parameter)
         with accelerator.autocast():
             said: Detection = detector(pictures)
-        features, logits = (each.to(parameter.dtype) for each in said)
+        features, logits = (each.to(parameter.dtype) for each in said[:2])
         parts.append((features, probabilities_of(logits, detector.kind)))
     both = (accelerator.gather(torch.cat(column)) for column in zip(*parts, strict=True))
     features, found = (column[: len(chosen)].cpu() for column in both)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cycada.config import AugmentConfig
-from cycada.data.augment import Changes, apply_changes, draw_changes
+from cycada.data.augment import Changes, apply_changes, draw_changes, move_points
 from cycada.data.sampling import generator
 from cycada.task import Task
 from cycada.training.examples import Examples
@@ -181,3 +181,16 @@ def test_a_mirrored_unit_without_its_partner_becomes_unknown() -> None:
     labels, known = torch.ones(2, 2), torch.ones(2, 2, dtype=torch.bool)
     _, still_known = examples.mirror(labels, known, torch.tensor([True, False]))
     assert still_known.tolist() == [[True, False], [True, True]]
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_points_go_where_their_pixels_go(flip: float) -> None:
+    """Left and right change names in a mirrored face, and what is in the middle keeps its own."""
+    config = replace(NOTHING, flip=flip, rotate=20, scale=0.2, shift=0.1)
+    changes = drawn(config, count=1)
+    left, right = (12.0, 14.0), (21.0, 18.0)
+    points = torch.tensor([[left, right]], dtype=torch.float64)
+    moved = move_points(points, changes, [1, 0])[0]
+    for place, (x, y) in enumerate((left, right)):
+        seen = brightest(apply_changes(dot(int(x), int(y)), changes))
+        assert moved[1 - place if flip else place].tolist() == pytest.approx(seen, abs=0.1)

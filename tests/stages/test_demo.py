@@ -17,9 +17,12 @@ TINY = demo._Plan(
     translator_steps=6,
     plain_steps=2,
     detector_steps=2,
-    alignment_steps=2,
-    pupil_alignment_steps=3,
+    pixel_steps=2,
+    feature_steps=2,
+    image_steps=2,
+    alignment_steps=3,
     teaching_steps=2,
+    ceiling_steps=9,
 )
 
 
@@ -50,18 +53,17 @@ def test_the_whole_way_is_walked_and_goes_on_where_it_was_interrupted(
     assert json.loads((out / "summary.json").read_text()) == summary
     scores = summary["macro_f1"]
     assert tuple(scores) == METHODS
-    assert tuple(summary["macro_f1_between"]) == ("structure", "aligned_structure")
+    assert tuple(summary["macro_f1_between"]) == ("structure", "regions", "aligned_regions")
     gap = scores["target_supervised"] - scores["source_only"]
     if gap > 0:
         expected = (scores["both"] - scores["source_only"]) / gap
         assert summary["gap_closed"] == pytest.approx(expected)
     else:
         assert summary["gap_closed"] is None
-    # The ceiling learns for as many steps as the adapted detector in all.
     assert (out / "target_supervised" / "000009").is_dir()
     # Two detectors teach one, which then teaches itself.
     for pupil, teachers in (
-        ("taught", ["aligned_structure", "aligned_image"]),
+        ("taught", ["aligned_regions", "aligned_image"]),
         ("both", ["taught"]),
     ):
         settings = json.loads((out / pupil / "config.json").read_text())["settings"]
@@ -100,7 +102,7 @@ def test_an_ablation_leaves_out_one_term_and_shares_the_rest(
         assert 0 <= score <= 1
         assert not (out / "faces").exists()
         assert not (out / "structure").exists()
-        names = ("aligned_structure", "aligned_image", "taught", "both")
+        names = ("aligned_regions", "aligned_image", "taught", "both")
         for name in names:
             mine, its = settings(out / name), settings(whole / name)
             differ = {key for key in mine if mine[key] != its[key]} - {"source"}
@@ -114,4 +116,4 @@ def test_an_ablation_leaves_out_one_term_and_shares_the_rest(
         mine, its = settings(out / "translator"), settings(whole / "translator")
         assert {key for key in mine if mine[key] != its[key]} == {"weights"}
         assert mine["weights"] == {**its["weights"], term: 0.0}
-        assert settings(out / "both")["source"] == [str(out / "translated")]
+        assert settings(out / "both")["source"] == [str(whole / "faces"), str(out / "translated")]

@@ -505,7 +505,7 @@ def test_cdan_weighs_the_faces_that_are_surely_told_and_dann_all_alike(
     assert isinstance(before.domain, DomainClassifier)
     assert before.domain.reads == ("product" if method == "cdan" else "features")
     before.train()
-    (here, said), (other, told) = before.detector(pictures), before.detector(there)
+    (here, said), (other, told) = (before.detector(each)[:2] for each in (pictures, there))
     scores = before.domain(here, said), before.domain(other, told)
     weights = None
     if method == "cdan":

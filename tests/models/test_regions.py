@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from cycada.config import DetectorConfig
+from cycada.landmarks import EYE_CORNERS
+from cycada.models.build import build_detector
+from cycada.models.detector import AdaptiveDetector, Detector
+from cycada.models.domain import DomainClassifier
+from cycada.models.regions import REGIONS, Region, RegionBackbone, cut_out
+from cycada.task import Task
+
+SIDE = 64
+BOX = Region("box", 0.5, 0.25, 0.3, 0.2, 20, 30, 1.0)
+
+
+def coordinates(side: int = SIDE) -> Tensor:
+    """Return an image whose pixels tell their own x and y in px."""
+    places = torch.arange(side, dtype=torch.float64)
+    y, x = torch.meshgrid(places, places, indexing="ij")
+    return torch.stack((x, y))[None]
+
+
+@pytest.mark.parametrize("angle", [0.0, 25.0, -90.0])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_region_lies_where_the_eyes_put_it(angle: float, mirrored: bool) -> None:
+    """Each pixel of it is the point that its lengths in eye distances name."""
+    turn = math.radians(angle)
+    along = torch.tensor([math.cos(turn), math.sin(turn)], dtype=torch.float64)
+    down = torch.tensor([-math.sin(turn), math.cos(turn)], dtype=torch.float64)
+    between, distance = torch.tensor([[31.0, 29.0]], dtype=torch.float64), 16.0
+    shown = cut_out(coordinates(), between, distance * along[None], BOX, mirrored=mirrored)
+    assert shown.shape == (1, 2, 20, 30)
+    side = -1 if mirrored else 1
+    for row, column, v, u in ((0, 0, -1, -1), (19, 29, 1, 1), (0, 29, -1, 1)):
+        across = side * (BOX.across + u * BOX.half_width)
+        below = BOX.down + v * BOX.half_height
+        expected = between[0] + distance * (across * along + below * down)
+        torch.testing.assert_close(shown[0, :, row, column], expected)
+
+
+def test_larger_faces_have_larger_regions() -> None:
+    eyes = torch.tensor([[30.0, 30.0]]), torch.tensor([[20.0, 0.0]])
+    for side, height in ((64, 20), (128, 40)):
+        shown = cut_out(torch.zeros(1, 1, side, side), *eyes, BOX)
+        assert shown.shape[-2:] == (height, 30 * height // 20)
+
+
+def test_eyes_in_one_place_are_not_believed() -> None:
+    """An untrained finder may say so; the region then has its smallest size, and no NaN."""
+    here = torch.tensor([[31.0, 29.0]], dtype=torch.float64)
+    shown = cut_out(coordinates(), here, torch.zeros(1, 2, dtype=torch.float64), BOX)
+    assert torch.isfinite(shown).all()
+    width = float(shown[0, 0, 0, -1] - shown[0, 0, 0, 0])
+    assert width == pytest.approx(2 * BOX.half_width * SIDE / 8)
+
+
+@pytest.fixture
+def detector() -> Detector:
+    torch.manual_seed(0)
+    config = DetectorConfig(backbone="regions", view="structure", width=6, pretrained="none")
+    names = (*EYE_CORNERS, "chin")
+    return build_detector(config, channels=1, task=Task((1, 12)), landmarks=names)
+
+
+def backbone_of(detector: Detector) -> RegionBackbone:
+    assert isinstance(detector.backbone, RegionBackbone)
+    return detector.backbone
+
+
+def test_the_finder_begins_at_the_means_that_it_is_given(detector: Detector) -> None:
+    backbone = backbone_of(detector)
+    means = torch.rand(5, 2)
+    backbone.finder.mean.copy_(means)
+    found = detector.eval()(torch.rand(3, 1, SIDE, SIDE) * 2 - 1).landmarks
+    assert found is not None
+    torch.testing.assert_close(found, (means * SIDE - 0.5).expand(3, -1, -1))
+
+
+def test_the_finder_learns_from_landmarks_and_the_regions_from_labels(detector: Detector) -> None:
+    backbone = backbone_of(detector)
+    finder = set(backbone.finder.parameters())
+    others = set(detector.parameters()) - finder
+    said = detector.train()(torch.rand(3, 1, SIDE, SIDE) * 2 - 1)
+    said.logits.sum().backward(retain_graph=True)
+    assert all(p.grad is None for p in finder)
+    assert all(p.grad is not None for p in others)
+    detector.zero_grad(set_to_none=True)
+    said.landmarks.sum().backward()
+    assert any(p.grad is not None for p in finder)
+    assert all(p.grad is None for p in others)
+
+
+def test_a_turned_and_shifted_face_is_read_alike(detector: Detector) -> None:
+    """With eyes found where they are, a shift by whole pixels changes nothing that is seen."""
+    backbone = backbone_of(detector.eval())
+    image = torch.zeros(1, 1, SIDE, SIDE)
+    image[..., 22:40, 18:44] = torch.rand(18, 26)
+    moved = image.roll((3, -2), dims=(2, 3))
+    eyes = torch.tensor([[33.0, 28], [37, 28], [27, 28], [23, 28], [30, 38]])
+
+    def read(picture: Tensor, places: Tensor) -> Tensor:
+        backbone.finder.mean.copy_((places + 0.5) / SIDE)
+        return detector(picture).features
+
+    here, there = read(image, eyes), read(moved, eyes + torch.tensor([-2.0, 3.0]))
+    torch.testing.assert_close(here, there, atol=1e-4, rtol=1e-4)
+
+
+def test_each_region_has_its_features_and_both_eyes_share_theirs(detector: Detector) -> None:
+    backbone = backbone_of(detector.eval())
+    eyes = torch.tensor([[33.0, 28], [37, 28], [29, 28], [25, 28], [31, 40]])  # the middle is 31
+    backbone.finder.mean.copy_((eyes + 0.5) / SIDE)
+    assert backbone.features == sum(net.features for net in backbone.networks.values())
+    half = torch.rand(1, 1, SIDE, 31)
+    face = torch.cat((half, torch.rand(1, 1, SIDE, 1), half.flip(-1), half[..., :1]), -1)
+    mirrored = face[..., :63].flip(-1)
+    torch.testing.assert_close(mirrored, face[..., :63])  # it is its own mirror image about 31
+    one, other = (
+        cut_out(face, torch.tensor([[31.0, 28.0]]), torch.tensor([[8.0, 0.0]]), region, mirrored=m)
+        for region in REGIONS if region.both
+        for m in (False, True)
+    )  # fmt: skip
+    torch.testing.assert_close(one, other)
+
+
+def test_adaptation_passes_the_sources_landmarks_on(detector: Detector) -> None:
+    backbone = backbone_of(detector)
+    domain = DomainClassifier(backbone.features, 2, hidden=4, reads="features", kind="action_units")
+    adaptive = AdaptiveDetector(detector, domain).train()
+    pictures = torch.rand(3, 1, SIDE, SIDE) * 2 - 1
+    out = adaptive(pictures, pictures[:2], 1.0)
+    assert out.landmarks.shape == (3, 5, 2)
+    assert adaptive(pictures, None, 0.0).landmarks.shape == (3, 5, 2)
