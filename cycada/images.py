@@ -65,7 +65,9 @@ def read_image(path: Path | str) -> Tensor:
 
 
 def read_size(path: Path | str) -> tuple[int, int]:
-    """Return ``(height, width)`` of what :func:`read_image` would give, from the file's header.
+    """Return ``(height, width)`` of what :func:`read_image` would give.
+
+    Only the header of a JPEG or TIFF is read; a PNG may name its orientation after its pixels.
 
     Raises:
         DataError: the file is missing or broken.

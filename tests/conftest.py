@@ -20,7 +20,9 @@ from cycada.config import (
     GeneratorConfig,
     TranslatorConfig,
 )
-from cycada.data.index import DOMAINS, SPLITS, Face, Index, IndexInfo, write_index
+from cycada.data.index import DOMAINS, SPLITS, Face, Index, IndexInfo, read_index, write_index
+from cycada.data.landmarks import write_landmarks
+from cycada.landmarks import EYE_CORNERS
 from cycada.progress import Progress
 from cycada.thermal import Window
 
@@ -100,6 +102,20 @@ def _write_face(path: Path, domain: str, labels: torch.Tensor, draw: torch.Gener
 def own_faces(faces: Path, tmp_path: Path) -> Path:
     """Return a copy of the tiny faces that the test may spoil."""
     return shutil.copytree(faces, tmp_path / "own_faces")
+
+
+@pytest.fixture(scope="session")
+def mark_eyes() -> Callable[..., Path]:
+    """Return what writes landmarks of the RGB faces of an index, a px apart from face to face."""
+    corners = (9.0, 7.0, 11.0, 7.0, 6.0, 7.0, 4.0, 7.0, 7.5, 14.0)
+
+    def mark(root: Path, *, every: int = 1) -> Path:
+        faces = read_index(root).select(domain="rgb").faces[::every]
+        places = [(face.path, [v + n % 3 for v in corners]) for n, face in enumerate(faces)]
+        write_landmarks(root, (*EYE_CORNERS, "chin"), places)
+        return root
+
+    return mark
 
 
 @pytest.fixture(scope="session")

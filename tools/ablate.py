@@ -30,7 +30,7 @@ ROWS: Mapping[str, str] = MappingProxyType(
         "all": "all terms",
         "semantic": "no semantic term",
         "cycle": "no cycle term",
-        "pixel": "no pixel level: RGB faces instead of translated ones",
+        "pixel": "no pixel level: RGB faces without translated ones",
         "feature": "no feature level: translated faces alone",
         "source_only": "source only",
         "target_supervised": "target supervised",

@@ -1,8 +1,9 @@
 """Landmarks of an index's faces, ``landmarks.csv`` beside ``index.csv``: where eyes and lips are.
 
-The columns are ``path`` and, for each point, ``NAME_x`` and ``NAME_y``: px in the image file, the
-centre of the top left pixel being (0, 0); empty where unknown. Left and right are the person's own.
-Any points will do if those of :data:`cycada.landmarks.EYE_CORNERS` are among them.
+The columns are ``path`` as in the index and, for each point, ``NAME_x`` and ``NAME_y``: px in the
+image file, the centre of the top left pixel being (0, 0); empty where unknown. Left and right are
+the person's own. Points of one side need their partners on the other, and those of
+:data:`cycada.landmarks.EYE_CORNERS` must be among them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +22,7 @@ from torch import Tensor
 
 from cycada import images
 from cycada.data.dataset import scaled_size
-from cycada.data.index import Index
+from cycada.data.index import Face, Index
 from cycada.errors import DataError
 from cycada.files import replacing
 from cycada.landmarks import EYE_CORNERS, mirror_order
@@ -27,23 +30,109 @@ from cycada.landmarks import EYE_CORNERS, mirror_order
 LANDMARKS_NAME = "landmarks.csv"
 
 
-def landmark_names(index: Index) -> tuple[str, ...]:
-    """Return the points that ``landmarks.csv`` of an index knows; none without the file.
+@dataclass(frozen=True, slots=True)
+class Landmarks:
+    """The table of one index."""
+
+    names: tuple[str, ...]
+    places: Mapping[str, tuple[float, ...]]  # path -> x and y of every point, px; NaN: unknown
+
+    def of(self, index: Index, names: Sequence[str], *, size: int) -> Tensor:
+        """Return where the named points lie once the index's images are scaled and cropped.
+
+        The images' sizes are read from their files.
+
+        Returns:
+            ``(N, K, 2)`` x and y in px of ``size``; NaN where a face or a point is unknown.
+        """
+        found = torch.full((len(index.faces), len(names), 2), math.nan)
+        known = [row for row, face in enumerate(index.faces) if face.path in self.places]
+        columns = [self.names.index(name) if name in self.names else None for name in names]
+
+        def points(row: int) -> Tensor:
+            face = index.faces[row]
+            flat = self.places[face.path]
+            values = [
+                (math.nan, math.nan) if column is None else flat[2 * column : 2 * column + 2]
+                for column in columns
+            ]
+            return _as_cropped(torch.tensor(values), images.read_size(index.file(face)), size)
+
+        with ThreadPoolExecutor() as pool:
+            for row, cropped in zip(known, pool.map(points, known), strict=True):
+                found[row] = cropped
+        return found
+
+    def fingerprint(self, faces: Iterable[Face]) -> str:
+        """Return a SHA-256 of what the table says of ``faces``."""
+        digest = hashlib.sha256(repr(self.names).encode())
+        for face in faces:
+            digest.update(repr((face.path, self.places.get(face.path))).encode())
+        return digest.hexdigest()
+
+
+def read_landmarks(root: Path) -> Landmarks | None:
+    """Read and check the table of the index in ``root``; ``None`` where there is none.
 
     Raises:
-        DataError: The table cannot be read, or an eye corner, or one of a pair, is missing in it.
+        DataError: Naming the file and, where there is one, the row and column.
     """
-    file = index.root / LANDMARKS_NAME
+    file = root / LANDMARKS_NAME
     if not file.exists():
-        return ()
-    header, _ = _table(file)
+        return None
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(_rows(csv.reader(stream, strict=True)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: cannot be read as a CSV table in UTF-8 ({error}).") from error
+    if not rows:
+        raise DataError(f"{file}: is empty; expected a header with the column `path`.")
+    header = [cell.strip() for cell in rows[0][1]]
+    names = _names(header, file)
+    at = header.index("path")
+    order = [header.index(f"{name}_{axis}") for name in names for axis in "xy"]
+    places: dict[str, tuple[float, ...]] = {}
+    for line, row in rows[1:]:
+        if len(row) != len(header):
+            raise DataError(
+                f"{file}: row {line} has {len(row)} cells, the header has {len(header)}."
+            )
+        if row[at] in places:
+            raise DataError(f"{file}: row {line}: {row[at]} is there already.")
+        places[row[at]] = tuple(_number(row[i], file, line, header[i]) for i in order)
+    return Landmarks(names, places)
+
+
+def write_landmarks(
+    root: Path, names: Sequence[str], places: Iterable[tuple[str, Iterable[float]]]
+) -> None:
+    """Write the table of ``(path, x and y of every point)`` into ``root``, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", *(f"{name}_{axis}" for name in names for axis in "xy")])
+    for path, values in places:
+        writer.writerow([path, *("" if math.isnan(v) else f"{v:.2f}" for v in values)])
+    with replacing(root / LANDMARKS_NAME) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _names(header: Sequence[str], file: Path) -> tuple[str, ...]:
+    if "path" not in header:
+        raise DataError(f"{file}: there is no column `path`.")
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise DataError(f"{file}: the column {twice[0]} is there twice.")
     names = tuple(name.removesuffix("_x") for name in header if name.endswith("_x"))
-    for name in names:
-        if f"{name}_y" not in header:
-            raise DataError(f"{file}: there is a column {name}_x, but none called {name}_y.")
-    if missing := [name for name in EYE_CORNERS if name not in names]:
+    columns = {"path", *(f"{name}_{axis}" for name in names for axis in "xy")}
+    if missing := sorted(columns - set(header)):
+        partner = missing[0].removesuffix("_y")
+        raise DataError(f"{file}: there is a column {partner}_x, but none called {missing[0]}.")
+    if unknown := [name for name in header if name not in columns]:
         raise DataError(
-            f"{file}: the columns {missing[0]}_x and {missing[0]}_y are missing; faces are aligned "
+            f"{file}: the column {unknown[0]} is no coordinate; points have NAME_x and NAME_y."
+        )
+    if absent := [name for name in EYE_CORNERS if name not in names]:
+        raise DataError(
+            f"{file}: the columns {absent[0]}_x and {absent[0]}_y are missing; faces are aligned "
             f"by {', '.join(EYE_CORNERS)}."
         )
     try:
@@ -53,66 +142,23 @@ def landmark_names(index: Index) -> tuple[str, ...]:
     return names
 
 
-def read_landmarks(index: Index, names: Sequence[str], *, size: int) -> Tensor:
-    """Return where the named points lie once the images are scaled and cropped to ``size``.
-
-    Returns:
-        ``(N, K, 2)`` x and y in px for the index's faces in order, NaN where unknown.
-
-    Raises:
-        DataError: The table cannot be read, or a cell holds no number.
-    """
-    found = torch.full((len(index.faces), len(names), 2), math.nan)
-    file = index.root / LANDMARKS_NAME
-    if not file.exists():
-        return found
-    header, table = _table(file)
-    place = {name: number for number, name in enumerate(header)}
-    rows = {row[place["path"]]: (number, row) for number, row in enumerate(table, start=2)}
-    columns = [
-        place.get(f"{name}_{axis}") for name in names for axis in "xy"
-    ]  # a point that this table does not know stays unknown
-    for number, face in enumerate(index.faces):
-        if face.path in rows:
-            line, row = rows[face.path]
-            values = [
-                math.nan if column is None else _number(row[column], file, line, header[column])
-                for column in columns
-            ]
-            points = torch.tensor(values).view(-1, 2)
-            found[number] = _as_cropped(points, images.read_size(index.file(face)), size)
-    return found
+def _rows(reader: Iterable[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not empty, with their numbers."""
+    for line, row in enumerate(reader, start=1):
+        if row:
+            yield line, row
 
 
-def landmarks_fingerprint(index: Index) -> str:
-    """Return a SHA-256 of the table, or a text that says that there is none."""
-    file = index.root / LANDMARKS_NAME
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "none"
-
-
-def write_landmarks(
-    file: Path, names: Sequence[str], places: Iterable[tuple[str, Iterable[float]]]
-) -> None:
-    """Write the table of ``(path, x and y of every point)``, whole or not at all."""
-    header = ["path", *(f"{name}_{axis}" for name in names for axis in "xy")]
-    rows = ([path, *(f"{value:.2f}" for value in values)] for path, values in places)
-    _write(file, [header, *rows])
-
-
-def carry_landmarks(source: Index, target: Path, renamed: Mapping[str, str]) -> None:
-    """Write the rows of ``source`` for images that were made from its own, under their new names.
-
-    Args:
-        source: Where a table may be; without one nothing is written.
-        target: Folder of the new index; its images are as large as their originals.
-        renamed: Path of the original -> path of the image made from it.
-    """
-    file = source.root / LANDMARKS_NAME
-    if file.exists():
-        header, rows = _table(file)
-        at = header.index("path")
-        kept = ([*row[:at], renamed[row[at]], *row[at + 1 :]] for row in rows if row[at] in renamed)
-        _write(target / LANDMARKS_NAME, [header, *kept])
+def _number(cell: str, file: Path, line: int, column: str) -> float:
+    if not cell.strip():
+        return math.nan
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise DataError(f"{file}: row {line}, column {column}: expected px, found {cell!r}.")
+    return value
 
 
 def _as_cropped(points: Tensor, shape: tuple[int, int], size: int) -> Tensor:
@@ -121,37 +167,3 @@ def _as_cropped(points: Tensor, shape: tuple[int, int], size: int) -> Tensor:
     ratio = torch.tensor([scaled[1] / shape[1], scaled[0] / shape[0]])
     offset = torch.tensor([(side - size) // 2 for side in reversed(scaled)])
     return (points + 0.5) * ratio - 0.5 - offset
-
-
-def _number(cell: str, file: Path, line: int, column: str) -> float:
-    if not cell.strip():
-        return math.nan
-    try:
-        return float(cell)
-    except ValueError:
-        raise DataError(
-            f"{file}: row {line}, column {column}: expected px, found {cell!r}."
-        ) from None
-
-
-def _table(file: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            header, *rows = csv.reader(stream, strict=True)
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as a CSV table in UTF-8 ({error}).") from error
-    if "path" not in header:
-        raise DataError(f"{file}: there is no column `path`.")
-    for line, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise DataError(
-                f"{file}: row {line} has {len(row)} cells, the header has {len(header)}."
-            )
-    return header, rows
-
-
-def _write(file: Path, rows: Iterable[Sequence[str]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    with replacing(file) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")

@@ -25,9 +25,6 @@ SIDE = 64
 
 _SMALLEST = 1 / 8  # of the image's side: eyes nearer to each other are not believed
 _REACH = 1 / 8  # of the side that an output of 1 means: about how far eyes lie from their mean
-_JITTER = 0.03
-"""Standard deviation, in eye distances, by which aligned parts miss their places in training: on
-the target's faces the eyes are found less exactly than on the source's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +123,6 @@ class RegionBackbone(nn.Module):
         corners = landmarks.detach()[:, self.eyes].to(image.dtype)
         left, right = corners[:, :2].mean(1), corners[:, 2:].mean(1)
         between, apart = (left + right) / 2, left - right
-        if self.training:
-            distance = torch.linalg.vector_norm(apart, dim=1, keepdim=True)
-            between = between + _JITTER * distance * torch.randn_like(between)
-            apart = apart + _JITTER * distance * torch.randn_like(apart)
         parts = []
         for region in REGIONS:
             shown = [cut_out(image, between, apart, region)]

@@ -36,6 +36,7 @@ _CURVES: Mapping[str, str] = MappingProxyType(
         "perceptual": "LPIPS",
         "action_units": "AU loss, nats",
         "classes": "Class loss, nats",
+        "landmarks": "Landmarks: smooth L1, eye distances",
         "validation": "Validation: average precision, or accuracy",
         "domain": "Domain classifier loss",
         "domain_accuracy": "Domain classifier accuracy",

@@ -18,7 +18,7 @@ from torch import Tensor
 from cycada import images
 from cycada.data import phantom
 from cycada.data.index import SPLITS, Domain, Face, Index, IndexInfo, Split, write_index
-from cycada.data.landmarks import LANDMARKS_NAME, write_landmarks
+from cycada.data.landmarks import write_landmarks
 from cycada.data.sampling import generator
 from cycada.data.splits import split_subjects
 from cycada.errors import DataError
@@ -92,7 +92,7 @@ def make_phantom(options: PhantomOptions, *, progress: Progress) -> Index:
         tuple(faces),
     )
     write_landmarks(
-        options.out / LANDMARKS_NAME, phantom.LANDMARK_NAMES,
+        options.out, phantom.LANDMARK_NAMES,
         (
             (face.path, place.flatten().tolist())
             for face, place in zip(faces, torch.cat(places), strict=True)

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from cycada.config import DetectorConfig
 from cycada.data.dataset import FaceImages, preload_all
 from cycada.data.index import Domain, Index, Split, check_disjoint, check_files, read_index
-from cycada.data.landmarks import (
-    LANDMARKS_NAME,
-    landmark_names,
-    landmarks_fingerprint,
-    read_landmarks,
-)
+from cycada.data.landmarks import LANDMARKS_NAME, Landmarks, read_landmarks
 from cycada.errors import ConfigError, DataError
-from cycada.landmarks import mirror_order
+from cycada.landmarks import EYE_CORNERS, mirror_order
+from cycada.losses.landmarks import known_landmarks
 from cycada.models.build import build_detector
 from cycada.models.detector import Detector
 from cycada.models.regions import RegionBackbone
@@ -58,10 +55,11 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     indexes = zip(paths, (*sources, *extras, *targets), strict=True)
     inputs = {path: index.fingerprint() for path, index in indexes}
     inputs |= {path: detector_fingerprint(Path(path)) for path in config.teachers}
-    if config.backbone == "regions":
-        inputs |= {
-            str(index.root / LANDMARKS_NAME): landmarks_fingerprint(index) for index in sources
-        }
+    tables = _landmarks(config, sources)
+    for index in sources:
+        if index.root in tables:
+            learned = tables[index.root].fingerprint(index.select(split="train").faces)
+            inputs[str(index.root / LANDMARKS_NAME)] = learned
     check_run(out, "detector", config, inputs=inputs)
     check_disjoint([*sources, *extras, *targets])
     labelled = [*extras, *_few_labelled(targets, config)]
@@ -69,9 +67,7 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     domains = _domains(sources, config)
     task = _task([*sources, *extras], domains, config)
     channels = config.channels or (3 if "rgb" in domains else 1)
-    points = _landmarks(config, sources)
-    detector, inherited = _detector(config, task, channels, accelerator, points)
-    make = _Maker(config, task, channels, detector.landmarks)
+    make = _Maker(config, task, channels, tables)
     faces = Faces(
         source=make.examples(sources, domains, "train", what="source"),
         extra=make.examples(labelled, ("thermal",), "train", what="labelled_target")
@@ -83,6 +79,8 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     _check_labels(faces.source, "train")
     _check_labels(faces.validation, "val")
     used = [e for e in (faces.source, faces.extra, faces.target, faces.validation) if e]
+    _check_eyes(faces.source, tables)
+    detector, inherited = _detector(config, task, channels, accelerator, make.landmarks)
     _prepare_finder(detector, faces.source, config)
     window = _window(used)
     teachers = _teachers(config, task, window, accelerator)
@@ -132,16 +130,17 @@ class _Maker:
     """Makes the examples of this training: fixed answers, channels and size."""
 
     def __init__(
-        self, config: DetectorConfig, task: Task, channels: int, landmarks: Sequence[str]
+        self, config: DetectorConfig, task: Task, channels: int, tables: Mapping[Path, Landmarks]
     ) -> None:
-        self.config, self.task, self.channels = config, task, channels
-        self.landmarks = landmarks  # that are asked for
+        self.config, self.task, self.channels, self.tables = config, task, channels, tables
+        self.landmarks = next((table.names for table in tables.values()), ())
 
     def examples(
         self, indexes: Sequence[Index], domains: Sequence[Domain], split: Split, *, what: str
     ) -> Examples:
         """Return the faces of one split with their labels."""
         parts, labels, known, points = [], [], [], []
+        wanted = self.landmarks and split == "train" and what != "target"
         for domain in domains:
             chosen = [index.select(domain=domain, split=split) for index in indexes]
             if not any(index.faces for index in chosen):
@@ -151,11 +150,8 @@ class _Maker:
                 occurs, annotated = index.labels(self.task)
                 labels.append(occurs)
                 known.append(annotated)
-                if self.landmarks and (what, split) == ("source", "train"):
-                    points.append(read_landmarks(index, self.landmarks, size=self.config.size))
-                elif self.landmarks:  # nothing is learned from those of other faces
-                    shape = len(index.faces), len(self.landmarks), 2
-                    points.append(torch.full(shape, math.nan))
+                if wanted:
+                    points.append(self._points(index, learned=what == "source"))
             parts.append(FaceImages(chosen, domain=domain, size=self.config.size))
         if not parts:
             listed = ", ".join(str(index.root) for index in indexes)
@@ -167,6 +163,12 @@ class _Maker:
             channels=self.channels, landmarks=torch.cat(points) if points else None,
             mirror_order=mirror_order(self.landmarks),
         )  # fmt: skip
+
+    def _points(self, index: Index, *, learned: bool) -> Tensor:
+        """Return the landmarks of the index's faces; those of labelled target faces are unknown."""
+        if learned and index.root in self.tables:
+            return self.tables[index.root].of(index, self.landmarks, size=self.config.size)
+        return torch.full((len(index.faces), len(self.landmarks), 2), math.nan)
 
 
 def _check(config: DetectorConfig) -> None:
@@ -354,44 +356,49 @@ def _teachers(
     return teachers
 
 
-def _landmarks(config: DetectorConfig, sources: Sequence[Index]) -> tuple[str, ...]:
-    """Return the landmarks that a fresh network of regions learns to find.
+def _landmarks(config: DetectorConfig, sources: Sequence[Index]) -> dict[Path, Landmarks]:
+    """Return the tables of landmarks that a fresh network of regions learns from, by folder.
 
     Raises:
         ConfigError: The source has none.
+        DataError: A table cannot be used.
     """
     if config.backbone != "regions" or config.initial:
-        return ()
-    for index in sources:
-        if names := landmark_names(index):
-            return names
-    raise ConfigError(
-        f"backbone=regions learns where eyes, nose and mouth are from {LANDMARKS_NAME}, which is "
-        f"missing in {', '.join(str(index.root) for index in sources)}; add one, begin from a "
-        "detector of regions with --set initial=RUN, or take another backbone."
-    )
+        return {}
+    found = {index.root: read_landmarks(index.root) for index in sources}
+    tables = {root: table for root, table in found.items() if table is not None}
+    if not tables:
+        raise ConfigError(
+            f"backbone=regions learns where eyes, nose and mouth are from {LANDMARKS_NAME}, which "
+            f"is missing in {', '.join(map(str, found))}; add one, begin from a detector of "
+            "regions with --set initial=RUN, or take another backbone."
+        )
+    return tables
+
+
+def _check_eyes(source: Examples, tables: Mapping[Path, Landmarks]) -> None:
+    """Refuse landmarks by which no face can be aligned."""
+    if source.landmarks is None:
+        return
+    names = next(iter(tables.values())).names
+    eyes = [names.index(corner) for corner in EYE_CORNERS]
+    if not known_landmarks(source.landmarks, eyes=eyes).any():
+        raise DataError(
+            f"{', '.join(str(root / LANDMARKS_NAME) for root in tables)}: all four corners of the "
+            "eyes are known of no training face of the source; the paths must be those of "
+            "index.csv."
+        )
 
 
 def _prepare_finder(detector: Detector, source: Examples, config: DetectorConfig) -> None:
-    """Let a fresh finder of landmarks begin at their means; hold it where it cannot learn.
-
-    Raises:
-        DataError: The source's faces have no landmarks.
-    """
-    if not isinstance(detector.backbone, RegionBackbone) or source.landmarks is None:
+    """Let a fresh finder of landmarks begin at their means; one that has learned stays."""
+    if not isinstance(detector.backbone, RegionBackbone):
         return
-    finder = detector.backbone.finder
-    known = torch.isfinite(source.landmarks).any()
-    if not config.initial:
-        if not known:
-            raise DataError(
-                f"{LANDMARKS_NAME} of {source.parts[0].roots[0]} names no training face of the "
-                "source; its paths must be those of index.csv."
-            )
-        means = (source.landmarks.nanmean(0) + 0.5) / config.size
-        finder.mean.copy_(means.nan_to_num(0.5))
-    if not known or config.alignment.method == "adda":  # which learns from no annotation
-        finder.requires_grad_(False)  # noqa: FBT003
+    if config.initial or source.landmarks is None:
+        detector.backbone.finder.requires_grad_(False)  # noqa: FBT003
+        return
+    means = (source.landmarks.nanmean(0) + 0.5) / config.size
+    detector.backbone.finder.mean.copy_(means.nan_to_num(0.5))
 
 
 def _detector(

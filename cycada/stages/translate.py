@@ -19,7 +19,7 @@ from cycada import images
 from cycada.data.dataset import scaled_size
 from cycada.data.folders import find_images
 from cycada.data.index import CSV_NAME, Face, Index, IndexInfo, read_index, write_index
-from cycada.data.landmarks import carry_landmarks
+from cycada.data.landmarks import read_landmarks, write_landmarks
 from cycada.errors import DataError, RunError
 from cycada.files import replacing
 from cycada.progress import Progress
@@ -69,6 +69,7 @@ def run_translation(
     state = PartialState(cpu=joins_on_processor())
     translator = load_translator(run, state.device)
     index = _source_index(source, out)
+    landmarks = read_landmarks(index.root) if (index.root / CSV_NAME).exists() else None
     unit = _unit_to_write(translator, depth)
     info = dataclasses.replace(
         index.info,
@@ -99,9 +100,15 @@ def run_translation(
     made = Index(out, info, tuple(_carried(index, job, out) for job in jobs))
     state.wait_for_everyone()
     if state.is_main_process:
-        # Before the index, which says that the folder is whole.
-        renamed = {job.face.path: face.path for job, face in zip(jobs, made.faces, strict=True)}
-        carry_landmarks(index, out, renamed)
+        if landmarks is not None:  # before the index, which says that the folder is whole
+            write_landmarks(
+                out, landmarks.names,
+                (
+                    (face.path, landmarks.places[job.face.path])
+                    for job, face in zip(jobs, made.faces, strict=True)
+                    if job.face.path in landmarks.places
+                ),
+            )  # fmt: skip
         write_index(made)
     state.wait_for_everyone()
     return made

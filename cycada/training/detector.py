@@ -18,7 +18,7 @@ from cycada.data.sampling import Order, Share, generator
 from cycada.landmarks import EYE_CORNERS
 from cycada.losses.adversarial import certainty_weights, domain_accuracy, domain_loss
 from cycada.losses.labels import label_loss
-from cycada.losses.landmarks import landmark_loss
+from cycada.losses.landmarks import known_landmarks, landmark_loss
 from cycada.models.detector import Adapted, AdaptiveDetector, Detector
 from cycada.models.domain import DomainClassifier
 from cycada.progress import Progress
@@ -159,10 +159,13 @@ def detector_step(
         loss = loss + sum(
             term.weight * (rising if term.rises else 1) * term.value for term in terms.values()
         )
-    if out.landmarks is not None and source.landmarks is not None and out.landmarks.requires_grad:
-        # The finder shares no weights with the rest, so this term needs no weight either.
+    if source.landmarks is not None and out.landmarks is not None:
         eyes = [state.average.landmarks.index(corner) for corner in EYE_CORNERS]
-        figures["landmarks"] = landmark_loss(out.landmarks, source.landmarks, eyes=eyes)
+        known = known_landmarks(source.landmarks, eyes=eyes).sum().to(loss.dtype)
+        figures["landmarks"] = landmark_loss(
+            out.landmarks, source.landmarks, eyes=eyes, total=accelerator.reduce(known, "mean")
+        )
+        # Nothing else teaches the finder, and it teaches nothing else: any weight would do.
         loss = loss + figures["landmarks"]
     update(state.optimizer, state.model, loss, config, accelerator)
     update_average(
@@ -347,7 +350,7 @@ def _stepper(
         return augmented(batch, examples, config.augment, share=share, key=key)
 
     def step(batch: Batch, number: int) -> dict[str, Tensor]:
-        # ConvNeXt drops layers, and regions miss their places, by PyTorch's global generator.
+        # ConvNeXt drops layers by PyTorch's global generator.
         torch.manual_seed(generator(config.seed, "network", number, share.first).initial_seed())
         source, _ = changed(moved(batch.source), faces.source, number, "source")
         target = None

@@ -14,6 +14,7 @@ from cycada.config import TranslatorConfig
 from cycada.losses.labels import label_loss, semantic_loss
 from cycada.models.cycle import Translation
 from cycada.models.detector import Detection, Detector
+from cycada.models.regions import RegionBackbone
 from cycada.training.examples import Examples, Labelled
 from cycada.training.launch import frozen
 
@@ -40,15 +41,22 @@ def make_learner(
     if config.semantic_judge == "frozen" or readers.thermal is not None:
         return None
     learner = copy.deepcopy(readers.rgb).requires_grad_(True)  # noqa: FBT003
+    # No landmarks are at hand here, so a network of regions finds these as it has learned.
+    finder = learner.backbone.finder if isinstance(learner.backbone, RegionBackbone) else None
     if config.semantic_judge == "joint":
+        kept = set() if finder is None else set(finder.modules())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             for part in learner.modules():
-                if isinstance(part, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+                if isinstance(part, nn.Conv2d | nn.Linear | nn.BatchNorm2d) and part not in kept:
                     part.reset_parameters()
-        adam = torch.optim.Adam(learner.parameters(), lr=_JOINT_LEARNING_RATE, betas=_JOINT_BETAS)
+    if finder is not None:
+        finder.requires_grad_(False)  # noqa: FBT003
+    learning = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    if config.semantic_judge == "joint":
+        adam = torch.optim.Adam(learning, lr=_JOINT_LEARNING_RATE, betas=_JOINT_BETAS)
     else:
-        adam = torch.optim.Adam(learner.parameters(), lr=config.follower_learning_rate)
+        adam = torch.optim.Adam(learning, lr=config.follower_learning_rate)
     prepared, optimizer = accelerator.prepare(learner, adam)
     return prepared, optimizer
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 
-from cycada.config import AlignmentConfig, AugmentConfig, DetectorConfig
-from cycada.data.index import read_index
-from cycada.data.landmarks import LANDMARKS_NAME, landmark_names, write_landmarks
+from cycada import images
+from cycada.config import AlignmentConfig, AugmentConfig, DetectorConfig, TranslatorConfig
+from cycada.data.index import read_index, write_index
+from cycada.data.landmarks import read_landmarks, write_landmarks
 from cycada.errors import ConfigError, DataError, RunError
 from cycada.landmarks import EYE_CORNERS
 from cycada.models.regions import RegionBackbone
 from cycada.progress import Progress
 from cycada.stages.train_detector import run_training
+from cycada.stages.train_translator import run_training as train_translator
 from cycada.stages.translate import run_translation
+from cycada.training.judging import Readers, make_learner
 from cycada.training.loading import load_detector
 from cycada.training.run import newest_checkpoint, read_log
 
@@ -27,18 +32,12 @@ CORNERS = [9.0, 7.0, 11.0, 7.0, 6.0, 7.0, 4.0, 7.0, 7.5, 14.0]
 MakeDetector = Callable[..., DetectorConfig]
 
 
-def mark(root: Path, domain: str = "rgb") -> Path:
-    """Write landmarks of the faces of one domain, a px apart from face to face."""
-    faces = read_index(root).select(domain=domain).faces  # type: ignore[arg-type]
-    places = [(face.path, [v + n % 3 for v in CORNERS]) for n, face in enumerate(faces)]
-    write_landmarks(root / LANDMARKS_NAME, NAMES, places)
-    return root
-
-
 @pytest.fixture
-def regions(tiny_detector: MakeDetector, own_faces: Path) -> MakeDetector:
+def regions(
+    tiny_detector: MakeDetector, own_faces: Path, mark_eyes: Callable[..., Path]
+) -> MakeDetector:
     """Return a maker of settings for faces with landmarks."""
-    source = (str(mark(own_faces)),)
+    source = (str(mark_eyes(own_faces)),)
 
     def make(**changes: Any) -> DetectorConfig:
         return tiny_detector(**{"source": source, "backbone": "regions", "width": 6, **changes})
@@ -68,21 +67,6 @@ def test_the_finder_learns_from_the_sources_landmarks(
     assert loaded.predict(torch.zeros(2, 1, 16, 16)).shape == (2, 4)
 
 
-def test_a_stopped_training_goes_on_exactly(
-    regions: MakeDetector, quiet: Progress, tmp_path: Path
-) -> None:
-    run_training(regions(steps=4), tmp_path / "whole", progress=quiet)
-    run_training(regions(steps=4), tmp_path / "parts", progress=quiet)
-    (tmp_path / "parts" / "metrics.jsonl").write_text("")
-    last = tmp_path / "parts" / "000004"
-    for file in last.iterdir():
-        file.unlink()
-    last.rmdir()
-    run_training(regions(steps=4), tmp_path / "parts", progress=quiet)
-    for name, value in finder_of(tmp_path / "whole").items():
-        assert torch.equal(value, finder_of(tmp_path / "parts")[name])
-
-
 def test_without_landmarks_a_fresh_one_is_refused(
     tiny_detector: MakeDetector, quiet: Progress, tmp_path: Path
 ) -> None:
@@ -94,8 +78,8 @@ def test_without_landmarks_a_fresh_one_is_refused(
 def test_landmarks_of_other_files_are_told(
     regions: MakeDetector, own_faces: Path, quiet: Progress, tmp_path: Path
 ) -> None:
-    write_landmarks(own_faces / LANDMARKS_NAME, NAMES, [("elsewhere.png", CORNERS)])
-    with pytest.raises(DataError, match="names no training face of the source"):
+    write_landmarks(own_faces, NAMES, [("elsewhere.png", CORNERS)])
+    with pytest.raises(DataError, match="are known of no training face of the source"):
         run_training(regions(), tmp_path / "run", progress=quiet)
     assert not (tmp_path / "run").exists()
 
@@ -104,23 +88,21 @@ def test_other_landmarks_are_no_way_to_go_on(
     regions: MakeDetector, own_faces: Path, quiet: Progress, tmp_path: Path
 ) -> None:
     run_training(regions(steps=2), tmp_path / "run", progress=quiet)
-    write_landmarks(own_faces / LANDMARKS_NAME, NAMES, [("rgb/0/0.png", CORNERS)])
+    write_landmarks(own_faces, NAMES, [("rgb/0/0.png", CORNERS)])
     with pytest.raises(RunError, match="landmarks"):
         run_training(regions(steps=4), tmp_path / "run", progress=quiet)
 
 
 @pytest.mark.parametrize("method", ["dann", "adda"])
 def test_adaptation_begins_from_it_and_needs_no_landmarks(
-    method: str, regions: MakeDetector, tiny_detector: MakeDetector, faces: Path, quiet: Progress,
-    tmp_path: Path,
-) -> None:  # fmt: skip
-    """The finder's weights stay; its statistics become the target's."""
+    method: str, regions: MakeDetector, faces: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    """The finder's weights stay, also where there are landmarks."""
     run_training(regions(steps=2), tmp_path / "first", progress=quiet)
     alignment = AlignmentConfig(method=method, hidden=8, healthy_from=0.0)  # type: ignore[arg-type]
-    config = tiny_detector(
-        backbone="regions", width=6, initial=str(tmp_path / "first"), target=(str(faces),),
-        alignment=alignment, steps=3,
-    )  # fmt: skip
+    config = regions(
+        initial=str(tmp_path / "first"), target=(str(faces),), alignment=alignment, steps=3
+    )
     run_training(config, tmp_path / "second", progress=quiet)
     before, after = finder_of(tmp_path / "first"), finder_of(tmp_path / "second")
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -129,14 +111,55 @@ def test_adaptation_begins_from_it_and_needs_no_landmarks(
 
 
 def test_translations_keep_the_landmarks_of_their_originals(
-    regions: MakeDetector, own_faces: Path, translator_run: Path, quiet: Progress, tmp_path: Path
+    own_faces: Path, translator_run: Path, quiet: Progress, tmp_path: Path
 ) -> None:
-    made = tmp_path / "made"
-    run_translation(translator_run, own_faces, made, depth="auto", progress=quiet)
-    assert landmark_names(read_index(made)) == NAMES
-    config = regions(source=(str(own_faces), str(made)), steps=2)
-    run_training(config, tmp_path / "run", progress=quiet)
-    assert any("landmarks" in row for row in read_log(tmp_path / "run"))
+    index = read_index(own_faces)
+    jpeg = index.faces[0].path.replace(".png", ".jpg")  # whose translation is a PNG
+    picture = images.read_image(own_faces / index.faces[0].path)
+    images.write_image(own_faces / jpeg, picture)
+    faces = (replace(index.faces[0], path=jpeg), *index.faces[1:])
+    write_index(replace(index, faces=faces))
+    values = {face.path: [v + n for v in CORNERS] for n, face in enumerate(faces)}
+    write_landmarks(own_faces, NAMES, values.items())
+    made = run_translation(
+        translator_run, own_faces, tmp_path / "made", depth="auto", progress=quiet
+    )
+    found = read_landmarks(tmp_path / "made")
+    assert found is not None
+    rgb = [face.path for face in faces if face.domain == "rgb"]
+    assert [list(found.places[face.path]) for face in made.faces] == [values[p] for p in rgb]
+    assert len(found.places) == len(rgb)
+    assert made.faces[0].path.endswith(".png")
+
+
+def test_a_faulty_table_stops_a_translation_before_any_work(
+    own_faces: Path, translator_run: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    (own_faces / "landmarks.csv").write_text("path,nose_x\n", encoding="utf-8")
+    with pytest.raises(DataError, match="nose_y"):
+        run_translation(translator_run, own_faces, tmp_path / "a", depth="auto", progress=quiet)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("judge", ["following", "joint"])
+def test_it_judges_translations_with_the_eyes_that_it_has_learned_to_find(
+    judge: Any, regions: MakeDetector, tiny_translator: Callable[..., TranslatorConfig],
+    quiet: Progress, tmp_path: Path,
+) -> None:  # fmt: skip
+    run_training(regions(steps=2), tmp_path / "judge", progress=quiet)
+    loaded = load_detector(tmp_path / "judge").module
+    readers = Readers(loaded, None, None)
+    made = make_learner(readers, tiny_translator(semantic_judge=judge), Accelerator(cpu=True))
+    assert made is not None
+    learner, optimizer = made
+    learned = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for name, value in learner.named_parameters():
+        finds = name.startswith("backbone.finder")
+        assert (id(value) in learned) == value.requires_grad == (not finds)
+        if finds:
+            assert torch.equal(value, dict(loaded.named_parameters())[name])
+    config = tiny_translator(detector=str(tmp_path / "judge"), semantic_judge=judge, steps=1)
+    train_translator(config, tmp_path / "run", progress=quiet)
 
 
 def test_landmarks_of_labelled_thermal_faces_are_not_learned(
@@ -147,7 +170,7 @@ def test_landmarks_of_labelled_thermal_faces_are_not_learned(
     for domains in (("rgb",), ("rgb", "thermal")):
         index = read_index(own_faces)
         rows = [face.path for face in index.faces if face.domain in domains]
-        write_landmarks(own_faces / LANDMARKS_NAME, NAMES, [(path, CORNERS) for path in rows])
+        write_landmarks(own_faces, NAMES, [(path, CORNERS) for path in rows])
         out = tmp_path / "-".join(domains)
         run_training(regions(labelled_target=(str(own_faces),), steps=3), out, progress=quiet)
         weights.append(finder_of(out))

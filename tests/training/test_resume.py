@@ -55,13 +55,16 @@ class Training:
         return out
 
 
-@pytest.fixture(scope="module", params=["translator", "frozen", "none", "dann", "adda", "taught"])
+@pytest.fixture(
+    scope="module", params=["translator", "frozen", "none", "dann", "adda", "taught", "regions"]
+)
 def training(
     request: pytest.FixtureRequest,
     faces: Path,
     tiny_translator: Callable[..., TranslatorConfig],
     tiny_detector: Callable[..., DetectorConfig],
     detector_run: Path,
+    mark_eyes: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Training:
     out = tmp_path_factory.mktemp("whole") / "run"
@@ -70,6 +73,10 @@ def training(
         judge = "following" if request.param == "translator" else "frozen"
         config = tiny_translator(detector=str(detector_run), semantic_judge=judge)
         made = Training(config, out, translator_training, "translator_step")
+    elif request.param == "regions":
+        source = mark_eyes(shutil.copytree(faces, out.parent / "faces"))
+        config = tiny_detector(source=(str(source),), backbone="regions", width=6)
+        made = Training(config, out, detector_training, "detector_step")
     else:
         taught = request.param == "taught"
         config = tiny_detector(

@@ -134,6 +134,7 @@ def detectors(
     uneven: Path,
     tiny_detector: Callable[..., DetectorConfig],
     detector_run: Path,
+    mark_eyes: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Case]:
     """Return detectors, one per method, trained on one and on two processes."""
@@ -155,6 +156,11 @@ def detectors(
             # AU51 without AU52: the mirrored faces of a share have fewer answers.
             source=(str(uneven),), teachers=(str(detector_run),), action_units=(1, 12, 51),
             double=True, **aligned,
+        ),
+        "regions": make(
+            # The shares have different numbers of faces whose eyes are known.
+            source=(str(mark_eyes(uneven, every=2)),), labelled_target=(str(faces),), double=True,
+            backbone="regions", width=6, alignment=replace(alignment, method="dann"), **aligned,
         ),
     }  # fmt: skip
     cases = {
@@ -224,7 +230,7 @@ def test_two_processes_are_there_and_a_mistake_is_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("method", ["none", "dann", "adda", "taught"])
+@pytest.mark.parametrize("method", ["none", "dann", "adda", "taught", "regions"])
 def test_a_detector_learns_the_same_on_two_processes(
     method: str, detectors: dict[str, Case]
 ) -> None:
