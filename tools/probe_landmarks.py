@@ -61,7 +61,7 @@ def error(detector: LoadedDetector, root: Path, domain: Domain) -> float:
     true = table.of(index, EYE_CORNERS, size=detector.size)
     faces = FaceImages([index], domain=domain, size=detector.size)
     parts = []
-    for rows in torch.arange(len(faces)).split(BATCH):
+    for rows in torch.split(torch.arange(len(faces)), BATCH):
         pictures = images.with_channels(signed(faces.batch(rows)), detector.channels)
         parts.append(detector.module(pictures.to(detector.device)).landmarks.cpu())
     places = [detector.module.landmarks.index(corner) for corner in EYE_CORNERS]
@@ -76,7 +76,8 @@ def middle(eyes: Tensor) -> Tensor:
 
 def distance(eyes: Tensor) -> Tensor:
     """Return the ``(N,)`` distances of the eyes whose ``(N, 4, 2)`` corners are given."""
-    return torch.linalg.vector_norm(eyes[:, :2].mean(1) - eyes[:, 2:].mean(1), dim=1)
+    apart: Tensor = torch.linalg.vector_norm(eyes[:, :2].mean(1) - eyes[:, 2:].mean(1), dim=1)
+    return apart
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ METHODS = ("source_only", "pixel", "feature", "both", "target_supervised")
 VIEW_ONLY = "structure"
 REGIONS = "regions"
 TEACHERS = ("aligned_regions", "aligned_image")
-TAUGHT = "taught"  # by both teachers; it is the teacher of the last round
+TAUGHT = "taught"  # by them and ``pixel``; it is the teacher of the last round
 BETWEEN = (VIEW_ONLY, REGIONS, TEACHERS[0])  # shown beside the methods: what they begin from
 SUMMARY_NAME, STATE_NAME = "summary.json", "demo.json"
 
@@ -67,7 +67,7 @@ PLANS: dict[Budget, _Plan] = {
         feature_steps=200,
         image_steps=1000,
         alignment_steps=600,
-        teaching_steps=300,
+        teaching_steps=320,
         ceiling_steps=4000,
     ),
     "full": _Plan(
@@ -108,9 +108,9 @@ def run_demo(
       ceiling, are such detectors and begin from it;
     - ``pixel``: trained on RGB faces translated to thermal, with their labels;
     - ``feature``: trained on RGB faces, its features aligned to unlabelled thermal faces;
-    - ``both``: trained on both kinds and aligned (``aligned_regions``). With ``source_only``,
-      aligned while learning from the translated faces, it teaches itself the unlabelled faces
-      (``taught``), and then once more alone;
+    - ``both``: trained on both kinds and aligned (``aligned_regions``). With ``pixel``, and with
+      ``source_only`` aligned while learning from the translated faces, it teaches itself the
+      unlabelled faces (``taught``), and then once more alone;
     - ``target_supervised``: seeing the structure of whole faces, trained on as many labelled
       thermal faces, the ceiling.
 
@@ -251,7 +251,7 @@ class _Maker:
         }  # fmt: skip
 
     def adaptation(self, *, translated: bool) -> tuple[Sequence[Job], Sequence[Job]]:
-        """Return the jobs that align the two teachers, and those that teach ``both``."""
+        """Return the jobs that make the teachers, and those that teach ``both``."""
         made = self.source(translated=translated)
         after = ("translated",) if translated else ()
         both: dict[str, Any] = {"source": [str(self.faces)]}
@@ -266,7 +266,7 @@ class _Maker:
                 backbone="regions",
             )  # fmt: skip
 
-        return (
+        jobs = [
             self.detector(
                 TEACHERS[0], self.plan.alignment_steps, *after, REGIONS, **both,
                 **self.aligned(REGIONS),
@@ -275,7 +275,17 @@ class _Maker:
                 TEACHERS[1], self.plan.image_steps, *after, "source_only", **made,
                 **{**self.aligned("source_only"), "view": "image"},
             ),
-        ), (teaching(TAUGHT, *TEACHERS), teaching("both", TAUGHT))  # fmt: skip
+        ]  # fmt: skip
+        teachers = [*TEACHERS]
+        if translated:
+            teachers.append("pixel")
+            jobs.append(
+                self.detector(
+                    "pixel", self.plan.pixel_steps, *after, REGIONS, **made, channels=3,
+                    backbone="regions", initial=str(self.shared / REGIONS), learning_rate=2e-3,
+                )
+            )  # fmt: skip
+        return jobs, (teaching(TAUGHT, *teachers), teaching("both", TAUGHT))
 
 
 def _jobs(out: Path, plan: _Plan, *, size: int, seed: int) -> Sequence[Job]:
@@ -305,10 +315,6 @@ def _jobs(out: Path, plan: _Plan, *, size: int, seed: int) -> Sequence[Job]:
         *aligning,
         make.detector("target_supervised", plan.ceiling_steps, **rgb, source_domain="thermal"),
         make.detector("feature", plan.feature_steps, REGIONS, **rgb, **make.aligned(REGIONS)),
-        make.detector(
-            "pixel", plan.pixel_steps, "translated", REGIONS, **make.source(translated=True),
-            backbone="regions", initial=str(out / REGIONS), learning_rate=2e-3, channels=3,
-        ),
         # Nothing is left to be done beside these.
         *teaching,
         make.score("translator"),
