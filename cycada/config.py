@@ -317,13 +317,14 @@ class DetectorConfig:
         low=0,
         high=1,
     )
-    choose: Literal["auto", "validation", "last", "information", "density", "nuclear_norm"] = (
-        setting(
-            "auto",
-            "which weights to keep, of those looked at every so often: the best on the source's "
-            "validation faces, the last, or the best by a criterion on unlabelled target faces "
-            "(cycada/metrics/validators.py); auto: the last with a target, else validation",
-        )
+    choose: Literal[
+        "auto", "validation", "last", "information", "net_information", "density", "nuclear_norm"
+    ] = setting(
+        "auto",
+        "which weights to keep, of those looked at every so often: the best on the source's "
+        "validation faces, the last, or the best by a criterion on unlabelled target faces "
+        "(cycada/metrics/validators.py; net_information is information less the shift of the "
+        "answers' frequencies); auto: the last with a target, else validation",
     )
     batch_size: int = setting(32, "labelled images per step, over all processes", low=1)
     steps: int = setting(6000, "optimizer steps", low=1)

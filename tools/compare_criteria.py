@@ -29,7 +29,10 @@ from cycada.training.launch import make_accelerator
 from cycada.training.loading import LoadedDetector, load_detector
 from cycada.training.selection import judged_on_target
 
-SIGNS = {"information": 1, "density": 1, "nuclear_norm": 1, "entropy": -1, "shift": -1}
+SIGNS = {
+    "information": 1, "net_information": 1, "density": 1, "nuclear_norm": 1, "entropy": -1,
+    "shift": -1,
+}  # fmt: skip
 """Criteria, and whether more of them is better."""
 
 

@@ -35,6 +35,7 @@ _RAREST = 1e-3  # frequency below which an AU is not expected to be missed
 CRITERIA: Mapping[str, str] = MappingProxyType(
     {
         "information": "information that the answers carry",
+        "net_information": "information that the answers carry, less their shift",
         "density": "soft neighbourhood density",
         "nuclear_norm": "nuclear norm of the answers",
     }
@@ -55,8 +56,10 @@ class Comparison:
     """A detector before and after its adaptation, by what needs no label of the target.
 
     The one that tells more counts as better: an answer says something of a face where it is sure
-    and not the same for all (information maximisation; :mod:`cycada.metrics.validators`). A
-    collapse, the failure of adversaries, leaves little to be told.
+    and not the same for all (information maximisation; :mod:`cycada.metrics.validators`), and what
+    is told by answers that have run away from the source's frequencies is told by mistake. A
+    collapse, the failure of adversaries, leaves little to be told; a detector that is merely sure
+    of too many Action Units, as one that was never aligned may be, is caught by the shift.
     """
 
     before: Mapping[str, float]  # figures of judged_on_target
@@ -65,7 +68,7 @@ class Comparison:
     @property
     def adapted_is_better(self) -> bool:
         """Whether the adapted detector is the one to keep."""
-        return self.after["information"] >= self.before["information"]
+        return self.after["net_information"] >= self.before["net_information"]
 
     def to_json(self) -> dict[str, Any]:
         """Return facts for users of the weights."""
@@ -75,8 +78,8 @@ class Comparison:
     def told(self, run: Path, initial: str) -> str:
         """Return what the user should know, in a sentence."""
         figures = (
-            f"{self.after['information']:.3f} nats per answer against "
-            f"{self.before['information']:.3f}"
+            f"{self.after['net_information']:.3f} nats per answer against "
+            f"{self.before['net_information']:.3f}"
         )
         if self.adapted_is_better:
             return f"{run}: on unlabelled target faces it tells more than {initial} ({figures})."
@@ -147,12 +150,15 @@ def judged_on_target(
     frequencies = expected.double().cpu().clamp(_RAREST, 1 - _RAREST)
     if kind == "classes":
         found, frequencies = found / found.sum(1, keepdims=True), frequencies / frequencies.sum()
+    information = information_maximisation(found, kind)
+    shift = prevalence_shift(found, frequencies.numpy(), kind)
     return {
-        "information": information_maximisation(found, kind),
+        "information": information,
+        "net_information": information - shift,
         "density": soft_neighbourhood_density(neighbourhood_rows(found, kind)),
         "nuclear_norm": batch_nuclear_norm(found, kind),
         "entropy": prediction_entropy(found, kind),
-        "shift": prevalence_shift(found, frequencies.numpy(), kind),
+        "shift": shift,
     }
 
 
