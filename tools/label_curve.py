@@ -70,8 +70,8 @@ def adapted(demo: Path, out: Path, subjects: int, progress: Progress) -> float:
         config,
         source=tuple(str(demo / Path(index).name) for index in config.source),
         target=(str(demo / "faces"),),
-        teachers=(str(demo / "taught"),),
-        initial=str(demo / "taught"),
+        teachers=tuple(str(demo / Path(teacher).name) for teacher in config.teachers),
+        initial=str(demo / Path(config.initial).name),
         target_labels=subjects,
     )
     run_training(config, out, progress=progress)

@@ -37,8 +37,6 @@ _KNOWN: Mapping[str, tuple[str, Tone]] = MappingProxyType(
         "pixel": ("Pixel", "1"),
         "feature": ("Feature", "3"),
         "aligned_regions": ("Pixel + feature, before teaching", "6"),
-        "aligned_image": ("Pixel + feature, seeing the image", "8"),
-        "taught": ("Pixel + feature, taught once", "7"),
         "both": ("Pixel + feature", "2"),
         CEILING: ("Supervised on target", "ceiling"),
     }

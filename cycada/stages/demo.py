@@ -33,9 +33,8 @@ _SIDE_BY_SIDE = 2  # jobs at a time
 METHODS = ("source_only", "pixel", "feature", "both", "target_supervised")
 VIEW_ONLY = "structure"
 REGIONS = "regions"
-TEACHERS = ("aligned_regions", "aligned_image")
-TAUGHT = "taught"  # by them and ``pixel``; it is the teacher of the last round
-BETWEEN = (VIEW_ONLY, REGIONS, TEACHERS[0])  # shown beside the methods: what they begin from
+ALIGNED = "aligned_regions"
+BETWEEN = (VIEW_ONLY, REGIONS, ALIGNED)  # shown beside the methods: what they begin from
 SUMMARY_NAME, STATE_NAME = "summary.json", "demo.json"
 
 
@@ -50,9 +49,8 @@ class _Plan:
     detector_steps: int  # of detectors of local structure, from random weights
     pixel_steps: int  # from trained weights, on translations
     feature_steps: int  # aligned without translations
-    image_steps: int  # of the aligned detector that sees the image
     alignment_steps: int  # of the aligned detector that is taught afterwards
-    teaching_steps: int  # of each of the two rounds of teaching
+    teaching_steps: int
     ceiling_steps: int  # on labelled thermal faces
 
 
@@ -64,10 +62,9 @@ PLANS: dict[Budget, _Plan] = {
         plain_steps=1300,
         detector_steps=600,
         pixel_steps=200,
-        feature_steps=200,
-        image_steps=1000,
+        feature_steps=600,
         alignment_steps=600,
-        teaching_steps=320,
+        teaching_steps=600,
         ceiling_steps=4000,
     ),
     "full": _Plan(
@@ -77,10 +74,9 @@ PLANS: dict[Budget, _Plan] = {
         plain_steps=5000,
         detector_steps=3000,
         pixel_steps=1500,
-        feature_steps=1500,
-        image_steps=2000,
+        feature_steps=3000,
         alignment_steps=3000,
-        teaching_steps=1000,
+        teaching_steps=2000,
         ceiling_steps=12000,
     ),
 }
@@ -90,6 +86,13 @@ _AUGMENT = {
     "augment.rotate": 4.0, "augment.scale": 0.05, "augment.shift": 0.04,
     "augment.brightness": 0.1, "augment.contrast": 0.1, "augment.blur": 0.0,
     "augment.noise": 0.01,
+}  # fmt: skip
+# A detector that is adapted has to see what one of the other domain has alike, and to learn more
+# from its teachers than their mistakes: there, what disturbs them helps (Noisy Student, Xie et al.,
+# CVPR 2020).
+_AUGMENT_ADAPTED = {
+    "augment.rotate": 8.0, "augment.scale": 0.08, "augment.shift": 0.06,
+    "augment.contrast": 0.2, "augment.blur": 0.5, "augment.noise": 0.02, "augment.erase": 0.3,
 }  # fmt: skip
 
 
@@ -108,9 +111,8 @@ def run_demo(
       ceiling, are such detectors and begin from it;
     - ``pixel``: trained on RGB faces translated to thermal, with their labels;
     - ``feature``: trained on RGB faces, its features aligned to unlabelled thermal faces;
-    - ``both``: trained on both kinds and aligned (``aligned_regions``). With ``pixel``, and with
-      ``source_only`` aligned while learning from the translated faces, it teaches itself the
-      unlabelled faces (``taught``), and then once more alone;
+    - ``both``: trained on both kinds and aligned (``aligned_regions``), then taught the unlabelled
+      faces by itself, ``pixel`` and ``feature`` together;
     - ``target_supervised``: seeing the structure of whole faces, trained on as many labelled
       thermal faces, the ceiling.
 
@@ -237,62 +239,62 @@ class _Maker:
         """Return the labelled faces to adapt from."""
         return {"source": [str(self._translated if translated else self.faces)]}
 
-    def aligned(self, begin: str) -> dict[str, Any]:
-        """Return the settings that align the detector ``begin`` to the thermal faces."""
+    def aligned(self) -> dict[str, Any]:
+        """Return the settings that align ``regions`` to the thermal faces."""
         return {
-            "target": [str(self.faces)], "alignment.method": "dann",
-            "initial": str(self.shared / begin), "channels": 3,
-            # Aligned parts of faces are closer to each other than whole images: less force does.
-            **(
-                {"backbone": "regions", "alignment.weight": 0.08, "learning_rate": 2e-3}
-                if begin == REGIONS
-                else {"alignment.weight": 0.3, "learning_rate": 1e-3}
-            ),
+            "target": [str(self.faces)], "alignment.method": "dann", "alignment.weight": 0.08,
+            **self.adapted(self.shared / REGIONS),
         }  # fmt: skip
 
-    def adaptation(self, *, translated: bool) -> tuple[Sequence[Job], Sequence[Job]]:
-        """Return the jobs that make the teachers, and those that teach ``both``."""
-        made = self.source(translated=translated)
-        after = ("translated",) if translated else ()
-        both: dict[str, Any] = {"source": [str(self.faces)]}
-        if translated:
-            both["source"] += made["source"]
+    def adapted(self, begin: Path) -> dict[str, Any]:
+        """Return the settings of a detector that begins from another one of regions."""
+        return {
+            "initial": str(begin), "channels": 3, "backbone": "regions",
+            "learning_rate": 2e-3, **_AUGMENT_ADAPTED,
+        }  # fmt: skip
 
-        def teaching(name: str, *teachers: str) -> Job:
-            return self.detector(
-                name, self.plan.teaching_steps, *teachers, **both, target=[str(self.faces)],
-                teachers=[str(self.out / teacher) for teacher in teachers],
-                initial=str(self.out / teachers[0]), learning_rate=2e-3, channels=3, alone=True,
-                backbone="regions",
-            )  # fmt: skip
+    def feature(self) -> Job:
+        """Return the job that aligns a detector without translations."""
+        return self.detector(
+            "feature", self.plan.feature_steps, REGIONS, **self.source(translated=False),
+            **self.aligned(),
+        )  # fmt: skip
 
-        jobs = [
-            self.detector(
-                TEACHERS[0], self.plan.alignment_steps, *after, REGIONS, **both,
-                **self.aligned(REGIONS),
-            ),
-            self.detector(
-                TEACHERS[1], self.plan.image_steps, *after, "source_only", **made,
-                **{**self.aligned("source_only"), "view": "image"},
-            ),
-        ]  # fmt: skip
-        teachers = [*TEACHERS]
-        if translated:
-            teachers.append("pixel")
-            jobs.append(
-                self.detector(
-                    "pixel", self.plan.pixel_steps, *after, REGIONS, **made, channels=3,
-                    backbone="regions", initial=str(self.shared / REGIONS), learning_rate=2e-3,
-                )
-            )  # fmt: skip
-        return jobs, (teaching(TAUGHT, *teachers), teaching("both", TAUGHT))
+    def pixel(self) -> Job:
+        """Return the job that trains a detector on translations."""
+        return self.detector(
+            "pixel", self.plan.pixel_steps, "translated", REGIONS,
+            **self.source(translated=True), **self.adapted(self.shared / REGIONS),
+        )  # fmt: skip
+
+    def aligned_regions(self) -> Job:
+        """Return the job that aligns a detector with translations."""
+        return self.detector(
+            ALIGNED, self.plan.alignment_steps, "translated", REGIONS,
+            **self._both_sources(), **self.aligned(),
+        )  # fmt: skip
+
+    def both(self, *, translated: bool) -> Job:
+        """Return the job that teaches the unlabelled faces; without translations by ``feature``."""
+        feature = self.shared / "feature"
+        teachers = (
+            [self.out / ALIGNED, feature, self.out / "pixel"] if translated else [feature]
+        )  # fmt: skip
+        source = self._both_sources() if translated else self.source(translated=False)
+        return self.detector(
+            "both", self.plan.teaching_steps, *(run.name for run in teachers), alone=True,
+            **source, target=[str(self.faces)], teachers=[str(run) for run in teachers],
+            **self.adapted(teachers[0]),
+        )  # fmt: skip
+
+    def _both_sources(self) -> dict[str, Any]:
+        return {"source": [str(self.faces), str(self._translated)]}
 
 
 def _jobs(out: Path, plan: _Plan, *, size: int, seed: int) -> Sequence[Job]:
     """Return what is to be done; what the most others wait for comes first."""
     faces = out / "faces"
     make = _Maker(out, out, faces, plan, size, seed)
-    aligning, teaching = make.adaptation(translated=True)
     rgb = make.source(translated=False)
     return (
         Job(
@@ -312,11 +314,11 @@ def _jobs(out: Path, plan: _Plan, *, size: int, seed: int) -> Sequence[Job]:
         make.detector(REGIONS, plan.detector_steps, **rgb, backbone="regions"),
         *make.translation(),
         make.detector("source_only", plan.plain_steps, **rgb, view="image"),
-        *aligning,
+        make.feature(),
+        make.aligned_regions(),
+        make.pixel(),
         make.detector("target_supervised", plan.ceiling_steps, **rgb, source_domain="thermal"),
-        make.detector("feature", plan.feature_steps, REGIONS, **rgb, **make.aligned(REGIONS)),
-        # Nothing is left to be done beside these.
-        *teaching,
+        make.both(translated=True),  # nothing is left to be done beside it
         make.score("translator"),
         *(make.score(name) for name in (*METHODS, *BETWEEN)),
     )  # fmt: skip
@@ -329,7 +331,7 @@ def run_ablation(
     """Repeat a demo's adaptation without one term of the method, in ``out``.
 
     What does not depend on the term is taken from the demo: the faces, and the detectors that
-    learned from RGB faces alone. Stopped, it goes on.
+    learned from no translation. Stopped, it goes on.
 
     Args:
         whole: Folder of a finished demo of the same size, seed and budget.
@@ -347,11 +349,11 @@ def run_ablation(
     plan = PLANS[budget]
     make = _Maker(out, whole, whole / "faces", plan, size, seed)
     translated = without != "pixel"
-    aligning, teaching = make.adaptation(translated=translated)
-    jobs = [*aligning, *teaching, make.score("both")]
+    jobs = [make.both(translated=translated), make.score("both")]
     if translated:
-        jobs = [*make.translation(**{f"weights.{without}": 0.0}), *jobs]
-    there = {"phantom", VIEW_ONLY, REGIONS, "source_only"}
+        made = make.translation(**{f"weights.{without}": 0.0})
+        jobs = [*made, make.aligned_regions(), make.pixel(), *jobs]
+    there = {"phantom", VIEW_ONLY, REGIONS, "feature"}
     jobs = [replace(job, after=tuple(set(job.after) - there)) for job in jobs]
     with start_workers(_SIDE_BY_SIDE, progress) as workers:
         workers.run(

@@ -19,7 +19,6 @@ TINY = demo._Plan(
     detector_steps=2,
     pixel_steps=2,
     feature_steps=2,
-    image_steps=2,
     alignment_steps=3,
     teaching_steps=2,
     ceiling_steps=9,
@@ -61,14 +60,11 @@ def test_the_whole_way_is_walked_and_goes_on_where_it_was_interrupted(
     else:
         assert summary["gap_closed"] is None
     assert (out / "target_supervised" / "000009").is_dir()
-    # Three detectors teach one, which then teaches itself.
-    for pupil, teachers in (
-        ("taught", ["aligned_regions", "aligned_image", "pixel"]),
-        ("both", ["taught"]),
-    ):
-        settings = json.loads((out / pupil / "config.json").read_text())["settings"]
-        assert [Path(teacher).name for teacher in settings["teachers"]] == teachers
-        assert Path(settings["initial"]).name == teachers[0]
+    # Three detectors teach one of them.
+    settings = json.loads((out / "both" / "config.json").read_text())["settings"]
+    teachers = ["aligned_regions", "feature", "pixel"]
+    assert [Path(teacher).name for teacher in settings["teachers"]] == teachers
+    assert Path(settings["initial"]).name == teachers[0]
     assert summary["seconds"] > 0
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     with pytest.raises(RunError, match="other options"):
@@ -102,9 +98,8 @@ def test_an_ablation_leaves_out_one_term_and_shares_the_rest(
         assert 0 <= score <= 1
         assert not (out / "faces").exists()
         assert not (out / "structure").exists()
-        names = ["aligned_regions", "aligned_image", "taught", "both"]
-        if term != "pixel":
-            names.append("pixel")
+        assert not (out / "feature").exists()
+        names = ["both", *(["aligned_regions", "pixel"] if term != "pixel" else [])]
         for name in names:
             mine, its = settings(out / name), settings(whole / name)
             differ = {key for key in mine if mine[key] != its[key]} - {"source"}

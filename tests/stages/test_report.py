@@ -27,7 +27,7 @@ from cycada.report.methods import (
 )
 from cycada.report.page import Beside, Plot, Strip, Table
 from cycada.report.plots import Estimates, units_plot
-from cycada.stages.demo import BETWEEN, METHODS, TAUGHT, TEACHERS
+from cycada.stages.demo import BETWEEN, METHODS
 from cycada.stages.report import report
 from cycada.task import Task
 from cycada.training.run import Run, open_run
@@ -183,7 +183,7 @@ def test_methods_keep_cycadas_order_and_their_own_colours():
 
 
 def test_every_detector_of_the_demo_has_a_colour_of_its_own():
-    names = {*METHODS, *BETWEEN, *TEACHERS, TAUGHT}
+    names = {*METHODS, *BETWEEN}
     assert len(set(tones(sorted(names)).values())) == len(names)
 
 
