@@ -235,9 +235,9 @@ class _Maker:
     def _translated(self) -> Path:
         return self.out / "translated"
 
-    def source(self, *, translated: bool) -> dict[str, Any]:
-        """Return the labelled faces to adapt from."""
-        return {"source": [str(self._translated if translated else self.faces)]}
+    def source(self, *indexes: Path) -> dict[str, Any]:
+        """Return the setting of the labelled faces to learn from."""
+        return {"source": [str(index) for index in indexes]}
 
     def aligned(self) -> dict[str, Any]:
         """Return the settings that align ``regions`` to the thermal faces."""
@@ -256,7 +256,7 @@ class _Maker:
     def feature(self) -> Job:
         """Return the job that aligns a detector without translations."""
         return self.detector(
-            "feature", self.plan.feature_steps, REGIONS, **self.source(translated=False),
+            "feature", self.plan.feature_steps, REGIONS, **self.source(self.faces),
             **self.aligned(),
         )  # fmt: skip
 
@@ -264,14 +264,14 @@ class _Maker:
         """Return the job that trains a detector on translations."""
         return self.detector(
             "pixel", self.plan.pixel_steps, "translated", REGIONS,
-            **self.source(translated=True), **self.adapted(self.shared / REGIONS),
+            **self.source(self._translated), **self.adapted(self.shared / REGIONS),
         )  # fmt: skip
 
     def aligned_regions(self) -> Job:
         """Return the job that aligns a detector with translations."""
         return self.detector(
             ALIGNED, self.plan.alignment_steps, "translated", REGIONS,
-            **self._both_sources(), **self.aligned(),
+            **self.source(self.faces, self._translated), **self.aligned(),
         )  # fmt: skip
 
     def both(self, *, translated: bool) -> Job:
@@ -280,22 +280,19 @@ class _Maker:
         teachers = (
             [self.out / ALIGNED, feature, self.out / "pixel"] if translated else [feature]
         )  # fmt: skip
-        source = self._both_sources() if translated else self.source(translated=False)
+        made = [self._translated] if translated else []
         return self.detector(
             "both", self.plan.teaching_steps, *(run.name for run in teachers), alone=True,
-            **source, target=[str(self.faces)], teachers=[str(run) for run in teachers],
-            **self.adapted(teachers[0]),
+            **self.source(self.faces, *made), target=[str(self.faces)],
+            teachers=[str(run) for run in teachers], **self.adapted(teachers[0]),
         )  # fmt: skip
-
-    def _both_sources(self) -> dict[str, Any]:
-        return {"source": [str(self.faces), str(self._translated)]}
 
 
 def _jobs(out: Path, plan: _Plan, *, size: int, seed: int) -> Sequence[Job]:
     """Return what is to be done; what the most others wait for comes first."""
     faces = out / "faces"
     make = _Maker(out, out, faces, plan, size, seed)
-    rgb = make.source(translated=False)
+    rgb = make.source(faces)
     return (
         Job(
             "phantom",
