@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from cycada.cli import VERBS, main
-from cycada.config import DetectorConfig, TranslatorConfig, load_config
+from cycada.config import DetectorConfig, TranslatorConfig
+from cycada.settings import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.toml"))

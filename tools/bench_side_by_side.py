@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
-from cycada.config import DetectorConfig, load_config
+from cycada.config import DetectorConfig
 from cycada.progress import Progress
+from cycada.settings import load_config
 from cycada.stages.phantom import PhantomOptions, make_phantom
 from cycada.stages.side_by_side import Job, start_workers
 from cycada.stages.train_detector import run_training

@@ -21,7 +21,7 @@ import torch
 from cycada.data.dataset import FaceImages
 from cycada.data.index import read_index
 from cycada.errors import CycadaError, UsageError
-from cycada.metrics.detection import score_detector
+from cycada.metrics.scores import score_detector
 from cycada.progress import Progress
 from cycada.stages.evaluate import predict_faces
 from cycada.training.examples import Examples

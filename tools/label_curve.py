@@ -25,7 +25,7 @@ from cycada.config import DetectorConfig
 from cycada.data.index import CSV_NAME, Face, Index, read_index, write_index
 from cycada.errors import CycadaError
 from cycada.files import replacing
-from cycada.metrics.detection import DetectionScores
+from cycada.metrics.scores import DetectionScores
 from cycada.progress import Progress
 from cycada.report.plots import Estimates, standalone, units_plot
 from cycada.stages.evaluate import evaluate

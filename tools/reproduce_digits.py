@@ -33,11 +33,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # also where Python is not told 
 
 import digit_files
 
-from cycada.config import DetectorConfig, TranslatorConfig, load_config
+from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.errors import CycadaError, DataError
 from cycada.files import replacing
-from cycada.metrics.detection import DetectionScores
+from cycada.metrics.scores import DetectionScores
 from cycada.progress import Progress
+from cycada.settings import load_config
 from cycada.stages import train_detector, train_translator
 from cycada.stages.evaluate import evaluate
 from cycada.stages.scoring import SCORES_NAME, EvaluateOptions

@@ -64,7 +64,8 @@ def train_detector(
     cycada train-detector --source data/rgb --out runs/rgb
     cycada train-detector --source data/translated --target data/thermal --set alignment.method=dann --out runs/aligned
     """  # noqa: D301, E501  # click keeps the lines after the backspace
-    from cycada.config import DetectorConfig, load_config
+    from cycada.config import DetectorConfig
+    from cycada.settings import load_config
 
     values = given(
         source=source, target=target, labelled_target=labelled_target, initial=initial,

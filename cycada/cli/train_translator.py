@@ -36,7 +36,8 @@ def train_translator(
     cycada train-translator --data data/rgb --data data/thermal --detector runs/rgb --out runs/translator
     cycada train-translator --data data/both --set size=64 --set steps=10000 --out runs/small
     """  # noqa: D301, E501  # click keeps the lines after the backspace
-    from cycada.config import TranslatorConfig, load_config
+    from cycada.config import TranslatorConfig
+    from cycada.settings import load_config
 
     values = given(data=data, detector=detector)
     config = load_config(TranslatorConfig, file, overrides, values)

@@ -10,7 +10,8 @@ from typing import Any
 
 from cycada.action_units import meaning
 from cycada.metrics.bootstrap import Interval
-from cycada.metrics.detection import DetectionScores, gap_closed
+from cycada.metrics.detection import gap_closed
+from cycada.metrics.scores import DetectionScores
 from cycada.report.page import Beside, Block, Cell, Facts, Figure, Plot, Section, Table, Text
 from cycada.report.plots import TONES, Estimates, Tone, methods_plot, units_plot
 from cycada.task import TaskKind

@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from cycada.config import DetectorConfig, TranslatorConfig, load_config
+from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.errors import RunError
 from cycada.files import replacing
-from cycada.metrics.detection import DetectionScores, gap_closed
+from cycada.metrics.detection import gap_closed
+from cycada.metrics.scores import DetectionScores
 from cycada.models.build import check_size
 from cycada.progress import Progress
+from cycada.settings import load_config
 from cycada.stages import train_detector, train_translator
 from cycada.stages.evaluate import evaluate
 from cycada.stages.phantom import PhantomOptions, make_phantom

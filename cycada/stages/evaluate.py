@@ -18,7 +18,7 @@ from cycada.action_units import column, meaning
 from cycada.data.dataset import FaceImages
 from cycada.data.index import Domain, Face, Index, Split, read_index
 from cycada.errors import DataError, RunError
-from cycada.metrics.detection import DetectionScores, score_detector
+from cycada.metrics.scores import DetectionScores, score_detector
 from cycada.progress import Progress
 from cycada.report.plots import Estimates, standalone, units_plot
 from cycada.stages.evaluate_translator import evaluate_translator

@@ -14,7 +14,7 @@ import cycada
 from cycada.config import TranslatorConfig
 from cycada.data.index import CSV_NAME, Index, read_index
 from cycada.errors import CycadaError, DataError, UsageError
-from cycada.metrics.detection import DetectionScores
+from cycada.metrics.scores import DetectionScores
 from cycada.report.methods import (
     Scored,
     detection_figures,

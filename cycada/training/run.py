@@ -28,9 +28,9 @@ import torch
 from torch import nn
 
 import cycada
-from cycada.config import differences, load_config, to_dict
 from cycada.errors import RunError
 from cycada.files import replacing
+from cycada.settings import differences, load_config, to_dict
 
 Kind = Literal["translator", "detector"]
 Config = TypeVar("Config")

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from cycada.cli import main
 from cycada.cli.settings import settings_text
-from cycada.config import DetectorConfig, TranslatorConfig, load_config
+from cycada.config import DetectorConfig, TranslatorConfig
+from cycada.settings import load_config
 
 if sys.version_info >= (3, 11):
     import tomllib

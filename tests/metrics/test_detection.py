@@ -11,7 +11,6 @@ import pytest
 
 from cycada.metrics.bootstrap import bootstrap_mean, interval, subject_draws
 from cycada.metrics.detection import (
-    DetectionScores,
     accuracy,
     average_precision,
     best_thresholds,
@@ -25,8 +24,8 @@ from cycada.metrics.detection import (
     mean_over_units,
     prevalence,
     roc_auc,
-    score_detector,
 )
+from cycada.metrics.scores import DetectionScores, score_detector
 from cycada.task import Task
 
 

@@ -18,16 +18,11 @@ import pytest
 import torch
 
 from cycada import images
-from cycada.config import (
-    AlignmentConfig,
-    DetectorConfig,
-    DiscriminatorConfig,
-    TranslatorConfig,
-    load_config,
-)
+from cycada.config import AlignmentConfig, DetectorConfig, DiscriminatorConfig, TranslatorConfig
 from cycada.data.index import Face, Index, Split, read_index, write_index
 from cycada.errors import ConfigError, CycadaError, DataError, RunError
 from cycada.progress import Progress
+from cycada.settings import load_config
 from cycada.stages import train_detector, train_translator
 from cycada.training.launch import make_accelerator
 from cycada.training.run import newest_checkpoint

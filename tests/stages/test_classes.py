@@ -30,7 +30,8 @@ from cycada.data.index import (
     write_index,
 )
 from cycada.errors import ConfigError, CycadaError, DataError
-from cycada.metrics.detection import DetectionScores, average_precision, best_thresholds
+from cycada.metrics.detection import average_precision, best_thresholds
+from cycada.metrics.scores import DetectionScores
 from cycada.progress import Progress
 from cycada.report.methods import Scored, detection_section
 from cycada.report.page import Beside, Table

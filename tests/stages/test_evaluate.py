@@ -12,7 +12,7 @@ import torch
 from cycada import images, thermal
 from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
 from cycada.errors import CycadaError, DataError, RunError
-from cycada.metrics.detection import DetectionScores
+from cycada.metrics.scores import DetectionScores
 from cycada.progress import Progress
 from cycada.stages.evaluate import (
     check_unseen,

@@ -14,7 +14,7 @@ from cycada import images
 from cycada.config import DetectorConfig, GeneratorConfig, TranslatorConfig
 from cycada.data.index import Face, Index, IndexInfo, write_index
 from cycada.errors import DataError, UsageError
-from cycada.metrics.detection import score_detector
+from cycada.metrics.scores import score_detector
 from cycada.metrics.translation import TranslationScores
 from cycada.models.build import build_generators
 from cycada.report.methods import (

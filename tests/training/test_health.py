@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from cycada.config import DetectorConfig, flatten
+from cycada.config import DetectorConfig
+from cycada.settings import flatten
 from cycada.training.health import Health, shift_of_one_answer
 
 TOTAL = 1000

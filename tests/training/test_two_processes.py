@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from cycada.config import AlignmentConfig, DetectorConfig, TranslatorConfig, flatten
+from cycada.config import AlignmentConfig, DetectorConfig, TranslatorConfig
 from cycada.data.index import Face, read_index, write_index
 from cycada.data.sampling import Order
 from cycada.progress import Progress
+from cycada.settings import flatten
 from cycada.stages import train_detector, train_translator
 from cycada.training.run import newest_checkpoint, read_log
 

@@ -6,17 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cycada.config import (
-    AugmentConfig,
-    DetectorConfig,
-    TranslatorConfig,
-    TranslatorWeights,
-    differences,
-    flatten,
-    load_config,
-    to_dict,
-)
+from cycada.config import AugmentConfig, DetectorConfig, TranslatorConfig, TranslatorWeights
 from cycada.errors import ConfigError
+from cycada.settings import differences, flatten, load_config, to_dict
 from cycada.training.run import open_run, run_config
 
 
