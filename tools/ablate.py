@@ -21,7 +21,7 @@ from typing import get_args
 from cycada.errors import CycadaError
 from cycada.files import replacing
 from cycada.progress import Progress
-from cycada.stages.demo import Budget, Term, run_ablation, run_demo
+from cycada.stages.demo import Budget, Term, run_ablations, run_demo
 
 SIZE = 64  # px
 
@@ -52,13 +52,12 @@ def main() -> None:
         found["feature"].append(whole["pixel"])
         for end in ("source_only", "target_supervised"):
             found[end].append(whole[end])
-        for term in get_args(Term):
-            found[term].append(
-                run_ablation(
-                    folder / "all", folder / f"no-{term}", without=term, size=SIZE, seed=seed,
-                    budget=options.budget, progress=progress,
-                )
-            )  # fmt: skip
+        without = run_ablations(
+            folder / "all", folder, without=get_args(Term), size=SIZE, seed=seed,
+            budget=options.budget, progress=progress,
+        )  # fmt: skip
+        for term, macro_f1 in without.items():
+            found[term].append(macro_f1)
     print(table(options.seeds, found))
     if options.json:
         result = {"seeds": options.seeds, "budget": options.budget, "macro_f1": found}

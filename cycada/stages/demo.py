@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -323,18 +324,18 @@ def _jobs(out: Path, plan: _Plan, *, size: int, seed: int) -> Sequence[Job]:
     )  # fmt: skip
 
 
-def run_ablation(
-    whole: Path, out: Path, *, without: Term, size: int, seed: int, budget: Budget,
+def run_ablations(
+    whole: Path, out: Path, *, without: Sequence[Term], size: int, seed: int, budget: Budget,
     progress: Progress,
-) -> float:  # fmt: skip
-    """Repeat a demo's adaptation without one term of the method, in ``out``.
+) -> dict[Term, float]:  # fmt: skip
+    """Repeat a demo's adaptation without one term of the method, for several terms side by side.
 
     What does not depend on the term is taken from the demo: the faces, and the detectors that
     learned from no translation. Stopped, it goes on.
 
     Args:
         whole: Folder of a finished demo of the same size, seed and budget.
-        out: Where the runs go.
+        out: Where the runs go, in a folder ``no-TERM`` each.
         without: ``semantic`` or ``cycle``: a term of the translator; ``pixel``: no translation,
             the detectors learn from RGB faces.
         size: Side of the faces in px.
@@ -343,24 +344,41 @@ def run_ablation(
         progress: Shows the stages.
 
     Returns:
-        Macro F1 on the thermal test faces.
+        Macro F1 on the thermal test faces without each of them.
     """
-    plan = PLANS[budget]
-    make = _Maker(out, whole, whole / "faces", plan, size, seed)
-    translated = without != "pixel"
-    jobs = [make.both(translated=translated), make.score("both")]
-    if translated:
-        made = make.translation(**{f"weights.{without}": 0.0})
-        jobs = [*made, make.aligned_regions(), make.pixel(), *jobs]
-    there = {"phantom", VIEW_ONLY, REGIONS, "feature"}
-    jobs = [replace(job, after=tuple(set(job.after) - there)) for job in jobs]
+    folders: dict[Term, Path] = {term: out / f"no-{term}" for term in without}
+    chains = []
+    for term, folder in folders.items():
+        make = _Maker(folder, whole, whole / "faces", PLANS[budget], size, seed)
+        chains.append(_named(_ablation(make, term), term))
+    # By turns, so that translators are side by side: they take longest, and the rest needs them.
+    jobs = [job for row in zip_longest(*chains) for job in row if job is not None]
     with start_workers(_SIDE_BY_SIDE, progress) as workers:
-        workers.run(
-            jobs,
-            begun=lambda job: progress.say(f"[without {without}] {job.title}"),
-            ended=lambda: None,
+        workers.run(jobs, begun=lambda job: progress.say(job.title), ended=lambda: None)
+    return {term: _macro_f1(folder / "evaluation" / "both") for term, folder in folders.items()}
+
+
+def _ablation(make: _Maker, term: Term) -> Sequence[Job]:
+    if term == "pixel":
+        return make.both(translated=False), make.score("both")
+    made = make.translation(**{f"weights.{term}": 0.0})
+    both = make.both(translated=True)
+    return *made, make.aligned_regions(), make.pixel(), both, make.score("both")
+
+
+def _named(jobs: Sequence[Job], term: Term) -> Sequence[Job]:
+    """Return the jobs of one ablation among those of others; what the demo did is there."""
+    here = {job.name for job in jobs}
+    return [
+        replace(
+            job,
+            name=f"{term}/{job.name}",
+            title=f"[without {term}] {job.title}",
+            after=tuple(f"{term}/{name}" for name in job.after if name in here),
+            alone=False,  # there are others to be done beside it
         )
-    return _macro_f1(out / "evaluation" / "both")
+        for job in jobs
+    ]
 
 
 def _finished(run: Path, steps: int) -> bool:

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from cycada.errors import ConfigError, RunError
 from cycada.progress import Progress
 from cycada.stages import demo
-from cycada.stages.demo import METHODS, run_ablation, run_demo
+from cycada.stages.demo import METHODS, Term, run_ablations, run_demo
 
 TINY = demo._Plan(
     20,
@@ -90,11 +90,12 @@ def test_an_ablation_leaves_out_one_term_and_shares_the_rest(
         found: dict[str, Any] = json.loads((run_folder / "config.json").read_text())["settings"]
         return found
 
-    for term in ("semantic", "cycle", "pixel"):
+    scores = run_ablations(
+        whole, tmp_path, without=get_args(Term), size=16, seed=0, budget="quick", progress=quiet
+    )
+    assert set(scores) == {"semantic", "cycle", "pixel"}
+    for term, score in scores.items():
         out = tmp_path / f"no-{term}"
-        score = run_ablation(
-            whole, out, without=term, size=16, seed=0, budget="quick", progress=quiet
-        )  # type: ignore[arg-type]
         assert 0 <= score <= 1
         assert not (out / "faces").exists()
         assert not (out / "structure").exists()
