@@ -327,7 +327,7 @@ def _jobs(out: Path, plan: _Plan, *, size: int, seed: int) -> Sequence[Job]:
 def run_ablations(
     whole: Path, out: Path, *, without: Sequence[Term], size: int, seed: int, budget: Budget,
     progress: Progress,
-) -> dict[Term, float]:  # fmt: skip
+) -> dict[Term, dict[str, float]]:  # fmt: skip
     """Repeat a demo's adaptation without one term of the method, for several terms side by side.
 
     What does not depend on the term is taken from the demo: the faces, and the detectors that
@@ -344,7 +344,8 @@ def run_ablations(
         progress: Shows the stages.
 
     Returns:
-        Macro F1 on the thermal test faces without each of them.
+        Without each of them the macro F1, on the thermal test faces, of ``both`` and, where there
+        are translations, of ``pixel``.
     """
     folders: dict[Term, Path] = {term: out / f"no-{term}" for term in without}
     chains = []
@@ -355,15 +356,24 @@ def run_ablations(
     jobs = [job for row in zip_longest(*chains) for job in row if job is not None]
     with start_workers(_SIDE_BY_SIDE, progress) as workers:
         workers.run(jobs, begun=lambda job: progress.say(job.title), ended=lambda: None)
-    return {term: _macro_f1(folder / "evaluation" / "both") for term, folder in folders.items()}
+    return {
+        term: {
+            name: _macro_f1(folder / "evaluation" / name)
+            for name in ("pixel", "both")
+            if (folder / "evaluation" / name).exists()
+        }
+        for term, folder in folders.items()
+    }
 
 
 def _ablation(make: _Maker, term: Term) -> Sequence[Job]:
     if term == "pixel":
         return make.both(translated=False), make.score("both")
     made = make.translation(**{f"weights.{term}": 0.0})
-    both = make.both(translated=True)
-    return *made, make.aligned_regions(), make.pixel(), both, make.score("both")
+    return (
+        *made, make.aligned_regions(), make.pixel(), make.score("pixel"),
+        make.both(translated=True), make.score("both"),
+    )  # fmt: skip
 
 
 def _named(jobs: Sequence[Job], term: Term) -> Sequence[Job]:

@@ -96,7 +96,8 @@ def test_an_ablation_leaves_out_one_term_and_shares_the_rest(
     assert set(scores) == {"semantic", "cycle", "pixel"}
     for term, score in scores.items():
         out = tmp_path / f"no-{term}"
-        assert 0 <= score <= 1
+        assert set(score) == ({"both"} if term == "pixel" else {"both", "pixel"})
+        assert all(0 <= value <= 1 for value in score.values())
         assert not (out / "faces").exists()
         assert not (out / "structure").exists()
         assert not (out / "feature").exists()
