@@ -31,7 +31,7 @@ from cycada.cli.output import is_main_process, say
     type=click.Choice(("quick", "full")),
     default="quick",
     show_default=True,
-    help="quick: minutes on two CPU cores; full: longer training.",
+    help="quick: a quarter of an hour on two CPU cores; full: an hour, for longer training.",
 )
 def demo(*, out: Path, size: int, seed: int, budget: Literal["quick", "full"]) -> None:
     """Walk the whole way on phantom faces, and end with a page to look at.
