@@ -44,3 +44,12 @@ def test_a_term_is_worth_what_the_rest_lacks_without_it(
     assert cells[tool.ROWS["feature, semantic"]][-1] == "+0.100"
     assert cells[tool.ROWS["feature, cycle"]][-1] == "-0.010"
     assert cells[tool.ROWS["target_supervised"]][-1] == ""
+
+
+def test_a_term_is_worth_what_is_read_less_from_translations_without_it(tool: ModuleType) -> None:
+    found = {"all": [0.8, 0.7], "semantic": [0.7, 0.7], "cycle": [0.82, 0.7]}
+    assert tool.read_table([0, 1], found).splitlines()[2:] == [
+        "| all terms | 0.800 | 0.700 | 0.750 |  |",
+        "| no semantic term | 0.700 | 0.700 | 0.700 | +0.050 |",
+        "| no cycle term | 0.820 | 0.700 | 0.760 | -0.010 |",
+    ]
