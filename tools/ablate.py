@@ -25,7 +25,9 @@ from cycada.errors import CycadaError
 from cycada.files import replacing
 from cycada.metrics.scores import DetectionScores
 from cycada.progress import Progress
-from cycada.stages.demo import Budget, Term, run_ablations, run_demo
+from cycada.stages.ablation import Term, run_ablations
+from cycada.stages.demo import run_demo
+from cycada.stages.demo_jobs import Budget
 from cycada.stages.evaluate import evaluate
 from cycada.stages.scoring import SCORES_NAME, EvaluateOptions
 

@@ -8,10 +8,11 @@ import pytest
 
 from cycada.errors import ConfigError, RunError
 from cycada.progress import Progress
-from cycada.stages import demo
-from cycada.stages.demo import METHODS, Term, run_ablations, run_demo
+from cycada.stages import demo_jobs
+from cycada.stages.ablation import Term, run_ablations
+from cycada.stages.demo import METHODS, run_demo
 
-TINY = demo._Plan(
+TINY = demo_jobs.Plan(
     20,
     2,
     translator_steps=6,
@@ -27,7 +28,7 @@ TINY = demo._Plan(
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(demo.PLANS, "quick", TINY)
+    monkeypatch.setitem(demo_jobs.PLANS, "quick", TINY)
 
 
 def run(out: Path, progress: Progress, **changes: Any) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def test_the_whole_way_is_walked_and_goes_on_where_it_was_interrupted(
 
     out = tmp_path / "demo"
     with monkeypatch.context() as patched:
-        patched.setattr(demo, "run_translation", interrupted)
+        patched.setattr(demo_jobs, "run_translation", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(out, quiet)
     trained = out / "translator" / "000006" / "state.pt"
