@@ -244,7 +244,8 @@ class DetectorConfig:
     target_labels: int = setting(
         0,
         "subjects of the target whose labels are used after all: their faces are mixed into the "
-        "source as those of labelled_target; more subjects add to fewer",
+        "source as those of labelled_target, and no teacher answers for them; more subjects add "
+        "to fewer",
         low=0,
     )
     labelled_share: float = setting(

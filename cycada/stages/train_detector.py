@@ -62,7 +62,8 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
             inputs[str(index.root / LANDMARKS_NAME)] = learned
     check_run(out, "detector", config, inputs=inputs)
     check_disjoint([*sources, *extras, *targets])
-    labelled = [*extras, *_few_labelled(targets, config)]
+    few = _few_labelled(targets, config)
+    labelled = [*extras, *few]
     sources = [_source_rows(index, config) for index in sources]
     domains = _domains(sources, config)
     task = _task([*sources, *extras], domains, config)
@@ -115,8 +116,8 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
             centring=config.teacher_centring, mirrored=config.augment.flip > 0,
             accelerator=accelerator, progress=progress,
         )  # fmt: skip
-        faces.target.labels = answers if config.double else answers.float()
-        faces.target.known = torch.ones_like(faces.target.known)
+        answers = answers if config.double else answers.float()
+        _answer(faces.target, answers, {face.subject for index in few for face in index.faces})
     with accelerator.main_process_first():
         run = open_run(out, "detector", config, writes=accelerator.is_main_process, inputs=inputs)
     about["seen_subjects"] = run.ever_seen(about["seen_subjects"])
@@ -227,6 +228,14 @@ def _few_labelled(targets: Sequence[Index], config: DetectorConfig) -> list[Inde
         replace(index, faces=tuple(face for face in index.faces if face.subject in chosen))
         for index in train
     ]
+
+
+def _answer(target: Examples, answers: Tensor, labelled: set[str]) -> None:
+    """Give the target's faces teachers' answers for labels, but where labels are to be used."""
+    used = torch.tensor([subject in labelled for subject in target.subject_of()])
+    mine = used[:, None] & target.known
+    target.labels = torch.where(mine, target.labels.to(answers.dtype), answers)
+    target.known = torch.ones_like(target.known)
 
 
 def few_subjects(train: Sequence[Index], count: int, *, seed: int) -> set[str]:

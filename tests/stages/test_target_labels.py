@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cycada.config import AlignmentConfig, DetectorConfig
 from cycada.data.index import Index, read_index
@@ -60,6 +61,34 @@ def test_only_the_labels_of_the_chosen_subjects_are_learned(
     assert given.extra.subjects() == few_subjects([thermal(faces)], 2, seed=config.seed)
     assert {part.domain for part in given.extra.parts} == {"thermal"}
     assert given.target.subjects() == thermal(faces).subjects()  # all are aligned to
+
+
+def test_teachers_do_not_answer_for_faces_whose_labels_are_used(
+    faces: Path, tiny_detector: Detector, quiet: Progress, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    seen: list[Any] = []
+
+    def stand_in(*_: object, faces: Any, **__: object) -> None:
+        seen.append(faces)
+
+    teacher = tmp_path / "teacher"
+    run_training(tiny_detector(), teacher, progress=quiet)
+    monkeypatch.setattr(train_detector, "train_detector", stand_in)
+    config = tiny_detector(target=(str(faces),), target_labels=1, teachers=(str(teacher),))
+    run_training(config, tmp_path / "run", progress=quiet)
+    target = seen[0].target
+    (chosen,) = few_subjects([thermal(faces)], 1, seed=config.seed)
+    used = torch.tensor([subject == chosen for subject in target.subject_of()])
+    truth, known = thermal(faces).labels(target.task)
+    assert used.any()
+    assert known[used].any()
+    assert not known.all()  # an AU that nobody annotated is the teachers' to answer
+    assert bool(target.known.all())
+    told = used[:, None] & known
+    assert torch.equal(target.labels[told], truth[told].to(target.labels.dtype))
+    others = target.labels[~told]
+    assert bool(((others > 0) & (others < 1)).all())  # probabilities
 
 
 def test_a_few_labels_train_and_are_settings_of_the_run(
