@@ -24,6 +24,21 @@ def thermal(faces: Path) -> Index:
     return read_index(faces).select(domain="thermal", split="train")
 
 
+def given_faces(
+    config: DetectorConfig, out: Path, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """Return the faces that the training would be given, which does not begin."""
+    seen: list[Any] = []
+
+    def stand_in(*_: object, faces: Any, **__: object) -> None:
+        seen.append(faces)
+
+    monkeypatch.setattr(train_detector, "train_detector", stand_in)
+    run_training(config, out, progress=progress)
+    (given,) = seen
+    return given
+
+
 def test_more_subjects_are_those_of_fewer_and_others(faces: Path) -> None:
     chosen = [few_subjects([thermal(faces)], count, seed=3) for count in range(4)]
     assert [len(names) for names in chosen] == [0, 1, 2, 3]
@@ -49,15 +64,8 @@ def test_only_the_labels_of_the_chosen_subjects_are_learned(
     faces: Path, tiny_detector: Detector, quiet: Progress, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    seen: list[Any] = []
-
-    def stand_in(*_: object, faces: Any, **__: object) -> None:
-        seen.append(faces)
-
-    monkeypatch.setattr(train_detector, "train_detector", stand_in)
     config = tiny_detector(target=(str(faces),), target_labels=2, alignment=DANN)
-    run_training(config, tmp_path / "run", progress=quiet)
-    (given,) = seen
+    given = given_faces(config, tmp_path / "run", quiet, monkeypatch)
     assert given.extra.subjects() == few_subjects([thermal(faces)], 2, seed=config.seed)
     assert {part.domain for part in given.extra.parts} == {"thermal"}
     assert given.target.subjects() == thermal(faces).subjects()  # all are aligned to
@@ -67,17 +75,10 @@ def test_teachers_do_not_answer_for_faces_whose_labels_are_used(
     faces: Path, tiny_detector: Detector, quiet: Progress, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    seen: list[Any] = []
-
-    def stand_in(*_: object, faces: Any, **__: object) -> None:
-        seen.append(faces)
-
     teacher = tmp_path / "teacher"
     run_training(tiny_detector(), teacher, progress=quiet)
-    monkeypatch.setattr(train_detector, "train_detector", stand_in)
     config = tiny_detector(target=(str(faces),), target_labels=1, teachers=(str(teacher),))
-    run_training(config, tmp_path / "run", progress=quiet)
-    target = seen[0].target
+    target = given_faces(config, tmp_path / "run", quiet, monkeypatch).target
     (chosen,) = few_subjects([thermal(faces)], 1, seed=config.seed)
     used = torch.tensor([subject == chosen for subject in target.subject_of()])
     truth, known = thermal(faces).labels(target.task)
