@@ -48,7 +48,7 @@ class Region:
 
 REGIONS = (
     Region("eyes", 0.0, -0.1, 1.05, 0.55, 40, 64, 2 / 3),
-    Region("mouth", 0.0, 1.05, 0.85, 0.75, 40, 64, 2 / 3),
+    Region("lower_face", 0.0, 1.3, 0.85, 1.0, 48, 56, 2 / 3),  # down to the chin of a dropped jaw
     Region("eye", 0.5, 0.0, 0.34, 0.24, 24, 36, 1 / 2, both=True),
     Region("nose", 0.0, 0.62, 0.42, 0.36, 32, 40, 1 / 2),
     Region("lips", 0.0, 1.12, 0.55, 0.38, 32, 48, 1 / 2),

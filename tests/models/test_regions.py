@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cycada.config import DetectorConfig
+from cycada.data import phantom
 from cycada.landmarks import EYE_CORNERS
 from cycada.models.build import build_detector
 from cycada.models.detector import AdaptiveDetector, Detector
@@ -57,6 +58,38 @@ def test_eyes_in_one_place_are_not_believed() -> None:
     assert torch.isfinite(shown).all()
     width = float(shown[0, 0, 0, -1] - shown[0, 0, 0, 0])
     assert width == pytest.approx(2 * BOX.half_width * SIDE / 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "landmarks"),
+    [
+        ("eyes", ("brow_inner", "brow_middle", "brow_outer", "lid_upper", "lid_lower")),
+        ("eye", ("lid_upper", "lid_lower", "eye_inner", "eye_outer")),
+        ("nose", ("nose_tip", "nose_base", "nose_wing")),
+        ("lower_face", ("mouth_corner", "lip_upper_top", "lip_lower_bottom", "chin")),
+    ],
+)
+def test_a_region_holds_what_its_action_units_move(name: str, landmarks: tuple[str, ...]) -> None:
+    """Of faces in any pose and expression, half of them with the jaw dropped (AU 26)."""
+    count, generator = 400, torch.Generator().manual_seed(0)
+    intensities = 5 * torch.rand(count, len(phantom.PHANTOM_ACTION_UNITS), generator=generator)
+    intensities[::2, phantom.PHANTOM_ACTION_UNITS.index(26)] = 5
+    found = phantom.landmarks(
+        phantom.sample_identities(count, generator=generator), intensities,
+        phantom.sample_scenes(count, generator=generator), size=SIDE,
+    )  # fmt: skip
+    points = dict(zip(phantom.LANDMARK_NAMES, found.unbind(1), strict=True))
+    sides = ("left", "right")
+    left, right = (points[f"eye_inner_{side}"] + points[f"eye_outer_{side}"] for side in sides)
+    left, right = left / 2, right / 2
+    along = (left - right) / (left - right).square().sum(1, keepdim=True)
+    down = along.flip(1) * torch.tensor([-1.0, 1.0])
+    region = next(region for region in REGIONS if region.name == name)
+    for landmark in landmarks:
+        offset = points.get(f"{landmark}_left", points.get(landmark)) - (left + right) / 2
+        across = ((offset * along).sum(1) - region.across).abs() / region.half_width
+        below = ((offset * down).sum(1) - region.down).abs() / region.half_height
+        assert float(((across < 1) & (below < 1)).float().mean()) > 0.97, landmark
 
 
 @pytest.fixture
