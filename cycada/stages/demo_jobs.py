@@ -105,10 +105,12 @@ class Maker:
         """Return the job that trains the detector ``name``."""
         # Adapted detectors keep their last weights, so one look at the end is enough.
         looks = 1 if "target" in values else 5
+        # A save costs seconds, most of them for thresholds; minutes at most are done again.
+        save_every = min(max(steps // 2, 300), 1000)
         settings = {
             "backbone": "small", "pretrained": "none", "size": self.size, "seed": self.seed,
             "steps": steps, "learning_rate": 3e-3, "view": "structure",
-            "validate_every": max(steps // looks, 1), "save_every": min(max(steps // 2, 300), 1000),
+            "validate_every": max(steps // looks, 1), "save_every": save_every,
             **_AUGMENT, **values,
         }  # fmt: skip
         config = load_config(DetectorConfig, None, (), settings)
