@@ -79,7 +79,8 @@ class LandmarkFinder(nn.Module):
 class RegionBackbone(nn.Module):
     """A small network for each of :data:`REGIONS`, and one that finds them.
 
-    The networks of the regions teach the finder nothing; it learns from landmarks alone.
+    The networks of the regions teach the finder nothing; it learns from landmarks alone. Where
+    there are none to learn from, it is fixed (:meth:`fix_finder`).
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class RegionBackbone(nn.Module):
             eyes: Places among these of the inner and outer corner of the left, then the right eye.
         """
         super().__init__()
-        self.view, self.eyes = view, list(eyes)
+        self.view, self.eyes, self.fixed = view, list(eyes), False
         self.finder = LandmarkFinder(landmarks, width=_share(width, 2 / 3))
         seen = channels if view == "image" else CHANNELS
         self.networks = nn.ModuleDict(
@@ -114,10 +115,22 @@ class RegionBackbone(nn.Module):
         """Map ``(B, C, S, S)`` in [-1, 1] to ``(B, features)``."""
         return self.read(image)[0]
 
+    def fix_finder(self) -> None:
+        """Let the finder stay as it is, its statistics too, whatever the networks learn."""
+        self.fixed = True
+        self.finder.requires_grad_(False).eval()  # noqa: FBT003
+
+    def train(self, mode: bool = True) -> RegionBackbone:  # noqa: FBT001, FBT002 - as in torch
+        """Set the mode of the networks, but not of a fixed finder."""
+        super().train(mode)
+        if self.fixed:
+            self.finder.eval()
+        return self
+
     def read(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(B, features)``, and the ``(B, K, 2)`` landmarks in px by which they were read.
 
-        A landmark of the finder has a gradient, the features have none towards the finder.
+        A landmark has a gradient towards the finder unless that is fixed, the features have none.
         """
         landmarks = self.finder(local_structure(image))
         corners = landmarks.detach()[:, self.eyes].to(image.dtype)

@@ -82,7 +82,7 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     used = [e for e in (faces.source, faces.extra, faces.target, faces.validation) if e]
     _check_eyes(faces.source, tables)
     detector, inherited = _detector(config, task, channels, accelerator, make.landmarks)
-    _prepare_finder(detector, faces.source, config)
+    _start_finder(detector, faces.source, config)
     window = _window(used)
     teachers = _teachers(config, task, window, accelerator)
     about: dict[str, Any] = {
@@ -399,15 +399,15 @@ def _check_eyes(source: Examples, tables: Mapping[Path, Landmarks]) -> None:
         )
 
 
-def _prepare_finder(detector: Detector, source: Examples, config: DetectorConfig) -> None:
+def _start_finder(detector: Detector, source: Examples, config: DetectorConfig) -> None:
     """Let a fresh finder of landmarks begin at their means; one that has learned stays."""
     if not isinstance(detector.backbone, RegionBackbone):
         return
-    if config.initial or source.landmarks is None:
-        detector.backbone.finder.requires_grad_(False)  # noqa: FBT003
-        return
-    means = (source.landmarks.nanmean(0) + 0.5) / config.size
-    detector.backbone.finder.mean.copy_(means.nan_to_num(0.5))
+    if config.initial:
+        detector.backbone.fix_finder()
+    elif source.landmarks is not None:
+        means = (source.landmarks.nanmean(0) + 0.5) / config.size
+        detector.backbone.finder.mean.copy_(means.nan_to_num(0.5))
 
 
 def _detector(

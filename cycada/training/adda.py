@@ -33,9 +33,9 @@ def without_dropout(encoder: nn.Module) -> nn.Module:
     The frozen source encoder drops nothing, so what the target's drops would give it away: the
     domain classifier would learn to see dropout.
     """
-    encoder.eval()
+    encoder.train()  # all but what is fixed
     for part in encoder.modules():
-        part.training = isinstance(part, nn.BatchNorm2d)
+        part.training &= isinstance(part, nn.BatchNorm2d)
     return encoder
 
 

@@ -41,17 +41,16 @@ def make_learner(
     if config.semantic_judge == "frozen" or readers.thermal is not None:
         return None
     learner = copy.deepcopy(readers.rgb).requires_grad_(True)  # noqa: FBT003
-    # No landmarks are at hand here, so a network of regions finds these as it has learned.
-    finder = learner.backbone.finder if isinstance(learner.backbone, RegionBackbone) else None
+    kept: set[nn.Module] = set()
+    if isinstance(learner.backbone, RegionBackbone):
+        learner.backbone.fix_finder()  # no landmarks are at hand here
+        kept = set(learner.backbone.finder.modules())
     if config.semantic_judge == "joint":
-        kept = set() if finder is None else set(finder.modules())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             for part in learner.modules():
                 if isinstance(part, nn.Conv2d | nn.Linear | nn.BatchNorm2d) and part not in kept:
                     part.reset_parameters()
-    if finder is not None:
-        finder.requires_grad_(False)  # noqa: FBT003
     learning = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     if config.semantic_judge == "joint":
         adam = torch.optim.Adam(learning, lr=_JOINT_LEARNING_RATE, betas=_JOINT_BETAS)

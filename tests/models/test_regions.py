@@ -128,6 +128,22 @@ def test_the_finder_learns_from_landmarks_and_the_regions_from_labels(detector: 
     assert all(p.grad is None for p in others)
 
 
+def test_a_fixed_finder_stays_as_it_is(detector: Detector) -> None:
+    """Also its running statistics, which need no gradient to change."""
+    backbone = backbone_of(detector)
+    pictures = torch.rand(3, 1, SIDE, SIDE) * 2 - 1
+    for fixed in (False, True):
+        if fixed:
+            backbone.fix_finder()
+        before = {name: value.clone() for name, value in backbone.state_dict().items()}
+        said = detector.train()(pictures)
+        assert said.landmarks is not None
+        assert said.landmarks.requires_grad != fixed
+        changed = {n for n, v in backbone.state_dict().items() if not torch.equal(v, before[n])}
+        assert any(name.startswith("finder") for name in changed) != fixed
+        assert any(name.startswith("networks") for name in changed)
+
+
 def test_a_shifted_face_is_read_alike(detector: Detector) -> None:
     """With eyes found where they are, a shift by whole pixels changes nothing that is seen."""
     backbone = backbone_of(detector.eval())

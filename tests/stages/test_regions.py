@@ -48,7 +48,7 @@ def regions(
 def finder_of(run: Path) -> dict[str, torch.Tensor]:
     backbone = load_detector(run).module.backbone
     assert isinstance(backbone, RegionBackbone)
-    return {name: value.clone() for name, value in backbone.finder.named_parameters()}
+    return {name: value.clone() for name, value in backbone.finder.state_dict().items()}
 
 
 def test_the_finder_learns_from_the_sources_landmarks(
@@ -97,7 +97,7 @@ def test_other_landmarks_are_no_way_to_go_on(
 def test_adaptation_begins_from_it_and_needs_no_landmarks(
     method: str, regions: MakeDetector, faces: Path, quiet: Progress, tmp_path: Path
 ) -> None:
-    """The finder's weights stay, also where there are landmarks."""
+    """The finder's weights and statistics stay, also where there are landmarks."""
     run_training(regions(steps=2), tmp_path / "first", progress=quiet)
     alignment = AlignmentConfig(method=method, hidden=8, healthy_from=0.0)  # type: ignore[arg-type]
     config = regions(
