@@ -50,7 +50,8 @@ def run_demo(
     - ``pixel``: trained on RGB faces translated to thermal, with their labels;
     - ``feature``: trained on RGB faces, its features aligned to unlabelled thermal faces;
     - ``both``: trained on both kinds and aligned (``aligned_regions``), then taught the unlabelled
-      faces by itself, ``pixel`` and ``feature`` together;
+      faces by itself, ``pixel`` and ``feature`` together; with ``budget="full"`` these three teach
+      a wider detector that begins from RGB faces (``regions_wide``);
     - ``target_supervised``: seeing the structure of whole faces, trained on as many labelled
       thermal faces, the ceiling.
 
@@ -117,6 +118,7 @@ def _jobs(out: Path, plan: Plan, *, size: int, seed: int) -> Sequence[Job]:
         make.feature(),
         make.aligned_regions(),
         make.pixel(),
+        *([make.wide_regions()] if plan.wide else []),
         make.detector("target_supervised", plan.ceiling_steps, **rgb, source_domain="thermal"),
         make.both(translated=True),  # nothing is left to be done beside it
         make.score("translator"),

@@ -24,6 +24,7 @@ SIDE_BY_SIDE = 2  # jobs at a time
 
 VIEW_ONLY = "structure"
 REGIONS = "regions"
+WIDE = "regions_wide"
 ALIGNED = "aligned_regions"
 
 
@@ -41,6 +42,7 @@ class Plan:
     alignment_steps: int  # of the aligned detector that is taught afterwards
     teaching_steps: int
     ceiling_steps: int  # on labelled thermal faces
+    wide: bool  # whether the taught detector has wider networks than its teachers
 
 
 PLANS: dict[Budget, Plan] = {
@@ -55,10 +57,12 @@ PLANS: dict[Budget, Plan] = {
         alignment_steps=600,
         teaching_steps=600,
         ceiling_steps=4000,
+        wide=False,
     ),
     # The same faces and the same ends of the scale, so that the shares compare. Longer are the
     # trainings that gain by it: what learns from RGB faces alone becomes worse to begin from, a
-    # translator of 4,000 steps teaches no better, and pupils have learned all after 2,500.
+    # translator of 4,000 steps teaches no better, and pupils have learned all after 2,500. Then a
+    # pupil that can hold more learns more, as in Noisy Student.
     "full": Plan(
         400,
         8,
@@ -70,8 +74,11 @@ PLANS: dict[Budget, Plan] = {
         alignment_steps=6000,
         teaching_steps=2500,
         ceiling_steps=4000,
+        wide=True,
     ),
 }
+
+_WIDTH = 36  # channels of a wide taught detector, the setting's default being 24
 
 # Phantom heads already turn and shift from frame to frame, so little is added to that.
 _AUGMENT = {
@@ -184,6 +191,13 @@ class Maker:
             **self.adapted(self.shared / REGIONS),
         }  # fmt: skip
 
+    def wide_regions(self) -> Job:
+        """Return the job that trains what a wide taught detector begins from."""
+        return self.detector(
+            WIDE, self.plan.detector_steps, **self.source(self.faces), backbone="regions",
+            width=_WIDTH,
+        )  # fmt: skip
+
     def adapted(self, begin: Path) -> dict[str, Any]:
         """Return the settings of a detector that begins from another one of regions."""
         return {
@@ -213,16 +227,24 @@ class Maker:
         )  # fmt: skip
 
     def both(self, *, translated: bool) -> Job:
-        """Return the job that teaches the unlabelled faces; without translations by ``feature``."""
+        """Return the job that teaches the unlabelled faces; without translations by ``feature``.
+
+        It begins from its first teacher, or from regions as wide as it is.
+        """
         feature = self.shared / "feature"
         teachers = (
             [self.out / ALIGNED, feature, self.out / "pixel"] if translated else [feature]
         )  # fmt: skip
         made = [self._translated] if translated else []
+        needed = [run.name for run in teachers]
+        begin = self.adapted(teachers[0])
+        if self.plan.wide:
+            needed.append(WIDE)
+            begin = {**self.adapted(self.shared / WIDE), "width": _WIDTH}
         return self.detector(
-            "both", self.plan.teaching_steps, *(run.name for run in teachers), alone=True,
+            "both", self.plan.teaching_steps, *needed, alone=True,
             **self.source(self.faces, *made), target=[str(self.faces)],
-            teachers=[str(run) for run in teachers], **self.adapted(teachers[0]),
+            teachers=[str(run) for run in teachers], **begin,
         )  # fmt: skip
 
 

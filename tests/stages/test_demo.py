@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +24,7 @@ TINY = demo_jobs.Plan(
     alignment_steps=3,
     teaching_steps=2,
     ceiling_steps=9,
+    wide=False,
 )
 
 
@@ -70,6 +72,21 @@ def test_the_whole_way_is_walked_and_goes_on_where_it_was_interrupted(
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     with pytest.raises(RunError, match="other options"):
         run(out, quiet, seed=1)
+
+
+def test_a_wide_pupil_begins_from_regions_as_wide(
+    quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(demo_jobs.PLANS, "full", replace(TINY, wide=True))
+    run(tmp_path / "demo", quiet, budget="full")
+    found = {
+        name: json.loads((tmp_path / "demo" / name / "config.json").read_text())["settings"]
+        for name in ("both", "aligned_regions", "regions_wide")
+    }
+    assert Path(found["both"]["initial"]).name == "regions_wide"
+    assert found["both"]["width"] == found["regions_wide"]["width"]
+    assert found["both"]["width"] > found["aligned_regions"]["width"]
+    assert len(found["both"]["teachers"]) == 3
 
 
 @pytest.mark.parametrize("wrong", [{"size": 30}, {"seed": -1}])
