@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from cycada.metrics.bootstrap import Floats
+from cycada.metrics.calibration import SUREST, Calibration, log_odds, platt, probability
 from cycada.metrics.centring import centred
 from cycada.metrics.detection import FEWEST_POSITIVES
 from cycada.metrics.frequency import frequency_likelihood
@@ -17,20 +19,25 @@ from cycada.metrics.frequency import frequency_likelihood
 _SPREAD = math.log(3)
 """Standard deviation of the log-odds of an AU's frequency in the target around the source's."""
 
-_SUREST = math.log(1e9)  # log-odds beyond which probabilities are taken for equal
-
 _STEPS = np.linspace(-2, 2, 15)  # standard deviations at which frequencies are tried
 
 
-def target_thresholds(
+class Reading(NamedTuple):
+    """How to read what a detector says of faces in a domain without labels."""
+
+    thresholds: Floats  # (A,) probabilities, as the detector gives them, from which an AU counts
+    calibration: Calibration  # to probabilities that hold there, as far as can be told
+
+
+def target_reading(
     probabilities: npt.ArrayLike,
     labels: npt.ArrayLike,
     known: npt.ArrayLike,
     target: npt.ArrayLike,
     *,
     subjects: tuple[Sequence[str], Sequence[str]] | None = None,
-) -> Floats:
-    """Return for each AU the threshold from which the best F1 is to be expected in the target.
+) -> Reading:
+    """Return for each AU the threshold with the best F1 to be expected in the target.
 
     A threshold tuned on the source fails in the target: the probabilities shift as a whole, the
     AU is told less surely, and it may be more or less frequent. So the probabilities are
@@ -51,40 +58,45 @@ def target_thresholds(
         subjects: The subject of each of the N faces, and of each of the M.
 
     Returns:
-        ``(A,)`` thresholds in (0, 1); 0.5 where the source shows an AU fewer than five times, or
-        always.
+        Thresholds in (0, 1), and the calibration; 0.5 and none where the source shows an AU fewer
+        than five times, or always.
 
     Raises:
         ValueError: A probability is no number, or ``target`` is empty.
     """
-    own, other = _log_odds(probabilities), _log_odds(target)
+    own, other = log_odds(probabilities), log_odds(target)
     if not (np.isfinite(own).all() and np.isfinite(other).all() and len(other)):
         raise ValueError("probabilities must be finite, and there must be some of the target")
     within, within_other = _centred(own, other, subjects)
     truth, annotated = np.asarray(labels) > 0.5, np.asarray(known, dtype=bool)
-    result = np.full(own.shape[1], 0.5)
+    result, calibration = np.full(own.shape[1], 0.5), Calibration.none(own.shape[1])
     for unit in range(own.shape[1]):
         present = truth[annotated[:, unit], unit]
         if present.sum() < FEWEST_POSITIVES or present.all():
             continue
         scores = own[annotated[:, unit], unit]
-        slope, offset = _platt(scores, present)
+        slope, offset = platt(scores, present)
         order = np.sort(other[:, unit])[::-1]
         ends = np.flatnonzero(np.append(order[1:] < order[:-1], True))  # no cut divides equals
-        frequencies = _log_odds(present.mean()) + _SPREAD * _STEPS
+        frequencies = log_odds(present.mean()) + _SPREAD * _STEPS
         likelihood = frequency_likelihood(
             within[annotated[:, unit], unit], present, within_other[:, unit],
-            _probability(frequencies),
+            probability(frequencies),
         )  # fmt: skip
         belief = likelihood - _STEPS**2 / 2
+        weights = np.exp(belief - belief.max())
         curve = sum(
             weight * _expected_f1(_shifted(slope * order + offset, frequency))
-            for weight, frequency in zip(np.exp(belief - belief.max()), frequencies, strict=True)
+            for weight, frequency in zip(weights, frequencies, strict=True)
         )
+        likely = float((weights * frequencies).sum() / weights.sum())
+        calibration.slope[unit] = slope
+        calibration.offset[unit] = offset + _shift(slope * order + offset, likely)
         last = ends[np.argmax(np.asarray(curve)[ends])]  # the least sure face to be detected
-        beyond = order[last + 1] if last + 1 < len(order) else -_SUREST
-        result[unit] = _probability((order[last] + beyond) / 2)
-    return np.asarray(np.clip(result, *_probability((-_SUREST, _SUREST))), dtype=np.float64)
+        beyond = order[last + 1] if last + 1 < len(order) else -SUREST
+        result[unit] = probability((order[last] + beyond) / 2)
+    thresholds = np.clip(result, *probability((-SUREST, SUREST)))
+    return Reading(np.asarray(thresholds, dtype=np.float64), calibration)
 
 
 def _centred(
@@ -106,54 +118,19 @@ def _expected_f1(probabilities: Floats) -> Floats:
     return np.asarray(2 * probabilities.cumsum() / (detected + probabilities.sum()))
 
 
-def _shifted(log_odds: Floats, frequency: float) -> Floats:
+def _shifted(scores: Floats, frequency: float) -> Floats:
     """Return probabilities, shifted in log-odds until their mean is the frequency's (log-odds)."""
-    wanted = _probability(frequency)
-    low, high = frequency - log_odds.max(), frequency - log_odds.min()
+    return probability(scores + _shift(scores, frequency))
+
+
+def _shift(scores: Floats, frequency: float) -> float:
+    """Return what log-odds lack until the mean of their probabilities is the frequency's."""
+    wanted = probability(frequency)
+    low, high = frequency - scores.max(), frequency - scores.min()
     for _ in range(50):
         middle = (low + high) / 2
-        if _probability(log_odds + middle).mean() < wanted:
+        if probability(scores + middle).mean() < wanted:
             low = middle
         else:
             high = middle
-    return np.asarray(_probability(log_odds + (low + high) / 2))
-
-
-def _platt(log_odds: Floats, present: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Return slope and offset of a logistic regression on the log-odds (Platt, 1999).
-
-    Labels are drawn in from 0 and 1 as he proposes, so that a perfect separation stays finite.
-    Newton's steps are halved until the loss falls (Lin et al., Machine Learning 2007). A slope
-    below zero, of a detector that is worse than chance, becomes 0: it tells nothing.
-    """
-    positives = int(present.sum())
-    negatives = len(present) - positives
-    labels = np.where(present, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    columns = np.stack((log_odds, np.ones_like(log_odds)), axis=1)
-
-    def loss(values: Floats) -> float:
-        said = columns @ values
-        return float((np.logaddexp(0, said) - labels * said).sum())
-
-    values = np.array([0.0, float(_log_odds(present.mean()))])
-    for _ in range(100):
-        said = _probability(columns @ values)
-        curvature = columns.T @ ((said * (1 - said))[:, None] * columns) + 1e-6 * np.eye(2)
-        step = np.linalg.solve(curvature, columns.T @ (said - labels))
-        before = loss(values)
-        while loss(values - step) > before and np.abs(step).max() > 1e-9:
-            step = step / 2
-        values = values - step
-        if np.abs(step).max() < 1e-9:
-            break
-    return max(float(values[0]), 0.0), float(values[1])
-
-
-def _log_odds(probability: npt.ArrayLike) -> Floats:
-    values = np.asarray(probability, dtype=np.float64)
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.clip(np.log(values) - np.log1p(-values), -_SUREST, _SUREST))
-
-
-def _probability(log_odds: npt.ArrayLike) -> Floats:
-    return np.asarray(0.5 * (1 + np.tanh(np.asarray(log_odds, dtype=np.float64) / 2)))
+    return float((low + high) / 2)

@@ -235,7 +235,7 @@ def train_detector(
             progress.say(f"{run.root}: {told}")
 
     def look(number: int) -> None:
-        score, _ = validate(state.average, faces.validation, accelerator)
+        score = validate(state.average, faces.validation, accelerator).score
         without_labels = judged(state.average)
         # How well the source is read does not tell how well the target is.
         settled = choice != "last" or number == config.steps
@@ -256,11 +256,12 @@ def train_detector(
             if not comparison.adapted_is_better:
                 weights = unadapted
             progress.say(comparison.told(run.root, config.initial))
-        facts["validation"], thresholds = validate(
+        facts["validation"], thresholds, calibration = validate(
             weights, faces.validation, accelerator, target=faces.target,
             source_detector=state.adversary.teacher if state.adversary else None,
         )  # fmt: skip
         facts["thresholds"] = thresholds.tolist()
+        facts["calibration"] = calibration.to_json()
         run.save(
             number, state=collect(state, accelerator), weights={"detector": weights}, about=facts,
             keep=config.keep,

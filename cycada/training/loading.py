@@ -14,6 +14,7 @@ from cycada import images
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.index import Domain
 from cycada.errors import ConfigError, UsageError
+from cycada.metrics.calibration import Calibration
 from cycada.models.build import build_detector, build_generators
 from cycada.models.cycle import Generators
 from cycada.models.detector import Detector
@@ -31,6 +32,7 @@ class LoadedDetector:
     config: DetectorConfig
     task: Task
     thresholds: Tensor  # (A,) probabilities from which an AU counts as present
+    calibration: Calibration | None  # of the probabilities; None: an earlier version noted none
     source_domains: tuple[Domain, ...]  # of its labelled source faces; empty where unknown
     seen_subjects: frozenset[str]  # in training or validation, of this or an earlier stage
     window: Window | None  # deg C of [-1, 1]; None for RGB and grey images
@@ -132,6 +134,9 @@ def load_detector(root: Path, device: torch.device | None = None) -> LoadedDetec
         config=config,
         task=task,
         thresholds=torch.tensor(about["thresholds"]),
+        calibration=(
+            Calibration.from_json(about["calibration"]) if "calibration" in about else None
+        ),
         source_domains=_source_domains(about, config),
         seen_subjects=frozenset(about["seen_subjects"]),
         window=window_of(about),

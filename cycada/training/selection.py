@@ -6,15 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from cycada import images
-from cycada.metrics.detection import accuracy, average_precision, best_thresholds
-from cycada.metrics.thresholds import target_thresholds
+from cycada.metrics.calibration import Calibration, calibrated
+from cycada.metrics.detection import (
+    FEWEST_POSITIVES,
+    accuracy,
+    average_precision,
+    best_thresholds,
+)
+from cycada.metrics.thresholds import target_reading
 from cycada.metrics.validators import (
     batch_nuclear_norm,
     information_maximisation,
@@ -88,6 +94,14 @@ class Comparison:
             f"({figures}), so that one's weights are kept; weaken the adaptation, such as with a "
             "lower alignment.weight or learning_rate, and look at the curves of the report."
         )
+
+
+class Validation(NamedTuple):
+    """How well labelled faces are told, and how to read the answers."""
+
+    score: float  # mean average precision of AUs, accuracy of classes
+    thresholds: Tensor  # (A,) probabilities with the best F1; 0.5 for classes, which need none
+    calibration: Calibration  # of the probabilities; that of classes changes nothing
 
 
 def probabilities(
@@ -174,14 +188,11 @@ def validate(
     *,
     target: Examples | None = None,
     source_detector: Detector | None = None,
-) -> tuple[float, Tensor]:
-    """Return how well labelled faces are told, and the thresholds with the best F1.
-
-    For AUs the first is the mean average precision, for classes, which need no thresholds (0.5
-    stands in their place), the accuracy.
+) -> Validation:
+    """Return how well labelled faces are told, and how to read the answers.
 
     With unlabelled ``target`` faces the thresholds are those with the best F1 to be expected there
-    (:func:`cycada.metrics.thresholds.target_thresholds`). Where the detector no longer has to read
+    (:func:`cycada.metrics.thresholds.target_reading`). Where the detector no longer has to read
     the source, as with ADDA, ``source_detector`` is what its source probabilities come from.
 
     Average precision needs no threshold, so weights and thresholds are chosen one after the
@@ -190,10 +201,12 @@ def validate(
     found = probabilities(detector, examples, accelerator)
     if examples.task.kind == "classes":
         share = accuracy(found, examples.labels, examples.known)
-        return share, torch.full((len(examples.task),), 0.5, dtype=torch.float64)
+        halves = torch.full((len(examples.task),), 0.5, dtype=torch.float64)
+        return Validation(share, halves, Calibration.none(len(examples.task)))
     precision = torch.as_tensor(average_precision(found, examples.labels, examples.known))
     if target is None:
         thresholds = best_thresholds(found, examples.labels, examples.known)
+        calibration = calibrated(found, examples.labels, examples.known, fewest=FEWEST_POSITIVES)
     else:
         some = some_of(target)
         there = probabilities(detector, target, accelerator, some)
@@ -201,8 +214,8 @@ def validate(
         if source_detector is not None:
             own = probabilities(source_detector, examples, accelerator)
         names = target.subject_of()
-        thresholds = target_thresholds(
+        thresholds, calibration = target_reading(
             own, examples.labels, examples.known, there,
             subjects=(examples.subject_of(), [names[row] for row in some.tolist()]),
         )  # fmt: skip
-    return float(precision.nanmean()), torch.as_tensor(thresholds)
+    return Validation(float(precision.nanmean()), torch.as_tensor(thresholds), calibration)

@@ -7,9 +7,10 @@ import numpy.typing as npt
 import pytest
 from scipy.optimize import minimize
 
+from cycada.metrics.calibration import platt
 from cycada.metrics.detection import best_thresholds, f1_scores
 from cycada.metrics.frequency import frequency_likelihood
-from cycada.metrics.thresholds import _platt, target_thresholds
+from cycada.metrics.thresholds import target_reading
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,7 +39,7 @@ def test_the_threshold_is_the_best_over_the_frequencies_that_may_be(frequency: f
     far = np.log(9)  # two standard deviations; beyond them no frequency is tried
     own, labels = domain(0, frequency=frequency, apart=2.0)
     other, _ = domain(1, frequency=frequency, apart=2.0, shift=-3.0)
-    found = target_thresholds(probability(own), labels, labels >= 0, probability(other))
+    found = target_reading(probability(own), labels, labels >= 0, probability(other)).thresholds
     centre = np.log(frequency / (1 - frequency))
     cuts = np.unique(np.quantile(other, np.linspace(0, 0.99, 200)))
     detected = other >= cuts
@@ -65,10 +66,10 @@ def test_it_does_not_matter_how_well_the_source_is_calibrated(
     own, labels = domain(0, frequency=frequency, apart=apart)
     other, _ = domain(1, frequency=frequency, apart=apart)
     known = labels >= 0
-    right = target_thresholds(probability(own), labels, known, probability(other))
+    right = target_reading(probability(own), labels, known, probability(other)).thresholds
     # A slope below 1 is a detector that is too sure.
     off, there = own / slope + 1, other / slope + 1
-    wrong = target_thresholds(probability(off), labels, known, probability(there))
+    wrong = target_reading(probability(off), labels, known, probability(there)).thresholds
     decided = probability(there) >= wrong
     assert (decided != (probability(other) >= right)).mean() < 0.02
 
@@ -84,7 +85,7 @@ def test_the_calibration_is_the_minimum_of_its_loss() -> None:
         return float((np.logaddexp(0, said) - truth * said).sum())
 
     best = minimize(loss, (1.0, 0.0), method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-9})
-    np.testing.assert_allclose(_platt(scores, present), best.x, atol=1e-4)
+    np.testing.assert_allclose(platt(scores, present), best.x, atol=1e-4)
 
 
 def test_scores_that_tell_nothing_and_scores_that_are_equal() -> None:
@@ -94,16 +95,16 @@ def test_scores_that_tell_nothing_and_scores_that_are_equal() -> None:
     backwards = np.where(labels > 0, 0.2, 0.8)
     spread = np.linspace(0.01, 0.99, 99)[:, None]
     for own in (blind, backwards):  # then F1 is highest if all faces are detected
-        cut = target_thresholds(own, labels, known, spread)
+        cut = target_reading(own, labels, known, spread).thresholds
         assert 0 < cut < spread.min()
     good = np.where(labels > 0, 0.9, 0.1)
     steps = np.repeat([0.05, 0.5, 0.95], [60, 30, 10])[:, None]
-    cut = float(target_thresholds(good, labels, known, steps)[0])
+    cut = float(target_reading(good, labels, known, steps).thresholds[0])
     assert min(abs(cut - level) for level in (0.05, 0.5, 0.95)) > 1e-3  # between, never among
     with pytest.raises(ValueError, match="finite"):
-        target_thresholds(good, labels, known, np.full((3, 1), np.nan))
+        target_reading(good, labels, known, np.full((3, 1), np.nan))
     with pytest.raises(ValueError, match="some of the target"):
-        target_thresholds(good, labels, known, np.empty((0, 1)))
+        target_reading(good, labels, known, np.empty((0, 1)))
 
 
 def test_a_shift_of_all_scores_does_not_matter() -> None:
@@ -111,7 +112,9 @@ def test_a_shift_of_all_scores_does_not_matter() -> None:
     other, _ = domain(1, frequency=0.2, apart=1.5)
     decided = [
         probability(other + shift)
-        >= target_thresholds(probability(own), labels, labels >= 0, probability(other + shift))
+        >= target_reading(
+            probability(own), labels, labels >= 0, probability(other + shift)
+        ).thresholds
         for shift in (0.0, -4.0, 2.5)
     ]
     assert 0.1 < decided[0].mean() < 0.6
@@ -124,7 +127,7 @@ def test_a_detector_that_is_less_sure_of_the_target_detects_more_often() -> None
     shares = []
     for apart in (2.5, 1.2, 0.6):
         other, _ = domain(1, frequency=0.2, apart=apart)
-        cut = target_thresholds(probability(own), labels, labels >= 0, probability(other))
+        cut = target_reading(probability(own), labels, labels >= 0, probability(other)).thresholds
         shares.append((probability(other) >= cut).mean())
     assert shares[0] < shares[1] < shares[2]
 
@@ -144,7 +147,7 @@ def test_it_beats_the_threshold_of_the_source_where_the_target_differs(there: fl
     own, labels = domain(0, frequency=0.2, apart=2.0)
     other, truth = domain(1, frequency=there, apart=1.3, shift=-2.0)
     known = np.ones_like(truth, dtype=bool)
-    cut = target_thresholds(probability(own), labels, known, probability(other))
+    cut = target_reading(probability(own), labels, known, probability(other)).thresholds
     tuned = best_thresholds(probability(own), labels, known)
     f1, most = f1_at(other, truth, cut, known)
     naive, _ = f1_at(other, truth, tuned, known)
@@ -158,7 +161,7 @@ def test_where_faces_are_told_apart_the_frequency_of_the_target_is_seen(there: f
     own, labels = domain(0, frequency=0.3, apart=4.0)
     other, truth = domain(1, frequency=there, apart=3.5, shift=-2.0)
     known = np.ones_like(truth, dtype=bool)
-    cut = target_thresholds(probability(own), labels, known, probability(other))
+    cut = target_reading(probability(own), labels, known, probability(other)).thresholds
     f1, most = f1_at(other, truth, cut, known)
     assert f1 > most - 0.02
 
@@ -173,7 +176,9 @@ def test_the_frequency_is_seen_through_the_differences_of_people(there: float) -
     other = other + 10 * draw.normal(size=(people.max() + 1, 1))[people]
     known, strangers = np.ones_like(labels, dtype=bool), [str(n) for n in range(len(own))]
     found = [
-        target_thresholds(probability(own), labels, known, probability(other), subjects=subjects)
+        target_reading(
+            probability(own), labels, known, probability(other), subjects=subjects
+        ).thresholds
         for subjects in (None, (strangers, [str(person) for person in people]))
     ]
     best = best_thresholds(probability(other), truth, np.ones_like(truth, dtype=bool))
@@ -186,23 +191,23 @@ def test_unannotated_faces_do_not_count_and_rare_action_units_stay_at_one_half()
     other, _ = domain(1, frequency=0.3, apart=2.0, count=300)
     known = np.ones_like(labels, dtype=bool)
     more = np.vstack((own, np.full((50, 1), 9.0)))
-    padded = target_thresholds(
+    padded = target_reading(
         probability(more),
         np.vstack((labels, np.zeros((50, 1)))),
         np.vstack((known, np.zeros((50, 1), dtype=bool))),
         probability(other),
-    )
-    plain = target_thresholds(probability(own), labels, known, probability(other))
+    ).thresholds
+    plain = target_reading(probability(own), labels, known, probability(other)).thresholds
     np.testing.assert_array_equal(padded, plain)
     rare = np.zeros_like(labels)
     rare[:4] = 1
     for none in (rare, np.ones_like(labels)):
-        assert target_thresholds(probability(own), none, known, probability(other)) == 0.5
+        assert target_reading(probability(own), none, known, probability(other)).thresholds == 0.5
 
 
 def test_a_source_that_is_told_apart_without_fault_gives_a_finite_threshold() -> None:
     labels = np.repeat([[0.0], [1.0]], 50, axis=0)
     own = np.where(labels > 0, 12.0, -12.0)
-    cut = target_thresholds(probability(own), labels, labels >= 0, probability(own))
+    cut = target_reading(probability(own), labels, labels >= 0, probability(own)).thresholds
     assert 0 < cut < 1
     np.testing.assert_array_equal(probability(own) >= cut, labels > 0)

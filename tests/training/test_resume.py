@@ -30,7 +30,7 @@ from cycada.training import translator as translator_training
 from cycada.training.launch import make_accelerator
 from cycada.training.loop import Interrupted
 from cycada.training.run import Run, newest_checkpoint, read_log
-from cycada.training.selection import Comparison, validate
+from cycada.training.selection import Comparison, Validation, validate
 
 ALIGNMENT = AlignmentConfig(hidden=8, weight=1.0, warm_up=0.5, healthy_from=0.0)
 
@@ -285,8 +285,8 @@ def test_the_best_weights_so_far_are_remembered(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def never_better(*args: Any, **names: Any) -> tuple[float, torch.Tensor]:
-        return 0.5, validate(*args, **names)[1]
+    def never_better(*args: Any, **names: Any) -> Validation:
+        return validate(*args, **names)._replace(score=0.5)
 
     monkeypatch.setattr(detector_training, "validate", never_better)
     whole, run = tmp_path / "whole", tmp_path / "run"
@@ -308,8 +308,8 @@ def test_an_adapted_run_that_goes_on_ends_with_its_last_weights(
 ) -> None:
     looks = iter((0.9, 0.9, 0.8, 0.8, 0.1, 0.1, 0.1, 0.1))  # the longer, the worse
 
-    def worse(*args: Any, **names: Any) -> tuple[float, torch.Tensor]:
-        return next(looks), validate(*args, **names)[1]
+    def worse(*args: Any, **names: Any) -> Validation:
+        return validate(*args, **names)._replace(score=next(looks))
 
     run = shutil.copytree(training.whole, tmp_path / "run")
     monkeypatch.setattr(training.module, "validate", worse)

@@ -15,8 +15,9 @@ from torch import Tensor
 from cycada.config import AlignmentConfig, DetectorConfig
 from cycada.data.dataset import FaceImages, signed
 from cycada.data.index import Domain, Face, Split, read_index, write_index
+from cycada.metrics.calibration import calibrated
 from cycada.metrics.detection import FEWEST_POSITIVES, best_thresholds
-from cycada.metrics.thresholds import target_thresholds
+from cycada.metrics.thresholds import target_reading
 from cycada.progress import Progress
 from cycada.stages import train_detector
 from cycada.training.loading import load_detector
@@ -75,13 +76,20 @@ def test_thresholds_are_tuned_on_the_source_and_set_for_an_unlabelled_target(
     there = found(run, "thermal", "train")[0]
     subjects = names("rgb", "val"), names("thermal", "train")
     tuned = best_thresholds(own, labels, known)
-    expected = target_thresholds(own, labels, known, there, subjects=subjects)
-    misread = target_thresholds(
+    reading = target_reading(own, labels, known, there, subjects=subjects)
+    expected = reading.thresholds
+    misread = target_reading(
         found(run, "rgb", "val")[0], labels, known, there, subjects=subjects
-    )
+    ).thresholds
     for one, other in ((tuned, 0.5), (expected, 0.5), (tuned, expected)):
         assert np.abs(one - other).max() > 1e-3  # so that each is told from the others
     assert (np.abs(misread - expected).max() > 1e-3) == (method == "adda")
     stored = load_detector(run, torch.device("cpu")).thresholds
     wanted = tuned if method == "none" else expected
     np.testing.assert_allclose(stored, wanted, rtol=0, atol=1e-6)
+    kept = load_detector(run, torch.device("cpu")).calibration
+    assert kept is not None
+    sure = calibrated(own, labels, known, fewest=5) if method == "none" else reading.calibration
+    np.testing.assert_allclose(kept.slope, sure.slope, atol=1e-4)
+    np.testing.assert_allclose(kept.offset, sure.offset, atol=1e-4)
+    assert np.abs(kept.slope - 1).max() > 1e-3
