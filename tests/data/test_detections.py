@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from cycada.data.detections import Detected, DetectionTable, table_columns, table_row
+from cycada.errors import RunError
+from cycada.task import Task
+
+UNITS = Task((1, 25))
+SETTINGS = {"run": "runs/both", "weights": "abc", "unit": "centikelvin"}
+
+
+def seen(frame: int) -> Detected:
+    return Detected(
+        frame=frame, input="night.cptv", timestamp=frame / 8, confidence=0.9,
+        box=(10.0, 20.5, 40.0, 50.0), angle=-3.0, probabilities=(0.25, 0.75),
+        decisions=(False, True), assessable=(True, frame != 2),
+    )  # fmt: skip
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_columns_are_those_that_users_of_openface_and_py_feat_know() -> None:
+    columns = table_columns(UNITS)
+    assert columns[:6] == ("input", "frame", "face_id", "timestamp", "confidence", "success")
+    assert {"FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight"} < set(columns)
+    assert columns[-4:] == ("AU01", "AU01_c", "AU25", "AU25_c")
+
+
+def test_a_row_says_what_was_found_and_leaves_empty_what_cannot_be_seen() -> None:
+    whole = dict(zip(table_columns(UNITS), table_row(seen(1), UNITS), strict=True))
+    assert (whole["frame"], whole["timestamp"], whole["success"]) == ("1", "0.125", "1")
+    assert (whole["AU01"], whole["AU01_c"], whole["AU25"], whole["AU25_c"]) == (
+        "0.2500", "0", "0.7500", "1",
+    )  # fmt: skip
+    hidden = dict(zip(table_columns(UNITS), table_row(seen(2), UNITS), strict=True))
+    assert (hidden["AU01"], hidden["AU25"], hidden["AU25_c"]) == ("0.2500", "", "")
+    nobody = Detected(frame=3, reason="no warm region")
+    empty = dict(zip(table_columns(UNITS), table_row(nobody, UNITS), strict=True))
+    assert (empty["success"], empty["reason"], empty["AU01"], empty["FaceRectX"]) == (
+        "0", "no warm region", "", "",
+    )  # fmt: skip
+
+
+def test_a_class_is_told_by_its_name() -> None:
+    task = Task(classes=("calm", "pain"))
+    found = Detected(
+        frame=0, probabilities=(0.4, 0.6), decisions=(False, True), assessable=(True, True)
+    )
+    row = dict(zip(table_columns(task), table_row(found, task), strict=True))
+    assert (row["calm"], row["pain"], row["label"]) == ("0.4000", "0.6000", "pain")
+
+
+def test_a_table_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "night.csv"
+    table = DetectionTable(path, UNITS, SETTINGS)
+    table.add([seen(0), seen(1)])
+    assert not path.exists()
+    table.add([seen(2)])
+    table.finish(frames=3)
+    assert [row["frame"] for row in read(path)] == ["0", "1", "2"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["night.csv", "night.json"]
+    assert json.loads((path.parent / "night.json").read_text()) == {
+        "settings": SETTINGS, "frames": 3,
+    }  # fmt: skip
+    assert DetectionTable(path, UNITS, SETTINGS).whole
+
+
+@pytest.mark.parametrize("torn", [b"", b"night.cptv,2,0,0.2", b'"quoted, and'])
+def test_it_goes_on_after_the_last_whole_row(tmp_path: Path, torn: bytes) -> None:
+    whole, path = tmp_path / "whole.csv", tmp_path / "night.csv"
+    for name, cut in ((whole, None), (path, 2)):
+        table = DetectionTable(name, UNITS, SETTINGS)
+        table.add([seen(number) for number in range(cut or 4)])
+        if cut:
+            with table.part.open("ab") as stream:
+                stream.write(torn)
+            table = DetectionTable(name, UNITS, SETTINGS)
+            assert table.done == 2
+            table.add([seen(2), seen(3)])
+        table.finish()
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_other_settings_are_not_mixed_into_a_table_or_taken_for_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "night.csv"
+    DetectionTable(path, UNITS, SETTINGS).add([seen(0)])
+    with pytest.raises(RunError, match=r"other settings \(unit; unit was 'centikelvin', now 'gr"):
+        DetectionTable(path, UNITS, {**SETTINGS, "unit": "grey"})
+    table = DetectionTable(path, UNITS, SETTINGS)
+    assert table.done == 1
+    table.finish()
+    with pytest.raises(RunError, match="weights"):
+        DetectionTable(path, UNITS, {**SETTINGS, "weights": "def"})
+
+
+def test_a_table_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("my notes\n")
+    with pytest.raises(RunError, match="nothing says what made it"):
+        DetectionTable(path, UNITS, SETTINGS)
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(RunError, match="does not say how"):
+        DetectionTable(path, UNITS, SETTINGS)
+    assert path.read_text() == "my notes\n"
