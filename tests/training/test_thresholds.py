@@ -49,7 +49,7 @@ def test_thresholds_are_tuned_on_the_source_and_set_for_an_unlabelled_target(
     quiet: Progress,
 ) -> None:
     root = str(many_validated)
-    config = tiny_detector(source=(root,), steps=12, average_decay=0.0)
+    config = tiny_detector(source=(root,), steps=12, average_decay=0.0, double=True)
     reader = run = tmp_path / "run"
     if method != "none":
         alignment = AlignmentConfig(method=method, hidden=8, healthy_from=0.0)
@@ -90,6 +90,6 @@ def test_thresholds_are_tuned_on_the_source_and_set_for_an_unlabelled_target(
     kept = load_detector(run, torch.device("cpu")).calibration
     assert kept is not None
     sure = calibrated(own, labels, known, fewest=5) if method == "none" else reading.calibration
-    np.testing.assert_allclose(kept.slope, sure.slope, atol=1e-4)
-    np.testing.assert_allclose(kept.offset, sure.offset, atol=1e-4)
+    np.testing.assert_allclose(kept.slope, sure.slope, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(kept.offset, sure.offset, rtol=1e-4, atol=1e-4)
     assert np.abs(kept.slope - 1).max() > 1e-3
