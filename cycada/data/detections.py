@@ -1,7 +1,7 @@
 """The table of what a detector says of a video or a folder: one row per frame, always.
 
 The columns are those that users of OpenFace and py-feat know. ``frame`` counts from 0, as in
-py-feat; ``timestamp`` is in seconds; ``AU01`` is the calibrated probability (py-feat's name),
+py-feat; ``timestamp`` is in seconds; ``FaceScore`` is py-feat's name of the ``confidence``; ``AU01`` is the calibrated probability (py-feat's name),
 ``AU01_c`` the decision (OpenFace's name). Where an AU cannot be assessed both cells are empty.
 """
 
@@ -22,7 +22,7 @@ from cycada.task import Task
 
 FIXED = (
     "input", "frame", "face_id", "timestamp", "confidence", "success",
-    "FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "angle", "reason",
+    "FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore", "angle", "reason",
 )  # fmt: skip
 """Columns before those of the answers."""
 
@@ -61,7 +61,7 @@ def table_row(found: Detected, task: Task) -> list[str]:
     fixed = (
         found.input, str(found.frame), "0",
         "" if found.timestamp is None else f"{found.timestamp:.3f}",
-        f"{found.confidence:.3f}", str(int(found.success)), *box,
+        f"{found.confidence:.3f}", str(int(found.success)), *box, f"{found.confidence:.3f}",
         "" if found.box is None else f"{found.angle:.2f}", found.reason,
     )  # fmt: skip
     if not found.success:
