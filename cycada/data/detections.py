@@ -1,8 +1,9 @@
 """The table of what a detector says of a video or a folder: one row per frame, always.
 
 The columns are those that users of OpenFace and py-feat know. ``frame`` counts from 0, as in
-py-feat; ``timestamp`` is in seconds; ``FaceScore`` is py-feat's name of the ``confidence``; ``AU01`` is the calibrated probability (py-feat's name),
-``AU01_c`` the decision (OpenFace's name). Where an AU cannot be assessed both cells are empty.
+py-feat; ``timestamp`` is in seconds; ``FaceScore`` is py-feat's name of the ``confidence``;
+``AU01`` is the calibrated probability (py-feat's name), ``AU01_c`` the decision (OpenFace's).
+Where an AU cannot be assessed both cells are empty.
 """
 
 from __future__ import annotations
