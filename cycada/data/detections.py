@@ -12,8 +12,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,50 @@ def table_row(found: Detected, task: Task) -> list[str]:
     for text, decision, seen in zip(said, found.decisions, found.assessable, strict=True):
         cells += [text, str(int(decision))] if seen else ["", ""]
     return [*fixed, *cells]
+
+
+def read_detections(file: Path, task: Task) -> Iterator[Detected]:
+    """Yield the rows of a whole table.
+
+    Raises:
+        DataError: The table cannot be read, or is not one of these answers.
+    """
+    wanted = table_columns(task)
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            rows = csv.reader(stream)
+            if tuple(next(rows, ())) != wanted:
+                raise DataError(f"{file}: is no table of {', '.join(task.names)}.")
+            for number, cells in enumerate(rows, start=2):
+                try:
+                    yield _row_of(dict(zip(wanted, cells, strict=True)), task)
+                except (KeyError, ValueError):
+                    raise DataError(f"{file}, row {number}: cannot be read.") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}).") from error
+
+
+def _row_of(cells: Mapping[str, str], task: Task) -> Detected:
+    sides = [cells[name] for name in FIXED if name.startswith("FaceRect")]
+    found = Detected(
+        frame=int(cells["frame"]), input=cells["input"],
+        timestamp=float(cells["timestamp"]) if cells["timestamp"] else None,
+        confidence=float(cells["confidence"]),
+        box=tuple(map(float, sides)) if all(sides) else None,  # type: ignore[arg-type]  # four
+        angle=float(cells["angle"] or 0), reason=cells["reason"],
+    )  # fmt: skip
+    if cells["success"] != "1":
+        return found
+    if task.classes:
+        decisions = [name == cells["label"] for name in task.names]
+        seen = [True] * len(task)
+    else:
+        decisions = [cells[f"{name}_c"] == "1" for name in task.names]
+        seen = [bool(cells[name]) for name in task.names]
+    return replace(
+        found, probabilities=tuple(float(cells[name] or 0) for name in task.names),
+        decisions=decisions, assessable=seen,
+    )  # fmt: skip
 
 
 class DetectionTable:

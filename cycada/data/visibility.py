@@ -69,7 +69,7 @@ def hidden_regions(
     outside = torch.zeros(_FINE, _FINE)
     if square is not None and frame_size is not None:
         outside = _outside(square, *frame_size).to(torch.float32)
-    cold = _cold(crop[0].to(torch.float32)) if len(crop) == 1 else torch.zeros(1, 1)
+    cold = _cold(crop[0].to(torch.float32)) if len(crop) == 1 else torch.zeros(_FINE, _FINE)
     return frozenset(
         region
         for region, part in _PARTS.items()

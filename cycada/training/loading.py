@@ -54,6 +54,12 @@ class LoadedDetector:
         ready = images.with_channels(pictures.to(self.device), self.channels)
         return probabilities_of(self.module(ready).logits, self.task.kind).cpu()
 
+    def calibrated(self, probabilities: Tensor) -> Tensor:
+        """Return ``(B, A)`` probabilities that mean what they say, where that could be learned."""
+        if self.calibration is None or self.task.kind == "classes":
+            return probabilities
+        return torch.from_numpy(self.calibration(probabilities.numpy()))
+
     def decide(self, probabilities: Tensor) -> Tensor:
         """Return ``(B, A)`` bool: the AUs that count as present, or the one class."""
         return decided(probabilities, self.thresholds.to(probabilities.dtype), self.task.kind)

@@ -1,0 +1,266 @@
+"""Detect Action Units in images, folders, recordings and indexes: one row per frame, always."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cycada import images
+from cycada.action_units import Region
+from cycada.data.dataset import centre_crop, scaled_size
+from cycada.data.detections import Detected, DetectionTable, read_detections
+from cycada.data.faces.choose import choose_faces
+from cycada.data.faces.geometry import crop_face
+from cycada.data.visibility import assessable, hidden_regions
+from cycada.errors import DataError, RunError
+from cycada.footage import Frame, ReadOptions
+from cycada.progress import Progress
+from cycada.report.overlay import overlaid
+from cycada.report.video import write_pictures, write_video
+from cycada.stages.finding import WHOLE, FaceSource, face_source
+from cycada.stages.sources import Source, open_sources
+from cycada.thermal import Window
+from cycada.training.loading import (
+    LoadedDetector,
+    default_device,
+    detector_fingerprint,
+    load_detector,
+)
+
+_BATCH = 32
+_USUAL_RATE = 10.0  # frames per second of an overlay where the source has no time stamps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectOptions:
+    """What to detect, where, and how to read it."""
+
+    run: Path
+    sources: tuple[Path, ...]
+    out: Path  # folder of the tables
+    read: ReadOptions = ReadOptions()
+    faces: str = "auto"  # how faces are found: cycada.stages.finding
+    overlay: bool = False  # also draw what was detected on the frames
+    device: torch.device = field(default_factory=default_device)
+
+
+class Detection(NamedTuple):
+    """What became of a source."""
+
+    table: Path
+    frames: int
+    faces: int  # frames with a face that was assessed
+    notes: tuple[str, ...]
+    kept: bool  # whether it was there already
+
+
+class _Seen(NamedTuple):
+    """A frame with its face cut out, or the reason why there is none."""
+
+    row: Detected  # without answers
+    crop: Tensor | None  # (C, S, S) in [-1, 1]
+    hidden: frozenset[Region] = frozenset()
+
+
+def detect(options: DetectOptions, *, progress: Progress) -> list[Detection]:
+    """Write a table, and perhaps an overlay, for every source.
+
+    Run again, whole tables are kept and a begun one goes on after its last row.
+
+    Raises:
+        CycadaError: The run, a source or what is in ``out`` cannot be used.
+    """
+    detector = load_detector(options.run, options.device)
+    sources = open_sources(options.sources, options.read, cut_out=options.faces == WHOLE)
+    _check_names(sources, options.out)
+    weights = detector_fingerprint(options.run)
+    done = []
+    for source in sources:
+        window = _window(source, detector, options)
+        finder = face_source("auto" if source.cut_out else options.faces, options.read.domain)
+        if source.cut_out:
+            finder = None
+        settings = _settings(source, options, window=window, weights=weights)
+        table = DetectionTable(options.out / f"{source.name}.csv", detector.task, settings)
+        kept = table.whole
+        if not kept:
+            _fill(table, source, detector, finder, window=window, progress=progress)
+        if options.overlay:
+            _overlay(table.path, source, detector, window=window, progress=progress)
+        frames = faces = 0
+        for row in read_detections(table.path, detector.task):
+            frames, faces = frames + 1, faces + row.success
+        notes = (*source.notes, *(finder.notes if finder else ()), *_calibration_notes(detector))
+        done.append(Detection(table.path, frames, faces, notes, kept))
+    return done
+
+
+def _fill(
+    table: DetectionTable, source: Source, detector: LoadedDetector, finder: FaceSource | None, *,
+    window: Window | None, progress: Progress,
+) -> None:  # fmt: skip
+    """Add the rows that are missing."""
+    frames = itertools.islice(source.frames(), table.done, None)
+    shown = progress(frames, total=source.count or 0, desc=source.name, done=table.done)
+    written = table.done
+    while batch := list(itertools.islice(shown, _BATCH)):
+        seen = [_seen(frame, source, detector, finder, window=window) for frame in batch]
+        table.add(_answered(seen, detector))
+        written += len(batch)
+    if not written:
+        raise DataError(f"{source.path}: holds no frame.")
+    table.finish(frames=written)
+
+
+def _seen(
+    frame: Frame, source: Source, detector: LoadedDetector, finder: FaceSource | None, *,
+    window: Window | None,
+) -> _Seen:  # fmt: skip
+    """Find the face of a frame and cut it out."""
+    picture = images.with_channels(
+        signed_picture(frame.image, source, window), 3 if source.domain == "rgb" else 1
+    )
+    file = source.files[frame.number] if source.files else source.path
+    row = Detected(frame=frame.number, input=str(file), timestamp=frame.seconds)
+    if finder is None:
+        scaled = images.resize(picture, scaled_size(picture.shape[-2:], detector.size))
+        crop = centre_crop(scaled, detector.size)
+        hidden = hidden_regions(crop, None, None) if source.convention else frozenset()
+        return _Seen(replace(row, confidence=1.0), crop, hidden)
+    shape = (picture.shape[-2], picture.shape[-1])
+    choice = choose_faces(finder(frame, source), shape)[0]
+    if choice.place is None:
+        return _Seen(replace(row, reason=choice.reason), None)
+    place = choice.place
+    row = replace(
+        row, reason=choice.reason, confidence=place.confidence, angle=place.angle,
+        box=(place.left, place.top, place.width, place.height),
+    )  # fmt: skip
+    if choice.square is None:
+        return _Seen(row, None)
+    crop = crop_face(picture, choice.square, size=detector.size)
+    return _Seen(row, crop, hidden_regions(crop, choice.square, shape))
+
+
+def signed_picture(image: Tensor, source: Source, window: Window | None) -> Tensor:
+    """Return a frame in [-1, 1]: temperatures over the window, grey over the range of its type."""
+    return images.to_signed(image, unit=source.unit, window=window)
+
+
+def _answered(seen: Sequence[_Seen], detector: LoadedDetector) -> Iterator[Detected]:
+    """Yield the rows with what the detector says of those that show a face."""
+    crops = [each.crop for each in seen if each.crop is not None]
+    raw = detector.predict(torch.stack(crops)) if crops else torch.empty(0, len(detector.task))
+    said = torch.as_tensor(detector.calibrated(raw.double()))
+    answers = iter(zip(said.tolist(), detector.decide(raw).tolist(), strict=True))
+    for each in seen:
+        if each.crop is None:
+            yield each.row
+            continue
+        probabilities, decisions = next(answers)
+        units = detector.task.action_units
+        visible = assessable(units, each.hidden) if units else [True] * len(detector.task)
+        told = f"not seen: {', '.join(sorted(each.hidden))}" if not all(visible) else ""
+        yield replace(
+            each.row, probabilities=probabilities, decisions=decisions, assessable=visible,
+            reason=told,
+        )  # fmt: skip
+
+
+def _overlay(
+    table: Path, source: Source, detector: LoadedDetector, *, window: Window | None,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """Draw the rows of a table on the frames: a video, or pictures where frames are files."""
+    rows = read_detections(table, detector.task)
+    names = detector.task.names
+    target = table.with_name(f"{table.stem}_overlay{'' if source.files else '.mp4'}")
+    if target.exists():  # whole, since it got its name; a table of the same settings is the same
+        return
+    if source.files:
+        drawn = (
+            (
+                f"{frame.number:06d}_{frame.name}",
+                overlaid(signed_picture(frame.image, source, window), row, names=names),
+            )
+            for frame, row in zip(source.frames(), rows, strict=True)
+        )
+        write_pictures(target, progress(drawn, total=len(source.files), desc="overlay"))
+        return
+    pictures = (
+        overlaid(signed_picture(frame.image, source, window), row, names=names)
+        for frame, row in zip(source.frames(), rows, strict=True)
+    )
+    write_video(
+        target, progress(pictures, total=source.count or 0, desc="overlay"),
+        rate=source.frame_rate or _USUAL_RATE,
+    )  # fmt: skip
+
+
+def _window(source: Source, detector: LoadedDetector, options: DetectOptions) -> Window | None:
+    """Return the temperatures that the detector sees as -1 and 1, ``None`` for grey and RGB.
+
+    Raises:
+        DataError: The detector knows temperatures and the source has none, or the other way round.
+    """
+    if source.domain == "rgb":
+        return None
+    known, stated = detector.window, options.read.window
+    if source.unit == "grey" and known is not None:
+        raise DataError(
+            f"{source.path}: has no temperatures, and the detector {detector.root} learned from "
+            f"{known.low:g} to {known.high:g} deg C; state the unit with --unit, or the "
+            "temperatures of black and white with --window LOW HIGH."
+        )
+    if source.unit != "grey" and known is None and stated is None:
+        raise DataError(
+            f"{source.path}: has temperatures, and the detector {detector.root} learned from "
+            "images without; say with --window LOW HIGH which of them are to be black and white."
+        )
+    return None if source.unit == "grey" else known or stated
+
+
+def _settings(
+    source: Source, options: DetectOptions, *, window: Window | None, weights: str
+) -> Mapping[str, Any]:
+    """Return everything that the rows of a table depend on."""
+    read = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in asdict(options.read).items()
+        if value is not None
+    }
+    return {
+        "detector": str(options.run),
+        "weights": weights,
+        "source": str(source.path),
+        "unit": source.unit,
+        "window": None if window is None else [window.low, window.high],
+        "faces": WHOLE if source.cut_out else options.faces,
+        "read": read,
+    }
+
+
+def _check_names(sources: Sequence[Source], out: Path) -> None:
+    taken: dict[str, Path] = {}
+    for source in sources:
+        other = taken.setdefault(source.name, source.path)
+        if other != source.path:
+            raise RunError(
+                f"{other} and {source.path} would both become {out / source.name}.csv; detect them "
+                "into different folders."
+            )
+
+
+def _calibration_notes(detector: LoadedDetector) -> tuple[str, ...]:
+    if detector.calibration is not None:
+        return ()
+    return (
+        f"{detector.root}: was trained by an earlier version, which did not calibrate; its "
+        "probabilities are as the network gives them.",
+    )

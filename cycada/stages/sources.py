@@ -1,0 +1,119 @@
+"""What a verb is given to look at, as streams of frames: files, folders, recordings, indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from cycada import images
+from cycada.data.faces.crops import CROPS_NAME
+from cycada.data.index import CSV_NAME, Domain, Index, read_index
+from cycada.errors import DataError
+from cycada.footage import Footage, Frame, ReadOptions, find_sources, open_footage
+from cycada.thermal import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Frames that belong together."""
+
+    path: Path
+    name: str  # the last part of the path, without suffix
+    domain: Domain
+    unit: Unit  # what the pixels of thermal frames count
+    frames: Callable[[], Iterator[Frame]] = field(repr=False)
+    count: int | None = None
+    frame_rate: float | None = None
+    files: tuple[Path, ...] = ()  # of each frame, where each is a file of its own
+    cut_out: bool = False  # whether each frame is a face that has been cut out already
+    convention: bool = True  # whether it was cut out as this package does
+    notes: tuple[str, ...] = ()  # what was understood
+
+
+def open_sources(paths: Sequence[Path], read: ReadOptions, *, cut_out: bool) -> list[Source]:
+    """Open what the paths name.
+
+    An index becomes one source with the faces of its domain, in the order of its rows. A folder
+    becomes a source for each recording in it and one for its single images together. Frames are
+    decoded when they are asked for.
+
+    Args:
+        paths: Files, folders and indexes.
+        read: How to read them.
+        cut_out: Whether the frames are faces that have been cut out already; those of an index
+            are.
+
+    Raises:
+        CycadaError: A path is missing, holds nothing, or cannot be read.
+    """
+    found: list[Source] = []
+    for path in paths:
+        if (path / CSV_NAME).is_file() or path.name == CSV_NAME:
+            found.append(_of_index(read_index(path), read.domain))
+        elif path.is_dir():
+            found += _of_folder(path, read, cut_out=cut_out)
+        else:
+            found.append(_of_footage(open_footage(path, read), read.domain, cut_out=cut_out))
+    return found
+
+
+def _of_index(index: Index, domain: Domain) -> Source:
+    chosen = index.select(domain=domain)
+    if not chosen.faces:
+        raise DataError(f"{index.root}: has no {domain} face.")
+    files = tuple(chosen.file(face) for face in chosen.faces)
+    return Source(
+        path=index.root, name=index.root.resolve().name, domain=domain,
+        unit=index.info.unit if domain == "thermal" else "grey", frames=partial(_pictures, files),
+        count=len(files), files=files, cut_out=True,
+        convention=(index.root / CROPS_NAME).is_file(),
+    )  # fmt: skip
+
+
+def _of_folder(folder: Path, read: ReadOptions, *, cut_out: bool) -> list[Source]:
+    inside = find_sources(folder, domain=read.domain)
+    found = [
+        _of_footage(open_footage(path, read), read.domain, cut_out=cut_out)
+        for path in (*inside.recordings, *inside.folders)
+    ]
+    if inside.images:
+        opened = [open_footage(path, read) for path in inside.images]
+        units = {footage.unit: footage.path for footage in opened}
+        if len(units) > 1:
+            (one, first), (other, second) = list(units.items())[:2]
+            raise DataError(
+                f"{first} counts {one} and {second} {other}; detect in them one after the other."
+            )
+        found.append(
+            Source(
+                path=folder, name=folder.resolve().name, domain=read.domain, unit=opened[0].unit,
+                frames=partial(_singles, opened), count=len(opened), files=inside.images,
+                cut_out=cut_out, convention=False,
+                notes=tuple(f"{f.path}: {note}" for f in opened[:1] for note in f.notes),
+            )  # fmt: skip
+        )
+    return found
+
+
+def _of_footage(footage: Footage, domain: Domain, *, cut_out: bool) -> Source:
+    single = footage.count == 1 and footage.path.is_file()
+    return Source(
+        path=footage.path, name=footage.path.resolve().name if footage.path.is_dir()
+        else footage.path.stem, domain=domain, unit=footage.unit, frames=footage.frames,
+        count=footage.count, frame_rate=footage.frame_rate,
+        files=(footage.path,) if single else (), cut_out=cut_out, convention=False,
+        notes=tuple(f"{footage.path}: {note}" for note in footage.notes),
+    )  # fmt: skip
+
+
+def _pictures(files: Sequence[Path]) -> Iterator[Frame]:
+    for number, file in enumerate(files):
+        yield Frame(number=number, seconds=None, name=file.stem, image=images.read_image(file))
+
+
+def _singles(opened: Sequence[Footage]) -> Iterator[Frame]:
+    for number, footage in enumerate(opened):
+        frame = next(footage.frames())
+        yield Frame(number=number, seconds=None, name=footage.path.stem, image=frame.image)
