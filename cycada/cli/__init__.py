@@ -21,6 +21,7 @@ VERBS = (
     "train-translator",
     "translate",
     "evaluate",
+    "detect",
     "report",
 )
 """In the order of the way that the data goes."""

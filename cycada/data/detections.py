@@ -81,7 +81,7 @@ def read_detections(file: Path, task: Task) -> Iterator[Detected]:
     """Yield the rows of a whole table.
 
     Raises:
-        DataError: The table cannot be read, or is not one of these answers.
+        DataError: The table cannot be read, or is none of these answers.
     """
     wanted = table_columns(task)
     try:
@@ -89,11 +89,9 @@ def read_detections(file: Path, task: Task) -> Iterator[Detected]:
             rows = csv.reader(stream)
             if tuple(next(rows, ())) != wanted:
                 raise DataError(f"{file}: is no table of {', '.join(task.names)}.")
-            for number, cells in enumerate(rows, start=2):
-                try:
-                    yield _row_of(dict(zip(wanted, cells, strict=True)), task)
-                except (KeyError, ValueError):
-                    raise DataError(f"{file}, row {number}: cannot be read.") from None
+            yield from (_row_of(dict(zip(wanted, cells, strict=True)), task) for cells in rows)
+    except ValueError:
+        raise DataError(f"{file}: has been changed, and can no longer be read.") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}).") from error
 

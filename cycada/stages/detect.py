@@ -44,7 +44,7 @@ class DetectOptions:
     run: Path
     sources: tuple[Path, ...]
     out: Path  # folder of the tables
-    read: ReadOptions = ReadOptions()
+    read: ReadOptions = field(default_factory=ReadOptions)
     faces: str = "auto"  # how faces are found: cycada.stages.finding
     overlay: bool = False  # also draw what was detected on the frames
     device: torch.device = field(default_factory=default_device)
@@ -83,9 +83,7 @@ def detect(options: DetectOptions, *, progress: Progress) -> list[Detection]:
     done = []
     for source in sources:
         window = _window(source, detector, options)
-        finder = face_source("auto" if source.cut_out else options.faces, options.read.domain)
-        if source.cut_out:
-            finder = None
+        finder = None if source.cut_out else face_source(options.faces, options.read.domain)
         settings = _settings(source, options, window=window, weights=weights)
         table = DetectionTable(options.out / f"{source.name}.csv", detector.task, settings)
         kept = table.whole
@@ -260,7 +258,8 @@ def _check_names(sources: Sequence[Source], out: Path) -> None:
 def _calibration_notes(detector: LoadedDetector) -> tuple[str, ...]:
     if detector.calibration is not None:
         return ()
-    return (
+    told = (
         f"{detector.root}: was trained by an earlier version, which did not calibrate; its "
-        "probabilities are as the network gives them.",
+        "probabilities are as the network gives them."
     )
+    return (told,)

@@ -68,8 +68,9 @@ def face_source(how: str, domain: Domain) -> FaceSource:
             return found or Found((), f"{file.name} does not name this frame")
 
         return FaceSource(look_up, table.notes)
-    if how in _NAMED:
-        find, told = open_detector(how), how
+    named = next((name for name in _NAMED if name == how), None)
+    if named is not None:
+        find, told = open_detector(named), how
     elif kind := _BY_SUFFIX.get(file.suffix.lower()):
         find, told = open_detector(kind, weights=file), f"{kind} with {file}"
     else:

@@ -86,14 +86,19 @@ def _of_folder(folder: Path, read: ReadOptions, *, cut_out: bool) -> list[Source
             raise DataError(
                 f"{first} counts {one} and {second} {other}; detect in them one after the other."
             )
-        found.append(
-            Source(
-                path=folder, name=folder.resolve().name, domain=read.domain, unit=opened[0].unit,
-                frames=partial(_singles, opened), count=len(opened), files=inside.images,
-                cut_out=cut_out, convention=False,
-                notes=tuple(f"{f.path}: {note}" for f in opened[:1] for note in f.notes),
-            )  # fmt: skip
+        singles = Source(
+            path=folder,
+            name=folder.resolve().name,
+            domain=read.domain,
+            unit=opened[0].unit,
+            frames=partial(_singles, opened),
+            count=len(opened),
+            files=inside.images,
+            cut_out=cut_out,
+            convention=False,
+            notes=tuple(f"{f.path}: {note}" for f in opened[:1] for note in f.notes),
         )
+        found.append(singles)
     return found
 
 

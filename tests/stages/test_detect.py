@@ -131,7 +131,7 @@ def test_where_something_cold_covers_the_brows_nothing_is_said_of_them(
     face = torch.full((1, 64, 64), 23.0)
     face[:, 4:60, 8:56] = 34.0
     bare = face.clone()
-    face[:, 12:21, 8:56] = 25.0
+    face[:, 12:23, 8:56] = 25.0
     for name, celsius in (("bare", bare), ("cap", face)):
         images.write_image(
             tmp_path / f"{name}.png", thermal.counts_from_celsius(celsius, "centikelvin")
