@@ -269,8 +269,7 @@ def merge_sides(sides: Mapping[Side, float | None], kind: LabelKind | None) -> f
 
 def unknown_units(numbers: Iterable[int]) -> str:
     """Return the AU numbers that FACS does not know, for a note; "" if it knows all."""
-    odd = sorted({number for number in numbers if number not in BY_NUMBER})
-    return ", ".join(map(str, odd))
+    return listed([str(number) for number in sorted({*numbers}) if number not in BY_NUMBER])
 
 
 def listed(names: Sequence[str]) -> str:

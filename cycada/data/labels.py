@@ -167,10 +167,11 @@ def _recognised(peek: Peek) -> tuple[LabelLayout, str]:
     for layout, reader in _READERS.items():
         if why := reader.recognise(peek):
             return layout, why
+    if peek.file.suffix.lower() == ".csv":
+        return "csv", ""  # its reader tells what is missing
     raise DataError(
-        f"{peek.file}: neither its name nor row 1 tells what labels it holds; a label file needs "
-        f"the column 'path', or 'subject' and 'frame'. If it has another layout, name it with "
-        f"--format ({', '.join(LAYOUTS)})."
+        f"{peek.file}: neither its name nor row 1 tells what labels it holds; if it has one of "
+        f"these layouts, name it with --format: {', '.join(LAYOUTS)}."
     )
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+import operator
 from collections import Counter
 
 import pytest
@@ -78,7 +80,7 @@ def test_k_folds_test_everyone_once_in_parts_as_equal_as_can_be(count: int, peop
     made, _ = folds(str(count), subjects, fractions=(0.8, 0.2, 0), seed=3)
     assert len(made) == count
     tests = [[name for name, split in fold.items() if split == "test"] for fold in made]
-    assert sorted(sum(tests, [])) == sorted(subjects)
+    assert sorted(functools.reduce(operator.iadd, tests, [])) == sorted(subjects)
     assert max(map(len, tests)) - min(map(len, tests)) <= 1
     if people - max(map(len, tests)) > 2:
         assert all({*fold.values()} == {"train", "val", "test"} for fold in made)

@@ -49,8 +49,10 @@ def test_several_kinds_meet_as_occurrences_only_when_asked() -> None:
     assert {one.kind for one in made.tables} == {"occurrence"}
     assert made.cuts == {"intensity": 2, "probability": 0.5}
     assert made.notes == [
-        "probability.csv: probabilities from 0.5 on became occurrences: 2 of 4 AU values are "
-        "present.",
+        (
+            "probability.csv: probabilities from 0.5 on became occurrences: 2 of 4 AU values are "
+            "present."
+        ),
         "intensity.csv: intensities from 2 on became occurrences: 2 of 5 AU values are present.",
     ]
 

@@ -57,10 +57,11 @@ _Column = list[float | None]
 
 def recognise(peek: Peek) -> str | None:
     """Return why a file seems to be a plain table, if it does."""
-    names = [name.lower() for name in peek.header]
-    if "path" in names:
-        return "it has the column 'path'"
-    return "it has the columns 'subject' and 'frame'" if {"subject", "frame"} <= {*names} else None
+    names = {name.lower() for name in peek.header}
+    keys = "path" if "path" in names else "subject and frame"
+    if not (unit_columns(peek.header) or {"subject", "label"} & names):
+        return None
+    return f"it has the column(s) {keys}" if {*keys.split(" and ")} <= names else None
 
 
 def read_plain(file: Path, reading: Reading) -> LabelTable:
@@ -123,7 +124,7 @@ def _places(header: Sequence[str], file: Path) -> dict[str, int]:
     if "path" not in place and not {"subject", "frame"} <= place.keys():
         raise DataError(
             f"{file}, row 1: a label file needs the column 'path', or 'subject' and 'frame'; "
-            f"found {', '.join(map(repr, header[:8]))}."
+            f"found {', '.join(map(repr, header[:8]))}. --format names another layout."
         )
     return place
 

@@ -109,6 +109,14 @@ def test_bp4d_is_read_by_the_numbers_of_its_first_row(tmp_path: Path) -> None:
     assert any("FACS knows no AU 3; left out" in note for note in table.notes)
 
 
+def test_rows_of_bp4d_that_look_alike_mean_what_their_own_headers_say(tmp_path: Path) -> None:
+    write(tmp_path, {"F001_T1.csv": "0,1,12\n5,1,0\n", "F001_T2.csv": "0,12,1\n5,1,0\n"})
+    assert by_frame(read(tmp_path)) == {
+        ("F001", "T1", 5): {1: 1, 12: 0},
+        ("F001", "T2", 5): {12: 1, 1: 0},
+    }
+
+
 def test_9_is_missing_in_bp4d_but_an_intensity_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"F001_T1.csv": "0,1,2\n1,9,0\n2,3,0\n"})
     with pytest.raises(DataError, match=r"F001_T1\.csv, row 3, column 1: expected 0 or 1, found 3"):
@@ -133,7 +141,9 @@ def test_bp4d_intensities_take_the_unit_from_the_name(tmp_path: Path) -> None:
 
 def test_a_folder_of_both_kinds_of_bp4d_is_read_as_told(tmp_path: Path) -> None:
     write(tmp_path, BP4D | INTENSITIES)
-    with pytest.raises(DataError, match="holds BP4D intensities .* and BP4D occurrences .*--format"):
+    with pytest.raises(
+        DataError, match=r"holds BP4D intensities .* and BP4D occurrences .*--format"
+    ):
         read(tmp_path)
     assert read(tmp_path, "bp4d").kind == "occurrence"
     table = read(tmp_path, "bp4d-intensity")
@@ -203,7 +213,7 @@ def test_rafau_lists_what_is_present_and_sides_count(tmp_path: Path) -> None:
 
 def test_an_item_of_rafau_that_is_no_unit_is_refused(tmp_path: Path) -> None:
     text = RAFAU + "0005.jpg 1+smile\n"
-    with pytest.raises(DataError, match="row 5: expected AUs such as 1.L4.R10, found 'smile'"):
+    with pytest.raises(DataError, match=r"row 5: expected AUs such as 1.L4.R10, found 'smile'"):
         read(write(tmp_path, {"RAFAU_label.txt": text}))
 
 
@@ -311,7 +321,7 @@ def test_a_folder_without_labels_is_told_from_one_of_unknown_labels(tmp_path: Pa
     (tmp_path / "odd" / "b.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="none of its files tells what labels it holds"):
         read(tmp_path / "odd")
-    with pytest.raises(DataError, match="none of its 2 files .* looks like DISFA"):
+    with pytest.raises(DataError, match=r"none of its 2 files .* looks like DISFA"):
         read(tmp_path / "odd", "disfa")
     with pytest.raises(DataError, match="neither its name nor row 1 tells"):
         read(tmp_path / "odd" / "a.txt")

@@ -134,7 +134,7 @@ def test_openface3_by_tabs_names_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize("numbers", ["[0.1, 0.2]", "[]", "hello", "[[0.1], [0.2]]"])
 def test_a_list_of_another_length_is_refused(tmp_path: Path, numbers: str) -> None:
     text = OPENFACE3.replace(LIST, numbers)
-    with pytest.raises(DataError, match="row 2, column action_units: (holds|expected a list)"):
+    with pytest.raises(DataError, match=r"row 2, column action_units: (holds|expected a list)"):
         read(write(tmp_path, {"f.csv": text}))
 
 
@@ -187,9 +187,7 @@ def test_libreface_keeps_occurrence_and_intensity_apart(tmp_path: Path) -> None:
 def test_an_image_of_libreface_is_named_by_the_file_or_its_path(tmp_path: Path) -> None:
     text = "facial_expression,pitch,au_1,au_1_intensity\nNeutral,0.1,1,0.4\n"
     assert named(read(write(tmp_path / "a", {"anna.csv": text}))) == {"anna": {1: 1}}
-    text = (
-        "input_image_path,facial_expression,au_1,au_1_intensity\n/d/S1/anna.png,Neutral,1,0.4\n"
-    )
+    text = "input_image_path,facial_expression,au_1,au_1_intensity\n/d/S1/anna.png,Neutral,1,0.4\n"
     assert named(read(write(tmp_path / "b", {"x.csv": text}))) == {"/d/S1/anna.png": {1: 1}}
 
 
@@ -241,7 +239,11 @@ def test_pyafar_in_json_is_the_same(tmp_path: Path, shape: str) -> None:
 
 
 BAD = {
-    "openface": ({"a.csv": "frame,success,AU01_r\n1,1,0\n"}, "openface", "no column such as AU01_c"),
+    "openface": (
+        {"a.csv": "frame,success,AU01_r\n1,1,0\n"},
+        "openface",
+        "no column such as AU01_c",
+    ),
     "openface value": (
         {"a.csv": OPENFACE.replace("3.90", "3.90").replace("1, 1, 0\r\n2", "1, 2, 0\r\n2")},
         "openface",
