@@ -18,6 +18,9 @@ INTENSITY_MAX = 5.0
 OCCURRENCE_THRESHOLD = 2.0
 """Intensity from which an AU counts as present: the usual convention on DISFA (grade B)."""
 
+PROBABILITY_THRESHOLD = 0.5
+"""Probability from which an AU counts as present, in labels that a program made."""
+
 
 @dataclass(frozen=True, slots=True)
 class ActionUnit:

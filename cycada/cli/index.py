@@ -10,6 +10,11 @@ import click
 from cycada.cli.output import progress, say
 
 _UNITS = ("grey", "centikelvin", "decikelvin", "kelvin64", "kelvin16", "kelvin", "celsius")
+_KINDS = ("occurrence", "intensity", "probability")
+_LAYOUTS = (
+    "auto", "disfa", "bp4d", "bp4d-intensity", "openface", "openface3", "pyfeat", "libreface",
+    "pyafar", "emotionet", "rafau", "ckplus", "affwild2", "csv",
+)  # fmt: skip
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -20,8 +25,16 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--labels",
     multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="CSV table of labels or subjects; repeatable.",
+    type=click.Path(path_type=Path),
+    help="Labels: a table, or a corpus or program's output, file or folder; repeatable.",
+)
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(_LAYOUTS),
+    default="auto",
+    show_default=True,
+    help="Layout of the labels; see docs/labels.md.",
 )
 @click.option(
     "--subject",
@@ -40,13 +53,21 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     metavar="LOW HIGH",
     help="Temperatures in deg C that the thermal images span.",
 )
-@click.option("--kind", type=click.Choice(("occurrence", "intensity")), help="What labels are.")
+@click.option(
+    "--kind",
+    type=click.Choice(_KINDS),
+    help="What labels are; occurrence also makes occurrences of the others.",
+)
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 5, min_open=True),
-    default=2.0,
-    show_default=True,
-    help="Intensity from which an AU occurs.",
+    help="Value from which an AU occurs.  [default: intensity 2, probability 0.5]",
+)
+@click.option(
+    "--frame-offset",
+    type=int,
+    metavar="N",
+    help="Label n belongs to frame n + N.  [default: found from the images, else 0]",
 )
 @click.option(
     "--missing", multiple=True, type=float, help="Label value that means not annotated; repeatable."
@@ -59,6 +80,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     show_default=True,
     metavar="TRAIN VAL TEST",
     help="Shares of the subjects.",
+)
+@click.option(
+    "--folds",
+    default="",
+    metavar="bp4d|disfa|K",
+    help="Make an index per fold: the published ones, or K.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Deals the subjects.")
 @click.option("--source", default="", help="Where the images come from; kept in the index.")
@@ -82,4 +109,8 @@ def index(**given: Any) -> None:
     made = make_index(IndexOptions(**given), progress=progress())
     for note in made.notes:
         say(note)
-    say(summary(made.faces))
+    for fold in made.folds:
+        say(f"\n{fold.root}")
+        say(summary(fold))
+    if not made.folds:
+        say(summary(made.faces))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cycada.data.index import Domain
-from cycada.data.labels import LabelTable
 from cycada.errors import DataError, UsageError
 from cycada.images import IMAGE_SUFFIXES
 
@@ -31,15 +29,6 @@ class Found:
     def file(self) -> Path:
         """Where the image lies."""
         return self.folder / self.relative
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the label files say of one image."""
-
-    subject: str
-    label: str
-    action_units: Mapping[int, float]
 
 
 def find_images(folder: Path, domain: Domain) -> list[Found]:
@@ -117,116 +106,3 @@ def frame_of(found: Found) -> int | None:
     """Return the last number in the name of the file: 12 for ``subject3_000012.png``."""
     match = _LAST_NUMBER.search(PurePosixPath(found.relative).stem)
     return int(match[1]) if match else None
-
-
-def match_labels(
-    images: Sequence[Found], tables: Sequence[LabelTable], pattern: re.Pattern[str] | None
-) -> tuple[list[Known], list[str]]:
-    """Return what the tables say of each image, in the order of the images, and notes.
-
-    A path in a table is taken from the folder of the table or, if no image lies there, from the
-    searched folders. A subject and frame stand for every image of that subject and frame (RGB
-    and thermal), within the sequence if the table has one.
-
-    Raises:
-        DataError: a table that fits no image, a path that fits two, two tables that disagree.
-    """
-    merged = [_Draft() for _ in images]
-    notes: list[str] = []
-    at_file = {str(found.file): number for number, found in enumerate(images)}
-    folders = list(dict.fromkeys(found.folder for found in images))
-    by_frame = [table for table in tables if not table.rows or not table.rows[0].path]
-    for table in tables:
-        if table in by_frame:
-            continue
-        home = table.file.resolve().parent
-        matched = 0
-        for row in table.rows:
-            number = at_file.get(os.path.normpath(home / row.path))
-            if number is None:
-                fits = [
-                    at_file[name]
-                    for folder in folders
-                    if (name := os.path.normpath(folder / row.path)) in at_file
-                ]
-                if len(fits) > 1:
-                    raise DataError(
-                        f"{table.file}, row {row.row}: {row.path!r} is in several of the searched "
-                        f"folders; write paths relative to the label file."
-                    )
-                number = fits[0] if fits else None
-            if number is not None:
-                matched += 1
-                merged[number].add(table, row.row, row.subject, row.label, row.action_units)
-        notes += _unmatched(table, matched, images)
-    for table in by_frame:
-        matched = _match_by_frame(table, images, merged, pattern)
-        notes += _unmatched(table, matched, images)
-    return [Known(draft.subject, draft.label, draft.action_units) for draft in merged], notes
-
-
-class _Draft:
-    """What has been read of one image so far."""
-
-    def __init__(self) -> None:
-        self.subject = ""
-        self.label = ""
-        self.action_units: dict[int, float] = {}
-
-    def add(
-        self, table: LabelTable, row: int, subject: str, label: str, known: Mapping[int, float]
-    ) -> None:
-        for name, old, new in (("subject", self.subject, subject), ("label", self.label, label)):
-            if old and new and old != new:
-                raise DataError(
-                    f"{table.file}, row {row}: the {name} is {new!r}, but another label file "
-                    f"says {old!r}."
-                )
-        for number, value in known.items():
-            if self.action_units.setdefault(number, value) != value:
-                raise DataError(
-                    f"{table.file}, row {row}: AU{number:02d} is {value:g}, but another label "
-                    f"file says {self.action_units[number]:g}."
-                )
-        self.subject = self.subject or subject
-        self.label = self.label or label
-
-
-def _match_by_frame(
-    table: LabelTable,
-    images: Sequence[Found],
-    merged: Sequence[_Draft],
-    pattern: re.Pattern[str] | None,
-) -> int:
-    with_sequence = any(row.sequence for row in table.rows)
-    rows = {(row.subject, row.sequence, row.frame): row for row in table.rows}
-    claimed: dict[tuple[Domain, str, str, int | None], Found] = {}
-    for found, draft in zip(images, merged, strict=True):
-        subject = draft.subject or subject_of(found, pattern)
-        sequence = sequence_of(found, subject=subject) if with_sequence else ""
-        key = (subject, sequence, frame_of(found))
-        row = rows.get(key)
-        if row is None:
-            continue
-        other = claimed.setdefault((found.domain, *key), found)
-        if other is not found:
-            raise DataError(
-                f"{table.file}, row {row.row}: both {other.file} and {found.file} are frame "
-                f"{row.frame} of {row.subject!r}; add a column 'sequence', or name paths."
-            )
-        draft.add(table, row.row, "", row.label, row.action_units)
-    return len({key[1:] for key in claimed})
-
-
-def _unmatched(table: LabelTable, matched: int, images: Sequence[Found]) -> list[str]:
-    if not table.rows:
-        raise DataError(f"{table.file}: holds no rows.")
-    if not matched:
-        first = table.rows[0]
-        named = first.path or f"frame {first.frame} of {first.subject}"
-        raise DataError(
-            f"{table.file}: none of its {len(table.rows)} rows names a found image; it says "
-            f"{named!r}, an image is {images[0].relative!r}."
-        )
-    left = len(table.rows) - matched
-    return [f"{table.file}: {left} of {len(table.rows)} rows name no found image."] if left else []

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from sys import intern
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import torch
@@ -45,6 +46,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 CSV_NAME = "index.csv"
 
+_A = MappingProxyType({"intensity": "an intensity", "probability": "a probability"})
 _REQUIRED = ("path", "domain", "subject", "split")
 _ALWAYS = (*_REQUIRED, "frame", "sequence")
 _WHERE_USED = ("label", "pair", "origin")
@@ -63,7 +65,7 @@ class Face:
     pair: str = ""  # path of the same face in the other domain, where known
     origin: str = ""  # path of the image that a translated one was made from
     action_units: Mapping[int, float] = field(default_factory=dict, hash=False)
-    """FACS number -> occurrence (0 or 1) or intensity (0 to 5); absent: not annotated."""
+    """FACS number -> occurrence (0 or 1), intensity (0 to 5) or probability; absent: unknown."""
     label: str = ""  # class label
 
 
@@ -119,13 +121,14 @@ class Index:
     def occurrences(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return which of the AUs ``numbers`` occur in each face, and where that is known.
 
-        Intensities count as occurring from ``info.threshold``.
+        Intensities and probabilities count as occurring from ``info.threshold``.
 
         Returns:
             labels: ``(N, A)`` float32, 1 where the AU occurs, else 0 (also where unknown).
             known: ``(N, A)`` bool, True where it was annotated.
         """
-        threshold = self.info.threshold if self.info.kind == "intensity" else 1.0
+        graded = self.info.kind in ("intensity", "probability")
+        threshold = self.info.threshold if graded else 1.0
         unknown = -1.0
         values = torch.tensor(
             [[face.action_units.get(number, unknown) for number in numbers] for face in self.faces],
@@ -283,7 +286,7 @@ def _parsed(rows: Iterator[list[str]], file: Path) -> Iterator[tuple[int, Face]]
 
 def _checked(rows: Iterable[tuple[int, Face]], file: Path, info: IndexInfo) -> tuple[Face, ...]:
     """Return the faces, or refuse the first that contradicts ``info``, itself or another row."""
-    largest = {"occurrence": 1.0, "intensity": INTENSITY_MAX}.get(info.kind)
+    largest = {"occurrence": 1.0, "intensity": INTENSITY_MAX, "probability": 1.0}.get(info.kind)
     faces: list[Face] = []
     paths: set[str] = set()
     splits: dict[str, tuple[Split, int]] = {}
@@ -309,10 +312,12 @@ def _checked(rows: Iterable[tuple[int, Face]], file: Path, info: IndexInfo) -> t
             if largest is None:
                 raise DataError(
                     f"{file.parent / TOML_NAME}: kind = {info.kind!r}, but {file} annotates "
-                    f'Action Units; write kind = "occurrence" (0 or 1) or "intensity" (0 to 5).'
+                    f'Action Units; write kind = "occurrence" (0 or 1), "intensity" (0 to 5) or '
+                    f'"probability" (0 to 1).'
                 )
-            if not 0 <= value <= largest or (largest == 1 and value not in (0, 1)):
-                expected = "0 or 1" if largest == 1 else "an intensity from 0 to 5"
+            whole = info.kind == "occurrence"
+            if not 0 <= value <= largest or (whole and value not in (0, 1)):
+                expected = "0 or 1" if whole else f"{_A[info.kind]} from 0 to {largest:g}"
                 raise _wrong(file, row, column(number), expected, f"{value:g}")
         paths.add(face.path)
         faces.append(face)

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from cycada.action_units import INTENSITY_MAX, OCCURRENCE_THRESHOLD
+from cycada.action_units import INTENSITY_MAX, OCCURRENCE_THRESHOLD, PROBABILITY_THRESHOLD
 from cycada.errors import DataError
 from cycada.thermal import Unit, Window
 
@@ -20,12 +21,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Kind = Literal["occurrence", "intensity", "class", "none"]
+Kind = Literal["occurrence", "intensity", "probability", "class", "none"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
 TOML_NAME = "index.toml"
+
+_THRESHOLDS = MappingProxyType(
+    {"threshold": INTENSITY_MAX, "intensity_threshold": INTENSITY_MAX, "probability_threshold": 1.0}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +38,9 @@ class IndexInfo:
     """What is true of all rows of an index."""
 
     kind: Kind  # what the labels are
-    threshold: float = OCCURRENCE_THRESHOLD  # intensity from which an AU occurs
+    threshold: float = 0.0  # value from which an AU occurs; 0 is replaced by the usual one
+    intensity_threshold: float = 0.0  # intensities that became occurrences did so from here on;
+    probability_threshold: float = 0.0  # so did probabilities; 0: there were none
     unit: Unit = "grey"  # of the thermal images
     window: Window = Window()  # deg C that the thermal images span
     source: str = ""
@@ -41,6 +48,11 @@ class IndexInfo:
     translator: str = ""  # run that made a translated set
     translator_hash: str = ""
     seen_subjects: tuple[str, ...] = ()  # whom the translator learned from; never to test on
+
+    def __post_init__(self) -> None:
+        if not self.threshold:
+            usual = PROBABILITY_THRESHOLD if self.kind == "probability" else OCCURRENCE_THRESHOLD
+            object.__setattr__(self, "threshold", usual)
 
 
 def read_info(file: Path) -> IndexInfo:
@@ -55,7 +67,8 @@ def read_info(file: Path) -> IndexInfo:
     except FileNotFoundError:
         raise DataError(
             f"{file}: is missing; write at least one line that says what the labels are: "
-            f'kind = "occurrence" (0 or 1), "intensity" (0 to 5), "class" or "none".'
+            f'kind = "occurrence" (0 or 1), "intensity" (0 to 5), "probability" (0 to 1), "class" '
+            f'or "none".'
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{file}: cannot be read as TOML ({error}).") from error
@@ -65,7 +78,13 @@ def read_info(file: Path) -> IndexInfo:
             raise DataError(f"{file}: unknown key {name!r}.{did_you_mean(name, known)}")
     if "kind" not in given:
         raise DataError(f"{file}: the key 'kind' is missing; it is one of {', '.join(KINDS)}.")
-    return IndexInfo(**{name: _info_value(name, value, file) for name, value in given.items()})
+    info = IndexInfo(**{name: _info_value(name, value, file) for name, value in given.items()})
+    if info.kind == "probability" and info.threshold > 1:
+        raise DataError(
+            f"{file}: expected a threshold up to 1 with kind = {info.kind!r}, "
+            f"found {info.threshold!r}."
+        )
+    return info
 
 
 def _info_value(name: str, value: Any, file: Path) -> Any:
@@ -76,11 +95,10 @@ def _info_value(name: str, value: Any, file: Path) -> Any:
             return Window(float(value[0]), float(value[1]))
         except DataError as error:
             raise DataError(f"{file}: {error}") from None
-    if name == "threshold":
-        if not (_is_number(value) and 0 < value <= INTENSITY_MAX):
+    if largest := _THRESHOLDS.get(name):
+        if not (_is_number(value) and 0 < value <= largest):
             raise DataError(
-                f"{file}: expected a threshold above 0 and up to {INTENSITY_MAX:g}, "
-                f"found {value!r}."
+                f"{file}: expected a {name} above 0 and up to {largest:g}, found {value!r}."
             )
         return float(value)
     if name == "seen_subjects":
@@ -106,8 +124,16 @@ def info_text(info: IndexInfo) -> str:
     """Return ``info`` as the text of ``index.toml``."""
     # A string as JSON writes it is a TOML string too.
     lines = [f"kind = {json.dumps(info.kind)}"]
-    if info.kind == "intensity":
-        lines.append(f"threshold = {float(info.threshold)!r}  # intensity from which an AU occurs")
+    if info.kind in ("intensity", "probability"):
+        lines.append(
+            f"threshold = {float(info.threshold)!r}  # {info.kind} from which an AU occurs"
+        )
+    for kind, made in (
+        ("intensity", info.intensity_threshold),
+        ("probability", info.probability_threshold),
+    ):
+        if made:
+            lines.append(f"{kind}_threshold = {float(made)!r}  # from here on it became occurrence")
     lines.append(f"unit = {json.dumps(info.unit)}")
     low, high = float(info.window.low), float(info.window.high)
     lines.append(f"window = [{low!r}, {high!r}]  # deg C")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from cycada.data.index import SPLITS, Split
+from cycada.data.index import SPLITS, Domain, Split
 from cycada.errors import DataError
+
+Fractions = tuple[float, float, float]  # of train, val and test
 
 
 def split_subjects(
     subjects: Iterable[str],
     *,
-    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2),
+    fractions: Fractions = (0.7, 0.1, 0.2),
     seed: int,
 ) -> dict[str, Split]:
     """Deal whole subjects to train, val and test.
@@ -43,7 +45,7 @@ def split_subjects(
             f"{len(names)} subject(s) ({', '.join(names) or 'none'}) cannot fill {wanted} splits; "
             f"a subject is never cut in two, so at least {wanted} are needed."
         )
-    dealt = sorted(names, key=lambda name: (_place(name, seed), name))
+    dealt = in_hashed_order(names, seed)
     splits: dict[str, Split] = {}
     start = 0
     for split, count in zip(SPLITS, _counts(len(names), fractions), strict=True):
@@ -52,11 +54,42 @@ def split_subjects(
     return {name: splits[name] for name in names}
 
 
+def deal_subjects(
+    domains: Mapping[str, frozenset[Domain]], *, fractions: Fractions, seed: int
+) -> dict[str, Split]:
+    """Deal whole subjects so that each domain, and the overlap of both, gets its shares.
+
+    Args:
+        domains: of which each subject has images.
+        fractions: as for :func:`split_subjects`.
+        seed: as there.
+
+    Raises:
+        DataError: as there.
+    """
+    groups: dict[frozenset[Domain], list[str]] = {}
+    for subject, where in domains.items():
+        groups.setdefault(where, []).append(subject)
+    wanted = sum(fraction > 0 for fraction in fractions)
+    parts: Iterable[Iterable[str]] = groups.values()
+    if any(len(group) < wanted for group in groups.values()):
+        parts = [domains]
+    splits: dict[str, Split] = {}
+    for part in parts:
+        splits.update(split_subjects(part, fractions=fractions, seed=seed))
+    return splits
+
+
+def in_hashed_order(names: Iterable[str], seed: int) -> list[str]:
+    """Return the names in an order that depends on each of them, and the seed, alone."""
+    return sorted(names, key=lambda name: (_place(name, seed), name))
+
+
 def _place(name: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
 
 
-def _counts(total: int, fractions: tuple[float, float, float]) -> list[int]:
+def _counts(total: int, fractions: Fractions) -> list[int]:
     """Divide ``total`` by largest remainders, at least 1 for every share above 0."""
     least = [int(fraction > 0) for fraction in fractions]
     counts = [

@@ -6,27 +6,26 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from cycada.action_units import OCCURRENCE_THRESHOLD, column
+from cycada.action_units import column
 from cycada.data.folders import (
     FOLDER,
     Found,
-    Known,
     find_images,
     frame_of,
-    match_labels,
     sequence_of,
     subject_of,
     subject_pattern,
 )
+from cycada.data.folds import fold_names, folds
 from cycada.data.index import (
     CSV_NAME,
     DOMAINS,
@@ -35,12 +34,14 @@ from cycada.data.index import (
     Face,
     Index,
     IndexInfo,
-    Kind,
     Split,
     write_index,
 )
-from cycada.data.labels import LabelKind, LabelTable, read_labels
-from cycada.data.splits import split_subjects
+from cycada.data.label_kinds import unify
+from cycada.data.label_table import LabelKind, LabelTable, Reading
+from cycada.data.labels import AnyLayout, read_labels
+from cycada.data.matching import Known, match_labels
+from cycada.data.splits import deal_subjects
 from cycada.errors import DataError, UsageError
 from cycada.files import replacing
 from cycada.images import read_image
@@ -62,15 +63,18 @@ class IndexOptions:
     out: Path  # folder of the index
     rgb: Path | None = None
     thermal: Path | None = None
-    labels: tuple[Path, ...] = ()
+    labels: tuple[Path, ...] = ()  # files, or folders of corpora
+    layout: AnyLayout = "auto"  # of the labels
     subject: str = FOLDER  # or a regular expression whose first group is the subject
     unit: Unit | None = None  # of the thermal images; None: guess, if there can be no doubt
     window: Window = Window()  # deg C that the thermal images span
     kind: LabelKind | None = None  # None: infer
-    threshold: float = OCCURRENCE_THRESHOLD
+    threshold: float | None = None  # from which value an AU occurs; None: the usual of the kind
+    frame_offset: int | None = None  # from the frame of a label to that of its image; None: find
     missing: tuple[float, ...] = ()  # label values that mean "not annotated"
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)  # of the subjects
     seed: int = 0
+    folds: str = ""  # bp4d, disfa or a number: make as many indexes, in folders of their own
     source: str = ""
     licence: str = ""
     skip_unreadable: bool = False
@@ -80,8 +84,9 @@ class IndexOptions:
 class Indexed(NamedTuple):
     """A new index, and what the user should know of how it came about."""
 
-    faces: Index
+    faces: Index  # of folds the first
     notes: tuple[str, ...]
+    folds: tuple[Index, ...] = ()
 
 
 def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
@@ -91,45 +96,45 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
         CycadaError: anything is missing, unreadable, contradictory or in doubt; then nothing is
             written.
     """
-    target = options.out / CSV_NAME
-    if target.exists() and not options.overwrite:
-        raise DataError(f"{target}: exists already; --overwrite replaces it.")
+    if not options.folds:
+        _check_target(options.out, options)
     pattern = subject_pattern(options.subject)
-    tables = [
-        read_labels(file, kind=options.kind, missing=options.missing) for file in options.labels
-    ]
-    notes = [note for table in tables for note in table.notes]
-    kind = _common_kind(tables)
     found = _find(options)
+    tables = _read_tables(found, options)
+    unified = unify(tables, kind=options.kind, threshold=options.threshold)
+    notes = [note for table in tables for note in table.notes] + unified.notes
     images, dtypes, rejected = _readable(found, progress)
     if rejected and not options.skip_unreadable:
         raise DataError(_told(rejected, len(found)))
     _check_some_left(images, found)
     unit, unit_notes = _thermal_unit(images, dtypes, options)
-    known, label_notes = match_labels(images, tables, pattern)
+    known, label_notes = match_labels(images, unified.tables, pattern, offset=options.frame_offset)
     subjects = [
         said.subject or subject_of(image, pattern)
         for image, said in zip(images, known, strict=True)
     ]
-    splits = _deal(images, subjects, options)
-    index = Index(
-        options.out,
-        IndexInfo(
-            kind=kind,
-            threshold=options.threshold,
-            unit=unit,
-            window=options.window,
-            source=options.source,
-            licence=options.licence,
-        ),
-        tuple(
-            _face(image, said, subject, splits[subject], options.out)
-            for image, said, subject in zip(images, known, subjects, strict=True)
-        ),
+    info = IndexInfo(
+        kind=unified.kind,
+        threshold=unified.threshold,
+        intensity_threshold=unified.cuts.get("intensity", 0.0),
+        probability_threshold=unified.cuts.get("probability", 0.0),
+        unit=unit,
+        window=options.window,
+        source=options.source,
+        licence=options.licence,
     )
-    write_index(index)
-    notes += [*label_notes, *unit_notes, *_write_rejected(options.out, rejected)]
-    return Indexed(index, tuple(notes))
+    dealt, fold_notes = _deal(images, subjects, options)
+    indexes = []
+    for name, splits in dealt.items():
+        faces = (
+            _face(image, said, subject, splits[subject], options.out / name)
+            for image, said, subject in zip(images, known, subjects, strict=True)
+        )
+        indexes.append(Index(options.out / name, info, tuple(faces)))
+    for index in indexes:
+        write_index(index)
+    notes += [*label_notes, *unit_notes, *fold_notes, *_write_rejected(options.out, rejected)]
+    return Indexed(indexes[0], tuple(notes), tuple(indexes) if options.folds else ())
 
 
 def summary(index: Index) -> str:
@@ -212,17 +217,19 @@ def _check_some_left(images: Sequence[Found], found: Sequence[Found]) -> None:
             raise DataError(f"{image.folder}: no image of the {image.domain} domain can be read.")
 
 
-def _common_kind(tables: Iterable[LabelTable]) -> Kind:
-    kinds = {table.kind: table.file for table in tables if table.kind}
-    if len(kinds) > 1:
-        raise DataError(
-            f"{kinds['occurrence']} holds occurrences but {kinds['intensity']} intensities; "
-            f"an index has one kind of labels: choose with --kind."
-        )
-    if kinds:
-        return next(iter(kinds))
-    has_classes = any(row.label for table in tables for row in table.rows)
-    return "class" if has_classes else "none"
+def _read_tables(found: Sequence[Found], options: IndexOptions) -> list[LabelTable]:
+    """Read the labels; of huge corpora only what may be of a found image."""
+    reading = Reading(
+        kind=options.kind,
+        missing=frozenset(options.missing),
+        cuts=options.threshold is not None,
+        wanted=frozenset(PurePosixPath(image.relative).stem for image in found),
+    )
+    return [
+        table
+        for path in options.labels
+        for table in read_labels(path, layout=options.layout, reading=reading)
+    ]
 
 
 def _thermal_unit(
@@ -314,22 +321,28 @@ def _told_temperatures(frames: Sequence[Tensor], unit: Unit, options: IndexOptio
 
 def _deal(
     images: Sequence[Found], subjects: Sequence[str], options: IndexOptions
-) -> dict[str, Split]:
-    """Split the subjects so that each domain, and the overlap of both, gets its shares."""
-    domains: dict[str, set[Domain]] = {}
+) -> tuple[dict[str, dict[str, Split]], list[str]]:
+    """Return the split of each subject for each index, by its folder below the given one."""
+    domains: dict[str, frozenset[Domain]] = {}
     for image, subject in zip(images, subjects, strict=True):
-        domains.setdefault(subject, set()).add(image.domain)
-    groups: dict[frozenset[Domain], list[str]] = {}
-    for subject, where in domains.items():
-        groups.setdefault(frozenset(where), []).append(subject)
-    wanted = sum(fraction > 0 for fraction in options.fractions)
-    parts: Iterable[Iterable[str]] = groups.values()
-    if any(len(group) < wanted for group in groups.values()):
-        parts = [domains]
-    splits: dict[str, Split] = {}
-    for part in parts:
-        splits.update(split_subjects(part, fractions=options.fractions, seed=options.seed))
-    return splits
+        domains[subject] = domains.get(subject, frozenset()) | {image.domain}
+    if not options.folds:
+        splits = deal_subjects(domains, fractions=options.fractions, seed=options.seed)
+        return {"": splits}, []
+    made, notes = folds(options.folds, domains, fractions=options.fractions, seed=options.seed)
+    names = fold_names(made)
+    for name in names:
+        _check_target(options.out / name, options)
+    for other in sorted(options.out.glob("fold-*")):
+        if other.name not in names:
+            raise DataError(f"{other}: is of other folds than these {len(names)}; remove it.")
+    return dict(zip(names, made, strict=True)), notes
+
+
+def _check_target(folder: Path, options: IndexOptions) -> None:
+    target = folder / CSV_NAME
+    if target.exists() and not options.overwrite:
+        raise DataError(f"{target}: exists already; --overwrite replaces it.")
 
 
 def _face(found: Found, known: Known, subject: str, split: Split, out: Path) -> Face:

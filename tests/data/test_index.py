@@ -119,6 +119,33 @@ def test_intensities_occur_from_the_threshold(tmp_path: Path) -> None:
     assert lower.occurrences([1])[0].flatten().tolist() == [0, 1, 1, 1, 1]
 
 
+def test_probabilities_occur_from_a_half_unless_said_otherwise(tmp_path: Path) -> None:
+    table = HEADER + "".join(f"{n}.png,rgb,s,train,,,{v},\n" for n, v in enumerate((0, 0.49, 0.5)))
+    index = read_index(write(tmp_path, table, 'kind = "probability"\n'))
+    assert index.info.threshold == 0.5
+    assert index.occurrences([1])[0].flatten().tolist() == [0, 0, 1]
+    info = 'kind = "probability"\nthreshold = 0.3\n'
+    lower = read_index(write(tmp_path, table, info))
+    assert lower.occurrences([1])[0].flatten().tolist() == [0, 1, 1]
+    write_index(lower)
+    assert read_index(tmp_path) == lower
+    with pytest.raises(DataError, match="expected a threshold up to 1 with kind = 'probability'"):
+        read_index(write(tmp_path, table, 'kind = "probability"\nthreshold = 2\n'))
+    table = HEADER + "a.png,rgb,s,train,,,,1.5\n"
+    with pytest.raises(DataError, match="column AU12: expected a probability from 0 to 1, found"):
+        read_index(write(tmp_path, table, 'kind = "probability"\n'))
+
+
+def test_what_occurrences_were_made_of_is_kept(tmp_path: Path) -> None:
+    info = IndexInfo(kind="occurrence", intensity_threshold=3, probability_threshold=0.25)
+    faces = (Face(path="a", domain="rgb", subject="s", split="train", action_units={1: 1.0}),)
+    index = Index(tmp_path, info, faces)
+    write_index(index)
+    assert read_index(tmp_path).info == info
+    with pytest.raises(DataError, match="expected a probability_threshold above 0 and up to 1"):
+        read_index(write(tmp_path, HEADER + ROW, 'kind = "none"\nprobability_threshold = 2\n'))
+
+
 ROW = "a.png,rgb,s1,train,3,,1,0\n"
 BAD_TABLES = {
     "missing column": ("path,domain,split\n", r"row 1: the column 'subject' is missing"),

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from cycada.data.labels import LabelTable, read_labels
+from cycada.data.label_formats.plain import read_plain
+from cycada.data.label_table import LabelTable, Reading
 from cycada.errors import DataError
 
 
 def table(tmp_path: Path, text: str, **options: object) -> LabelTable:
     file = tmp_path / "labels.csv"
     file.write_text(text, encoding="utf-8")
-    return read_labels(file, **options)  # type: ignore[arg-type]
+    return read_plain(file, Reading(**options))  # type: ignore[arg-type]
 
 
 def units(read: LabelTable) -> list[dict[int, float]]:
@@ -70,9 +71,9 @@ def test_a_table_may_name_subject_and_frame_or_only_subjects(tmp_path: Path) -> 
 
 
 def test_values_that_mean_missing_are_masked_when_the_user_says_so(tmp_path: Path) -> None:
-    text = "path,AU01,AU02\na.png,9,1\n"
-    assert units(table(tmp_path, text, missing=[9], kind="occurrence")) == [{2: 1.0}]
-    with pytest.raises(DataError, match="say so with --missing 9"):
+    text = "path,AU01,AU02\na.png,7,1\n"
+    assert units(table(tmp_path, text, missing=frozenset({7}), kind="occurrence")) == [{2: 1.0}]
+    with pytest.raises(DataError, match="say so with --missing 7"):
         table(tmp_path, text)
 
 
@@ -109,7 +110,80 @@ def test_an_intensity_among_stated_occurrences_is_refused(tmp_path: Path) -> Non
 
 def test_a_missing_file_or_another_encoding_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such label file"):
-        read_labels(tmp_path / "gone.csv")
+        read_plain(tmp_path / "gone.csv", Reading())
     (tmp_path / "wide.csv").write_bytes("path,AU01\n".encode("utf-16"))
     with pytest.raises(DataError, match=r"wide\.csv: cannot be read as a CSV table in UTF-8"):
-        read_labels(tmp_path / "wide.csv")
+        read_plain(tmp_path / "wide.csv", Reading())
+
+
+def test_codes_that_can_be_no_value_are_missing_and_told(tmp_path: Path) -> None:
+    read = table(tmp_path, "path,AU01,AU02,AU04\na,-1,1,999\nb,0,-1.0,\nc,1,nan,1\n")
+    assert units(read) == [{2: 1.0}, {1: 0.0}, {1: 1.0, 4: 1.0}]
+    told = "-1 (2 times), 999 (1 times), NaN (1 times), empty (1 times)"
+    assert any(told in note for note in read.notes)
+
+
+def test_9_beside_0_and_1_is_missing_but_beside_intensities_it_is_refused(tmp_path: Path) -> None:
+    read = table(tmp_path, "path,AU01,AU02\na,9,1\nb,0,9\n")
+    assert units(read) == [{2: 1.0}, {1: 0.0}]
+    assert (read.kind, any("9 (2 times)" in note for note in read.notes)) == ("occurrence", True)
+    text = "path,AU01,AU02\na,9,3\nb,3,9\n"
+    with pytest.raises(DataError, match=r"column AU01: holds 9 and also 3.*--missing 9"):
+        table(tmp_path, text)
+    read = table(tmp_path, text, missing=frozenset({9.0}))
+    assert units(read) == [{2: 3.0}, {1: 3.0}]
+
+
+def test_letters_grade_intensities(tmp_path: Path) -> None:
+    read = table(tmp_path, "path,AU01,AU02\na,A,0\nb,e,C\n")
+    assert (read.kind, units(read)) == ("intensity", [{1: 1.0, 2: 0.0}, {1: 5.0, 2: 3.0}])
+    assert table(tmp_path, "path,AU01\na,A\nb,0\n").kind == "intensity"
+    with pytest.raises(DataError, match="the letters A to E grade intensities"):
+        table(tmp_path, "path,AU01\na,A\n", kind="occurrence")
+
+
+def test_occurrence_on_either_side_is_occurrence(tmp_path: Path) -> None:
+    text = "path,AUL1,AUR1\na,1,0\nb,0,0\nc,0,\nd,,1\ne,,\n"
+    read = table(tmp_path, text)
+    assert units(read) == [{1: 1.0}, {1: 0.0}, {}, {1: 1.0}, {}]
+    assert any("AU01 are coded for the left and the right" in note for note in read.notes)
+    assert units(table(tmp_path, text.replace("AUL1,AUR1", "L1,R1"))) == units(read)
+
+
+def test_the_intensity_of_two_sides_is_that_of_the_stronger(tmp_path: Path) -> None:
+    read = table(tmp_path, "path,AUL12,AUR12,AU04\na,2,3.5,1\nb,2,,1\nc,0,0,1\n")
+    assert units(read) == [{12: 3.5, 4: 1.0}, {4: 1.0}, {12: 0.0, 4: 1.0}]
+
+
+def test_one_side_alone_can_tell_presence_but_not_absence(tmp_path: Path) -> None:
+    assert units(table(tmp_path, "path,AUL1\na,1\nb,0\n")) == [{1: 1.0}, {}]
+
+
+def test_probabilities_are_read_when_stated_or_named(tmp_path: Path) -> None:
+    read = table(tmp_path, "path,AU01\na,0.37\n", kind="probability")
+    assert (read.kind, units(read)) == ("probability", [{1: 0.37}])
+    assert table(tmp_path, "path,AU01_p\na,1\n").kind == "probability"
+    with pytest.raises(DataError, match="expected a probability from 0 to 1, found 2"):
+        table(tmp_path, "path,AU01_p\na,2\n")
+
+
+def test_columns_of_intensity_stay_intensities_whatever_is_asked(tmp_path: Path) -> None:
+    read = table(tmp_path, "path,AU01_r\na,1\n", kind="occurrence")
+    assert (read.kind, units(read)) == ("intensity", [{1: 1.0}])
+
+
+def test_a_threshold_lets_unnamed_values_be_what_they_look_like(tmp_path: Path) -> None:
+    for text, kind in (("3", "intensity"), ("0.3", "probability"), ("1", "occurrence")):
+        read = table(tmp_path, f"path,AU01\na,{text}\n", kind="occurrence", cuts=True)
+        assert read.kind == kind
+    with pytest.raises(DataError, match="AU01_c: expected 0 or 1, found 3"):
+        table(tmp_path, "path,AU01_c\na,3\n", kind="occurrence", cuts=True)
+
+
+def test_carriage_returns_and_quotes_do_not_matter(tmp_path: Path) -> None:
+    text = '\ufeff"path";"AU01"\r\n"a b.png"; 1 \r\n\r\n"c.png";0\r\n'
+    read = table(tmp_path, text)
+    assert [(row.path, dict(row.action_units)) for row in read.rows] == [
+        ("a b.png", {1: 1.0}),
+        ("c.png", {1: 0.0}),
+    ]

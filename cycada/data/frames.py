@@ -1,0 +1,276 @@
+"""Labels that name frames, and the numbers of frames: those of labels against those of images.
+
+DISFA, Aff-Wild2 and OpenFace count frames from 1, others from 0, and so do the programs that take a
+video apart. Labels that are off by one frame look right and are wrong, so the images are asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+
+from cycada.data.claims import Claims
+from cycada.data.folders import Found, frame_of, sequence_of, subject_of
+from cycada.data.index import DOMAINS, Domain
+from cycada.data.label_table import ALIGNED, LabelRow, LabelTable, listed, place_of
+from cycada.data.subject_codes import Corpus, code_of
+from cycada.errors import DataError
+
+_CODES: Mapping[str, Corpus] = MappingProxyType(
+    {"disfa": "disfa", "bp4d": "bp4d", "bp4d-intensity": "bp4d"}
+)
+
+_Key = tuple[str, ...]  # (recording,) or (subject, sequence)
+_Rows = Mapping[_Key, Mapping[int, LabelRow]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """The frames of one recording that have labels, and those that are there as images."""
+
+    name: str
+    labels: AbstractSet[int]
+    images: AbstractSet[int]
+
+
+def frame_offset(
+    recordings: Iterable[Recording], *, first: int, file: Path, images: str
+) -> tuple[int, str]:
+    """Return what to add to the frame of a label to get that of its image, and a note about it.
+
+    An image of frame 0 proves, where labels begin at 1, that images count from 0; where labels
+    begin at 0, the lack of image 0 and an image beyond the last label prove that they count from
+    1. In the same way they may prove that both count alike. Without proof they are taken to.
+
+    Args:
+        recordings: those with labels and images.
+        first: number that the layout of the labels gives the first frame of a recording, 0 or 1.
+        file: the labels, for messages.
+        images: what to call the images in messages.
+
+    Raises:
+        DataError: one recording proves the one, another the other.
+    """
+    proof: dict[int, str] = {}
+    for recording in recordings:
+        offset = _proved(recording, first)
+        if offset is not None:
+            proof.setdefault(offset, recording.name)
+    if len(proof) > 1:
+        (one, name), (other, another) = sorted(proof.items())
+        raise DataError(
+            f"{file}: labels count frames from {first}, but the {images} of {name} from "
+            f"{first + one} and those of {another} from {first + other}; index them apart, each "
+            f"with its --frame-offset."
+        )
+    offset = next(iter(proof), 0)
+    if offset:
+        return offset, (
+            f"{file}: {images} count from {first + offset}, labels from {first}: label {first} "
+            f"belongs to frame {first + offset}."
+        )
+    if proof:
+        return 0, f"{file}: {images} count from {first}, as labels do."
+    return 0, (
+        f"{file}: labels count from {first}; {images} are assumed to do so, too, for none proves "
+        f"the contrary. --frame-offset says otherwise."
+    )
+
+
+def _proved(recording: Recording, first: int) -> int | None:
+    """Return the offset that the recording proves, if any."""
+    labels, images = recording.labels, recording.images
+    if not labels or not images or min(labels) != first:
+        return None
+    if first == 1:
+        if 0 in images:
+            return -1
+        return 0 if max(labels) in images else None
+    if 0 in images:
+        return 0
+    return 1 if max(labels) + 1 in images else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The labels and the images of one recording, by the numbers of their frames."""
+
+    name: str
+    rows: Mapping[int, LabelRow]
+    images: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+
+def match_frames(
+    claims: Claims,
+    rows: Sequence[LabelRow],
+    pattern: re.Pattern[str] | None,
+    offset: int | None,
+) -> list[str]:
+    """Match rows that name frames, domain by domain, and return notes.
+
+    Args:
+        claims: of their table.
+        rows: with the name of a recording, or of a subject and perhaps a sequence.
+        pattern: gives the subject of an image that no table names.
+        offset: from the frame of a label to that of its image; ``None``: found, or 0.
+
+    Raises:
+        DataError: two rows are of the same frame; two images are; a recording fits two folders;
+            frames count differently from one recording to another.
+    """
+    table = claims.table
+    labels: dict[_Key, dict[int, LabelRow]] = defaultdict(dict)
+    for row in rows:
+        frame = row.frame or 0
+        key = (row.recording,) if row.recording else (row.subject, row.sequence)
+        first = labels[key].setdefault(frame, row)
+        if first is not row:
+            raise DataError(
+                f"{place_of(table, row)}: frame {frame} of {' '.join(filter(None, key))} is there "
+                f"already in {place_of(table, first)}."
+            )
+    notes = []
+    hits: list[tuple[LabelRow, list[int]]] = []
+    for domain in DOMAINS:
+        groups, told = _by_subject(claims, labels, domain, pattern)
+        groups += _by_recording(claims, labels, domain)
+        notes += [note for note in told if note not in notes]
+        if not groups:
+            continue
+        shift, note = _shift(table, groups, domain, offset)
+        notes += [note] if note else []
+        for group in groups:
+            for frame, row in group.rows.items():
+                if numbers := group.images.get(frame + shift):
+                    hits.append((row, numbers))
+    for row, numbers in hits:
+        claims.claim(row, numbers)
+    return notes
+
+
+def _shift(
+    table: LabelTable, groups: Iterable[_Group], domain: Domain, offset: int | None
+) -> tuple[int, str]:
+    """Return what to add to the frame of a label, and a note if there is something to say."""
+    if offset is not None:
+        return offset, (
+            f"{table.file}: label 1 belongs to frame {1 + offset} of the {domain} images, as "
+            f"--frame-offset says."
+        )
+    if table.first_frame is None:
+        return 0, ""
+    recordings = [Recording(group.name, group.rows.keys(), group.images.keys()) for group in groups]
+    return frame_offset(
+        recordings, first=table.first_frame, file=table.file, images=f"{domain} images"
+    )
+
+
+def _by_recording(claims: Claims, labels: _Rows, domain: Domain) -> list[_Group]:
+    """Return the recordings whose frames lie in a folder of their name."""
+    wanted = {key[0]: rows for key, rows in labels.items() if len(key) == 1}
+    if not wanted:
+        return []
+    folders: dict[str, dict[Path, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for number, found in enumerate(claims.images):
+        if found.domain == domain:
+            folder = found.file.parent
+            folders[folder.name.removesuffix(ALIGNED)][folder].append(number)
+            if folder.name.endswith(ALIGNED):
+                folders[folder.name][folder].append(number)
+    parts = {name: PurePosixPath(name).parts for name in wanted}
+    depth = _telling_depth(list(parts.values()))
+    groups = []
+    for name, rows in wanted.items():
+        places = folders.get(parts[name][-1], {})
+        place = _folder_of(parts[name], places, depth, claims.table)
+        if place is not None:
+            group = _Group(name, rows)
+            _add_images(group, places[place], claims.images)
+            groups.append(group)
+    return groups
+
+
+def _telling_depth(names: Sequence[tuple[str, ...]]) -> int:
+    """Return how many of their last parts tell the names apart."""
+    deepest = max(map(len, names))
+    return next(
+        (n for n in range(1, deepest) if len({name[-n:] for name in names}) == len(names)), deepest
+    )
+
+
+def _folder_of(
+    name: tuple[str, ...], places: Iterable[Path], depth: int, table: LabelTable
+) -> Path | None:
+    """Return the folder of a recording: it agrees in ``depth`` parts, or in more than others."""
+    fitting: dict[int, list[Path]] = defaultdict(list)
+    for place in places:
+        common = 1
+        while common < len(name) and place.parts[-common - 1] == name[-common - 1]:
+            common += 1
+        if common >= min(depth, len(name)):
+            fitting[common].append(place)
+    if not fitting:
+        return None
+    best = fitting[max(fitting)]
+    if len(best) > 1:
+        raise DataError(
+            f"{table.file}: both {best[0]} and {best[1]} may be the recording {'/'.join(name)!r}; "
+            f"index them apart."
+        )
+    return best[0]
+
+
+def _by_subject(
+    claims: Claims, labels: _Rows, domain: Domain, pattern: re.Pattern[str] | None
+) -> tuple[list[_Group], list[str]]:
+    """Return the sequences of the subjects, and notes about names that were taken for codes."""
+    wanted: _Rows = {key: rows for key, rows in labels.items() if len(key) == 2}
+    if not wanted:
+        return [], []
+    corpus = _CODES.get(claims.table.layout)
+    depths = sorted({len(PurePosixPath(key[1]).parts) for key in wanted}, reverse=True)
+    groups: dict[_Key, _Group] = {}
+    aliases: dict[str, str] = {}
+    for number, found in enumerate(claims.images):
+        if found.domain != domain:
+            continue
+        name = claims.drafts[number].subject or subject_of(found, pattern)
+        subject = (code_of(name, corpus) if corpus else None) or name
+        key = _sequence_key(subject, sequence_of(found, subject=name), depths, wanted)
+        if key is None:
+            continue
+        if subject != name:
+            aliases[name] = subject
+        group = groups.setdefault(key, _Group(" ".join(filter(None, key)), wanted[key]))
+        _add_images(group, [number], claims.images)
+    names = [f"{name} for {subject}" for name, subject in sorted(aliases.items())]
+    notes = [f"{claims.table.file}: subjects of images taken: {listed(names)}."] if names else []
+    return list(groups.values()), notes
+
+
+def _sequence_key(subject: str, sequence: str, depths: Sequence[int], wanted: _Rows) -> _Key | None:
+    """Return the key of the labels of an image's sequence.
+
+    Labels may name the last folders only; labels without any sequence are of all of a subject's.
+    """
+    parts = PurePosixPath(sequence).parts
+    for depth in depths:
+        whole = depths == [0] or not parts
+        if depth == 0 and not whole:
+            continue
+        key = (subject, "/".join(parts[len(parts) - depth :]) if depth else "")
+        if depth <= len(parts) and key in wanted:
+            return key
+    return None
+
+
+def _add_images(group: _Group, numbers: Iterable[int], images: Sequence[Found]) -> None:
+    for number in numbers:
+        frame = frame_of(images[number])
+        if frame is not None:
+            group.images[frame].append(number)

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cycada.data.folders import Found
+from cycada.data.index import Domain
+from cycada.data.label_table import LabelLayout, LabelRow, LabelTable
+from cycada.data.matching import match_labels
+from cycada.errors import DataError, UsageError
+
+HOME = Path("/labels/corpus")
+
+
+def found(*names: str, folder: str = "/images", domain: Domain = "rgb") -> list[Found]:
+    return [Found(Path(folder), name, domain) for name in names]
+
+
+def table(
+    *keys: dict[str, object], layout: LabelLayout = "csv", first: int | None = None, unused: int = 0
+) -> LabelTable:
+    """Return a table whose row n (from 1) has AU01 = n."""
+    rows = tuple(
+        LabelRow(row=row, action_units={1: float(row)}, **key)  # type: ignore[arg-type]
+        for row, key in enumerate(keys, start=1)
+    )
+    return LabelTable(HOME, "intensity", rows, (), layout, first, unused)
+
+
+def match(
+    images: Sequence[Found], made: LabelTable, **more: int
+) -> tuple[list[float | None], list[str]]:
+    known, notes = match_labels(images, [made], None, **more)
+    return [one.action_units.get(1) for one in known], notes
+
+
+def frames(recording: str, *numbers: int) -> list[dict[str, object]]:
+    return [{"recording": recording, "frame": number} for number in numbers]
+
+
+def of_subject(subject: str, *numbers: int, sequence: str = "") -> list[dict[str, object]]:
+    return [{"subject": subject, "sequence": sequence, "frame": number} for number in numbers]
+
+
+# The names of files
+
+
+def test_a_stem_names_the_image_of_either_domain_whatever_its_folder_and_suffix() -> None:
+    images = found("S005/001/a.png", "S005/002/b.png") + found("x/a.tiff", domain="thermal")
+    values, notes = match(images, table({"stem": "a"}, {"stem": "c"}))
+    assert values == [1, None, 1]
+    assert notes == [f"{HOME}: 1 of 2 rows name no found image."]
+
+
+def test_an_aligned_image_has_the_name_of_its_original() -> None:
+    assert match(found("s/0001_aligned.jpg"), table({"stem": "0001"}))[0] == [1]
+
+
+def test_a_stem_that_two_images_have_is_refused() -> None:
+    with pytest.raises(DataError, match=r"row 1: both /images/F1/a.png and /images/F2/a.png"):
+        match(found("F1/a.png", "F2/a.png"), table({"stem": "a"}))
+    with pytest.raises(DataError, match=r"row 1: both .*a.png and .*a_aligned.png"):
+        match(found("F1/a.png", "F1/a_aligned.png"), table({"stem": "a"}))
+
+
+def test_a_path_of_another_machine_ends_in_that_of_the_image() -> None:
+    images = found("F1/a.png", "F2/a.png")
+    rows = table({"tail": "D:/x/F2/a.bmp"}, {"tail": "/y/F1/a.png"}, {"tail": "/y/F3/a.png"})
+    values, notes = match(images, rows)
+    assert values == [2, 1]
+    assert "1 of 3 rows name no found image" in notes[0]
+
+
+def test_an_image_of_that_name_in_another_folder_is_not_meant() -> None:
+    with pytest.raises(DataError, match=r"it says '/y/F1/a\.png', an image is 'F2/a\.png'"):
+        match(found("F2/a.png"), table({"tail": "/y/F1/a.png"}))
+
+
+def test_of_paths_that_end_alike_the_one_whose_folders_agree_is_meant() -> None:
+    images = found("a.png", folder="/data/F2")
+    assert match(images, table({"tail": "/y/F1/a.png"}, {"tail": "/y/F2/a.png"}))[0] == [2]
+    with pytest.raises(DataError, match=r"'/y/F3/a.png' fits /data/F2/a.png as well as"):
+        match(images, table({"tail": "/y/F1/a.png"}, {"tail": "/y/F3/a.png"}))
+
+
+def test_two_rows_of_one_image_are_refused() -> None:
+    with pytest.raises(DataError, match=r"row 2: names the same image as .*row 1, /images/s/a.png"):
+        match(found("s/a.png"), table({"stem": "a"}, {"stem": "a"}))
+
+
+# Recordings
+
+
+def test_frames_lie_in_the_folder_of_their_recording() -> None:
+    images = found("one/img_0002.png", "two_aligned/frame_det_00_000001.png", "three/1.png")
+    images += found("x/one/2.tiff", domain="thermal")
+    rows = table(*frames("one", 1, 2), *frames("two", 1))
+    assert match(images, rows)[0] == [2, 3, None, 2]
+
+
+def test_the_folders_above_tell_recordings_of_one_name_apart() -> None:
+    images = found("in/F1/T1/1.png", "in/F2/T1/1.png")
+    rows = table(*frames("out/F1/T1", 1), *frames("out/F2/T1", 1))
+    assert match(images, rows)[0] == [1, 2]
+    assert match(images[:1], table(*frames("T1", 1)))[0] == [1]
+    with pytest.raises(DataError, match=r"both .*/F1/T1 and .*/F2/T1 may be the recording 'T1'"):
+        match(images, table(*frames("T1", 1)))
+
+
+def test_a_folder_of_another_subject_is_not_taken_for_the_recording() -> None:
+    rows = table(*frames("F1/T1", 1), *frames("F2/T1", 1))
+    assert match(found("F2/T1/1.png"), rows)[0] == [2]
+    with pytest.raises(DataError, match="none of its 2 rows names a found image"):
+        match(found("F3/T1/1.png"), rows)
+
+
+def test_two_images_of_one_frame_are_refused() -> None:
+    with pytest.raises(DataError, match=r"both .*/a_1.png and .*/b_1.png are frame 1 of 'one'"):
+        match(found("one/a_1.png", "one/b_1.png"), table(*frames("one", 1)))
+
+
+def test_two_rows_of_one_frame_are_refused() -> None:
+    with pytest.raises(DataError, match=r"row 2: frame 1 of one is there already in .*row 1"):
+        match(found("one/1.png"), table(*frames("one", 1, 1)))
+
+
+# Subjects
+
+
+def test_a_sequence_is_the_last_folders() -> None:
+    images = found("F001/T1/07.jpg", "F001/2D/T2/07.jpg", "F001/T3/07.jpg")
+    rows = table(*of_subject("F001", 7, sequence="T2"), *of_subject("F001", 7, sequence="T1"))
+    assert match(images, rows)[0] == [2, 1, None]
+
+
+def test_codes_of_subjects_are_told_in_any_spelling() -> None:
+    images = found("SN2/1.png", "003/1.png", "SN004/1.png")
+    rows = table(*(of_subject(name, 1)[0] for name in ("SN002", "SN003", "SN004")), layout="disfa")
+    values, notes = match(images, rows)
+    assert values == [1, 2, 3]
+    assert notes == [f"{HOME}: subjects of images taken: 003 for SN003, SN2 for SN002."]
+    with pytest.raises(DataError, match=r"says 'frame 1 of SN002', an image is 'SN2/1.png'"):
+        match(images[:1], table(*of_subject("SN002", 1)))  # a plain table means what it says
+
+
+# Numbers of frames
+
+
+def test_image_0_proves_that_images_count_from_0_where_labels_begin_at_1() -> None:
+    images = found("SN1/0.png", "SN1/1.png", "SN2/1.png")
+    rows = [*of_subject("SN001", 1, 2), *of_subject("SN002", 1, 2)]
+    values, notes = match(images, table(*rows, layout="disfa", first=1))
+    assert values == [1, 2, 4]
+    told = f"{HOME}: rgb images count from 0, labels from 1: label 1 belongs to frame 0."
+    assert told in notes
+
+
+def test_an_image_of_the_last_label_proves_that_both_count_from_1() -> None:
+    images = found("one/1.png", "one/3.png")
+    values, notes = match(images, table(*frames("one", 1, 2, 3), first=1))
+    assert values == [1, 3]
+    assert f"{HOME}: rgb images count from 1, as labels do." in notes
+
+
+def test_without_proof_frames_are_assumed_to_agree_and_that_is_told() -> None:
+    values, notes = match(found("one/2.png"), table(*frames("one", 1, 2, 3), first=1))
+    assert values == [2]
+    assert any("rgb images are assumed to do so, too" in note for note in notes)
+    later = table(*frames("one", 5, 6), first=1)  # labels that begin later prove nothing
+    assert match(found("one/0.png", "one/5.png"), later)[0] == [None, 1]
+
+
+def test_labels_from_0_and_images_from_1_are_brought_together() -> None:
+    images = found("one/1.png", "one/2.png", "one/3.png")
+    values, notes = match(images, table(*frames("one", 0, 1, 2), first=0))
+    assert values == [1, 2, 3]
+    assert any("label 0 belongs to frame 1" in note for note in notes)
+    some = found("one/1.png", "one/2.png")  # the first may have been thrown away
+    assert match(some, table(*frames("one", 0, 1, 2), first=0))[0] == [2, 3]
+
+
+def test_each_domain_counts_for_itself() -> None:
+    images = found("one/0.png", "one/1.png")
+    images += found("one/1.tiff", "one/2.tiff", folder="/hot", domain="thermal")
+    values, notes = match(images, table(*frames("one", 1, 2), first=1))
+    assert values == [1, 2, 1, 2]
+    assert any("rgb images count from 0" in note for note in notes)
+    assert any("thermal images count from 1" in note for note in notes)
+
+
+def test_recordings_that_prove_the_contrary_of_each_other_are_refused() -> None:
+    images = found("one/0.png", "two/1.png", "two/2.png")
+    rows = table(*frames("one", 1, 2), *frames("two", 1, 2), first=1)
+    with pytest.raises(
+        DataError, match=r"labels count frames from 1, but .*of one from 0 and those of two from 1"
+    ):
+        match(images, rows)
+    assert match(images, rows, offset=0)[0] == [None, 3, 4]
+
+
+def test_a_given_offset_goes_before_the_images() -> None:
+    images = found("one/0.png", "one/1.png")
+    values, notes = match(images, table(*frames("one", 1, 2), first=1), offset=0)
+    assert values == [None, 1]
+    assert f"{HOME}: label 1 belongs to frame 1 of the rgb images, as --frame-offset says." in notes
+    assert match(images, table(*frames("one", 4, 5)), offset=-4)[0] == [1, 2]
+    with pytest.raises(UsageError, match="--frame-offset 1: no label names a frame"):
+        match(images, table({"stem": "0"}), offset=1)
+
+
+def test_frames_of_a_layout_that_lays_nothing_down_mean_the_images() -> None:
+    images = found("F001/0.png", "F001/1.png")
+    assert match(images, table(*of_subject("F001", 1, 2)))[0] == [None, 1]
+
+
+def test_rows_dropped_while_reading_count_as_unmatched() -> None:
+    notes = match(found("s/a.png"), table({"stem": "a"}, unused=7))[1]
+    assert notes == [f"{HOME}: 7 of 8 rows name no found image."]
+
+
+def test_two_corpora_make_a_union_of_units_with_the_others_unknown() -> None:
+    images = found("SN001/1.png", "F001/T1/1.png")
+    one = LabelTable(
+        Path("d"), "occurrence",
+        (LabelRow(row=1, subject="SN001", frame=1, action_units={1: 1.0, 5: 0.0}),), (), "disfa",
+    )  # fmt: skip
+    other = LabelTable(
+        Path("b"), "occurrence",
+        (LabelRow(row=1, subject="F001", sequence="T1", frame=1, action_units={1: 0.0, 7: 1.0}),),
+        (), "bp4d",
+    )  # fmt: skip
+    known, _ = match_labels(images, [one, other], None)
+    assert [dict(image.action_units) for image in known] == [{1: 1, 5: 0}, {1: 0, 7: 1}]
+
+
+def test_what_another_table_adds_to_one_image_is_not_added_to_those_that_share_its_units() -> None:
+    images = found("s/a.png", "s/b.png")
+    shared = {1: 1.0}
+    one = LabelTable(
+        Path("one"),
+        "occurrence",
+        tuple(LabelRow(row=1, stem=stem, action_units=shared) for stem in "ab"),
+        (),
+    )
+    other = LabelTable(
+        Path("other"), "occurrence", (LabelRow(row=1, stem="a", action_units={2: 0.0}),), ()
+    )
+    known, _ = match_labels(images, [one, other], None)
+    assert [dict(image.action_units) for image in known] == [{1: 1, 2: 0}, {1: 1}]
+    assert shared == {1: 1.0}
+    contrary = LabelTable(
+        Path("other"), "occurrence", (LabelRow(row=1, stem="a", action_units={1: 0.0}),), ()
+    )
+    with pytest.raises(DataError, match="AU01 is 0, but another label file says 1"):
+        match_labels(images, [one, contrary], None)
