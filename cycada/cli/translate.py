@@ -24,9 +24,23 @@ from cycada.cli.output import progress, say
     type=click.Choice(("auto", "8", "16")),
     default="auto",
     show_default=True,
-    help="Bits of the images; auto: 16 where the translator knows temperatures.",
+    help="Bits of the images; auto: 16 where the translator knows temperatures, else as before.",
 )
-def translate(*, run: Path, source: Path, out: Path, depth: Literal["auto", "8", "16"]) -> None:
+@click.option(
+    "--scale",
+    type=click.Choice(("fit", "keep")),
+    default="fit",
+    show_default=True,
+    help="Show faces at the size of training, or (whole frames) the pixels as they are.",
+)
+def translate(
+    *,
+    run: Path,
+    source: Path,
+    out: Path,
+    depth: Literal["auto", "8", "16"],
+    scale: Literal["fit", "keep"],
+) -> None:
     """Turn the RGB faces of SOURCE into thermal ones with the translator of RUN.
 
     SOURCE is an index, whose labels are carried along, or a plain folder. Images keep their names
@@ -35,8 +49,9 @@ def translate(*, run: Path, source: Path, out: Path, depth: Literal["auto", "8",
     \b
     cycada translate runs/translator data/rgb --out data/translated
     cycada translate runs/translator photographs --depth 8 --out translated
+    cycada translate runs/translator frames --scale keep --out translated
     """  # noqa: D301  # click keeps the lines after the backspace
     from cycada.stages.translate import run_translation
 
-    made = run_translation(run, source, out, depth=depth, progress=progress())
+    made = run_translation(run, source, out, depth=depth, scale=scale, progress=progress())
     say(f"{len(made.faces)} faces translated into {out}")

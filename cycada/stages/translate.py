@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import torch
 from accelerate import PartialState
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from cycada import images
 from cycada.data.dataset import scaled_size
@@ -22,16 +22,22 @@ from cycada.data.index import CSV_NAME, Face, Index, IndexInfo, read_index, writ
 from cycada.data.landmarks import read_landmarks, write_landmarks
 from cycada.errors import DataError, RunError
 from cycada.files import replacing
+from cycada.models.tiling import MULTIPLE, translate_any_size
 from cycada.progress import Progress
 from cycada.thermal import INTEGER_UNITS, Unit
 from cycada.training.launch import joins_on_processor
 from cycada.training.loading import LoadedTranslator, load_translator
 
 Depth = Literal["auto", "8", "16"]
+Scale = Literal["fit", "keep"]
 
-MULTIPLE = 4  # the generators halve an image twice
+Bits = Literal["8", "16", "original"]
+
 BATCH = 32
 CLAIM_NAME = ".translator"
+
+_DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"8": torch.uint8, "16": torch.uint16})
+_LONGEST_OF_MANY = 512  # px; larger ones go alone, so that a batch of them fits into memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class _Job:
 
 
 def run_translation(
-    run: Path, source: Path, out: Path, *, depth: Depth, progress: Progress
+    run: Path, source: Path, out: Path, *, depth: Depth, scale: Scale = "fit", progress: Progress
 ) -> Index:
     """Translate every RGB face of ``source`` and write the new index into ``out``.
 
@@ -57,7 +63,10 @@ def run_translation(
         source: An index, or a plain folder of images (then without labels).
         out: Folder of the new index.
         depth: Bits of the written images: ``auto`` writes 16 where the translator learned from
-            temperatures.
+            temperatures, and else as many as the original has.
+        scale: ``fit`` shows the translator every image at the size that it was trained on, which
+            suits faces cut out alike; ``keep`` shows it the pixels as they are, which suits whole
+            frames whose faces are about as large as those it was trained on.
         progress: Shows the images.
 
     Returns:
@@ -79,8 +88,10 @@ def run_translation(
         seen_subjects=tuple(sorted(translator.seen_subjects | set(index.info.seen_subjects))),
         window=translator.window or index.info.window,
     )
-    bits16 = depth == "16" or (depth == "auto" and unit != "grey")
-    jobs = [_job(index, face, out, bits16=bits16) for face in index.faces]
+    bits: Bits = "original" if depth == "auto" and unit == "grey" else "16"
+    if depth == "8":
+        bits = "8"
+    jobs = [_job(index, face, out) for face in index.faces]
     _check_names(jobs)
     with state.main_process_first():
         _claim(
@@ -88,14 +99,15 @@ def run_translation(
             {
                 "weights": translator.fingerprint,
                 "originals": _relative(index.root, out),
-                "pixels": f"{16 if bits16 else 8} bit {unit}",
+                "pixels": f"{'as many' if bits == 'original' else bits} bit {unit}"
+                + (", scale kept" if scale == "keep" else ""),
             },
             writes=state.is_main_process,
         )
     mine = jobs[state.process_index :: state.num_processes]
     _translate(
-        translator, [job for job in mine if not job.target.exists()], unit=unit, bits16=bits16,
-        progress=progress,
+        translator, [job for job in mine if not job.target.exists()], unit=unit, bits=bits,
+        scale=scale, progress=progress,
     )  # fmt: skip
     made = Index(out, info, tuple(_carried(index, job, out) for job in jobs))
     state.wait_for_everyone()
@@ -114,35 +126,27 @@ def run_translation(
     return made
 
 
-def translated(translator: LoadedTranslator, rgb: Tensor) -> Tensor:
-    """Return ``(1, H, W)`` thermal in [-1, 1] for one ``(3, H, W)`` image of any size.
-
-    The image is scaled to the size that the translator knows, its border reflected to a multiple
-    of 4, translated, and scaled back.
-    """
-    height, width = rgb.shape[-2:]
-    scaled = images.resize(rgb, scaled_size((height, width), translator.size))
-    made = translator.to_thermal(padded(scaled)[None])[0]
-    return images.resize(made[..., : scaled.shape[-2], : scaled.shape[-1]], (height, width))
-
-
-def padded(image: Tensor) -> Tensor:
-    """Reflect ``(C, H, W)`` at the lower and right border up to multiples of 4."""
-    below, right = (-image.shape[-2]) % MULTIPLE, (-image.shape[-1]) % MULTIPLE
-    return F.pad(image[None], (0, right, 0, below), mode="reflect")[0]
+def translated(translator: LoadedTranslator, rgb: Tensor, *, scale: Scale = "fit") -> Tensor:
+    """Return ``(1, H, W)`` thermal in [-1, 1] for one ``(3, H, W)`` image of any size."""
+    size = rgb.shape[-2:]
+    seen = images.resize(rgb, scaled_size(size, translator.size)) if scale == "fit" else rgb
+    made = translate_any_size(translator.to_thermal, seen)
+    return images.resize(made, (size[0], size[1]))
 
 
 def _translate(
-    translator: LoadedTranslator, jobs: Sequence[_Job], *, unit: Unit, bits16: bool,
+    translator: LoadedTranslator, jobs: Sequence[_Job], *, unit: Unit, bits: Bits, scale: Scale,
     progress: Progress,
 ) -> None:  # fmt: skip
-    dtype = torch.uint16 if bits16 else torch.uint8
+    def read(job: _Job) -> tuple[Tensor, torch.dtype]:
+        image = images.read_image(job.source)
+        dtype = image.dtype if bits == "original" else _DTYPES[bits]
+        try:
+            return images.with_channels(images.to_signed(image), 3), dtype
+        except DataError as error:  # of a plain folder, that no index has checked
+            raise DataError(f"{job.source}: {error}") from None
 
-    def read(job: _Job) -> Tensor:
-        image = images.to_signed(images.read_image(job.source))
-        return images.with_channels(image, 3)
-
-    def write(job: _Job, made: Tensor) -> None:
+    def write(job: _Job, made: Tensor, dtype: torch.dtype) -> None:
         pixels = images.from_signed(made, dtype=dtype, unit=unit, window=translator.window)
         images.write_image(job.target, pixels)
 
@@ -150,18 +154,21 @@ def _translate(
     with ThreadPoolExecutor() as pool:
         for batch in progress(batches, total=len(batches), desc="faces"):
             # One batch at a time: reading ahead without a limit would fill the memory.
-            made = _translated_together(translator, list(pool.map(read, batch)))
-            list(pool.map(write, batch, made))
+            pictures, dtypes = zip(*pool.map(read, batch), strict=True)
+            made = _translated_together(translator, pictures, scale=scale)
+            list(pool.map(write, batch, made, dtypes))
 
 
-def _translated_together(translator: LoadedTranslator, pictures: Sequence[Tensor]) -> list[Tensor]:
+def _translated_together(
+    translator: LoadedTranslator, pictures: Sequence[Tensor], *, scale: Scale
+) -> list[Tensor]:
     """Translate images in one pass where all have the size that the translator knows."""
     shapes = {tuple(picture.shape) for picture in pictures}
     height, width = pictures[0].shape[-2:]
     fits = min(height, width) == translator.size and height % MULTIPLE == width % MULTIPLE == 0
-    if len(shapes) == 1 and fits:
+    if len(shapes) == 1 and fits and max(height, width) <= _LONGEST_OF_MANY:
         return list(translator.to_thermal(torch.stack(list(pictures))))
-    return [translated(translator, picture) for picture in pictures]
+    return [translated(translator, picture, scale=scale) for picture in pictures]
 
 
 def _source_index(source: Path, out: Path) -> Index:
@@ -188,14 +195,11 @@ def _unit_to_write(translator: LoadedTranslator, depth: Depth) -> Unit:
     return translator.unit if translator.unit in INTEGER_UNITS else "centikelvin"
 
 
-def _job(index: Index, face: Face, out: Path, *, bits16: bool) -> _Job:
+def _job(index: Index, face: Face, out: Path) -> _Job:
     path = Path(face.path)
     inside = path if not path.is_absolute() and ".." not in path.parts else _below(path)
-    suffix = inside.suffix.lower()
-    lossless = suffix in (".png", ".tif", ".tiff")
-    target = (
-        inside if lossless and not (bits16 and suffix == ".npy") else inside.with_suffix(".png")
-    )
+    lossless = inside.suffix.lower() in (".png", ".tif", ".tiff")
+    target = inside if lossless else inside.with_suffix(".png")
     return _Job(face, index.file(face), out / target)
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from cycada.progress import Progress
 from cycada.stages.train_translator import run_training
 from cycada.stages.translate import run_translation
 from cycada.thermal import Window
-from cycada.training.loading import load_translator
+from cycada.training.loading import LoadedTranslator, load_translator
 
 
 def times(root: Path) -> dict[str, int]:
@@ -177,6 +178,103 @@ def test_a_plain_folder_is_translated_without_labels(
     assert [face.path for face in made.faces] == ["ann/1.png", "ben/1.png"]
     assert made.info.kind == "none"
     assert images.read_image(tmp_path / "out" / "ann" / "1.png").shape == (1, 61, 47)
+
+
+class _Identity:
+    """The generators of a translator that changes nothing: thermal is the first channel."""
+
+    def to_thermal(self, rgb: torch.Tensor) -> torch.Tensor:
+        return rgb[:, :1]
+
+
+@pytest.fixture
+def identity(monkeypatch: pytest.MonkeyPatch, translator_run: Path) -> LoadedTranslator:
+    """Put an identity in place of the generators of a grey translator."""
+    loaded = replace(load_translator(translator_run), module=_Identity(), window=None, unit="grey")  # type: ignore[arg-type]
+    monkeypatch.setattr("cycada.stages.translate.load_translator", lambda *_: loaded)
+    return loaded
+
+
+@pytest.mark.parametrize("size", [(64, 48), (1001, 747), (747, 1001), (3, 5), (1200, 40)])
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_an_identity_gives_every_pixel_of_sixteen_bits_back(
+    identity: LoadedTranslator, size: tuple[int, int], suffix: str, quiet: Progress, tmp_path: Path
+) -> None:
+    draw = torch.Generator().manual_seed(1)
+    counts = torch.randint(0, 65536, (1, *size), generator=draw).to(torch.int32).to(torch.uint16)
+    images.write_image(tmp_path / "in" / f"a{suffix}", counts)
+    made = run_translation(
+        identity.root, tmp_path / "in", tmp_path / "out", depth="auto", scale="keep",
+        progress=quiet,
+    )  # fmt: skip
+    back = images.read_image(tmp_path / "out" / f"a{suffix}")
+    assert made.info.unit == "grey"
+    assert back.dtype == torch.uint16
+    assert torch.equal(back.int(), counts.int())
+
+
+def test_depth_follows_each_original_where_the_translator_knows_no_temperatures(
+    identity: LoadedTranslator, quiet: Progress, tmp_path: Path
+) -> None:
+    images.write_image(tmp_path / "in" / "a.png", torch.full((1, 16, 16), 300).to(torch.uint16))
+    images.write_image(tmp_path / "in" / "b.png", torch.full((3, 16, 16), 200).to(torch.uint8))
+    for depth in ("auto", "8", "16"):
+        run_translation(
+            identity.root, tmp_path / "in", tmp_path / depth, depth=depth, progress=quiet
+        )
+    found = {
+        depth: [images.read_image(tmp_path / depth / name) for name in ("a.png", "b.png")]
+        for depth in ("auto", "8", "16")
+    }
+    assert [image.dtype for image in found["auto"]] == [torch.uint16, torch.uint8]
+    assert [image.int().max().item() for image in found["auto"]] == [300, 200]
+    assert [image.int().max().item() for image in found["8"]] == [1, 200]
+    assert [image.int().max().item() for image in found["16"]] == [300, 200 * 257]
+
+
+@pytest.mark.parametrize("scale", ["fit", "keep"])
+def test_three_to_four_and_odd_sizes_come_back_with_their_size(
+    translator_run: Path, scale: Literal["fit", "keep"], quiet: Progress, tmp_path: Path
+) -> None:
+    sizes = {"portrait.png": (64, 48), "odd.png": (101, 75), "wide.png": (75, 101)}
+    for name, size in sizes.items():
+        images.write_image(tmp_path / "in" / name, torch.zeros(3, *size, dtype=torch.uint8))
+    run_translation(
+        translator_run, tmp_path / "in", tmp_path / "out", depth="auto", scale=scale,
+        progress=quiet,
+    )  # fmt: skip
+    assert {
+        name: tuple(images.read_image(tmp_path / "out" / name).shape[1:]) for name in sizes
+    } == sizes
+
+
+def test_kept_scale_shows_the_generator_the_pixels_as_they_are(
+    translator_run: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    """16 px is what this translator knows; an image of 32 px is shown whole."""
+    draw = torch.Generator().manual_seed(3)
+    rgb = torch.randint(0, 256, (3, 32, 32), generator=draw).to(torch.uint8)
+    images.write_image(tmp_path / "in" / "a.png", rgb)
+    run_translation(
+        translator_run, tmp_path / "in", tmp_path / "out", depth="16", scale="keep",
+        progress=quiet,
+    )  # fmt: skip
+    translator = load_translator(translator_run)
+    signed = translator.to_thermal(images.to_signed(rgb)[None])[0]
+    expected = images.from_signed(
+        signed, dtype=torch.uint16, unit="centikelvin", window=translator.window
+    )
+    found = images.read_image(tmp_path / "out" / "a.png")
+    assert (found.int() - expected.int()).abs().max() <= 1
+
+
+def test_images_of_another_scale_are_not_mixed(
+    translator_run: Path, sizes: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run_translation(translator_run, sizes, out, depth="16", progress=quiet)
+    with pytest.raises(RunError, match="made by other pixels"):
+        run_translation(translator_run, sizes, out, depth="16", scale="keep", progress=quiet)
 
 
 def test_two_originals_of_one_name_are_refused(
