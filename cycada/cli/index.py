@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from cycada.cli.output import progress, say
+from cycada.cli.reading import READING, read_options, reading
+from cycada.errors import UsageError
 
-_UNITS = ("grey", "centikelvin", "decikelvin", "kelvin64", "kelvin16", "kelvin", "celsius")
 _KINDS = ("occurrence", "intensity", "probability")
 _LAYOUTS = (
     "auto", "disfa", "bp4d", "bp4d-intensity", "openface", "openface3", "pyfeat", "libreface",
@@ -43,7 +44,23 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     show_default=True,
     help="Subject by the first folder, or by the group of a pattern on the path.",
 )
-@click.option("--unit", type=click.Choice(_UNITS), help="What thermal pixels count.")
+@click.option(
+    "--crop",
+    is_flag=False,
+    flag_value="auto",
+    default="",
+    metavar="[auto|DETECTOR|FILE]",
+    help="Cut the faces out of images and recordings: found by their warmth (thermal) or by dlib "
+    "(RGB), by yunet, or by a file of boxes, landmarks or weights.",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="With --crop: take each n-th frame of a recording.",
+)
+@reading
 @click.option(
     "--window",
     nargs=2,
@@ -106,6 +123,12 @@ def index(**given: Any) -> None:
     from cycada.thermal import Window
 
     given["window"] = Window(*given["window"])
+    read = {name: given.pop(name) for name in READING if name != "unit"}
+    if not given["crop"]:
+        for name, value in {**read, "every": given["every"] - 1}.items():
+            if value not in (None, "0", 0):
+                raise UsageError(f"--{name} is for files that faces are cut out of: give --crop.")
+    given["read"] = read_options(domain="thermal", **read)
     made = make_index(IndexOptions(**given), progress=progress())
     for note in made.notes:
         say(note)

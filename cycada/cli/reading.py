@@ -15,6 +15,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 UNITS = ("grey", "centikelvin", "decikelvin", "kelvin64", "kelvin16", "kelvin", "celsius")
 
+READING = (
+    "unit", "rotate", "polarity", "palette", "emissivity", "reflected", "calibration",
+)  # fmt: skip
+"""Names of the options of :func:`reading`."""
+
 _OPTIONS = (
     click.option("--unit", type=click.Choice(UNITS), help="What thermal pixels count."),
     click.option(

@@ -48,7 +48,6 @@ def translate(
 
     \b
     cycada translate runs/translator data/rgb --out data/translated
-    cycada translate runs/translator photographs --depth 8 --out translated
     cycada translate runs/translator frames --scale keep --out translated
     """  # noqa: D301  # click keeps the lines after the backspace
     from cycada.stages.translate import run_translation

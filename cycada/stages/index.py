@@ -8,14 +8,14 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from cycada.action_units import column
+from cycada.data.faces.crops import CropRow, write_crops
 from cycada.data.folders import (
     FOLDER,
     Found,
@@ -44,14 +44,21 @@ from cycada.data.matching import Known, match_labels
 from cycada.data.splits import deal_subjects
 from cycada.errors import DataError, UsageError
 from cycada.files import replacing
+from cycada.footage import ReadOptions
 from cycada.images import read_image
 from cycada.progress import Progress
-from cycada.thermal import Unit, Window, celsius_from_counts, guess_unit
+from cycada.stages.importing import (
+    CropOptions,
+    Cropped,
+    crop_sources,
+    forget_work,
+    passed_over,
+)
+from cycada.stages.thermal_units import thermal_unit
+from cycada.thermal import Unit, Window
 
 REJECTED_NAME = "rejected.csv"
 
-_SAMPLED_FRAMES = 16  # of the thermal images, for the unit and the temperatures
-_PALETTE_DIFFERENCE = 10  # mean difference of channels; a grey JPEG stays below 2
 _THREADS = 2
 _NAMED_FILES = 3
 
@@ -79,6 +86,9 @@ class IndexOptions:
     licence: str = ""
     skip_unreadable: bool = False
     overwrite: bool = False
+    crop: str = ""  # how faces are found that are to be cut out; "": the images are faces
+    every: int = 1  # of recordings that faces are cut out of, each n-th frame
+    read: ReadOptions = field(default_factory=ReadOptions)  # how to read thermal ones
 
 
 class Indexed(NamedTuple):
@@ -98,8 +108,18 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
     """
     if not options.folds:
         _check_target(options.out, options)
+    _check_folders(options)
+    crops: tuple[CropRow, ...] = ()
+    crop_notes: tuple[str, ...] = ()
+    if options.crop:
+        options, crops, crop_notes = _with_faces_cut_out(options, progress)
+    else:
+        crop_notes = (*passed_over(options.rgb), *passed_over(options.thermal))
     pattern = subject_pattern(options.subject)
-    found = _find(options)
+    try:
+        found = _find(options)
+    except DataError as error:
+        raise DataError(" ".join((str(error), *crop_notes))) from None
     tables = _read_tables(found, options)
     unified = unify(tables, kind=options.kind, threshold=options.threshold)
     notes = [note for table in tables for note in table.notes] + unified.notes
@@ -107,7 +127,7 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
     if rejected and not options.skip_unreadable:
         raise DataError(_told(rejected, len(found)))
     _check_some_left(images, found)
-    unit, unit_notes = _thermal_unit(images, dtypes, options)
+    unit, unit_notes = thermal_unit(images, dtypes, stated=options.unit, window=options.window)
     known, label_notes = match_labels(images, unified.tables, pattern, offset=options.frame_offset)
     subjects = [
         said.subject or subject_of(image, pattern)
@@ -131,8 +151,12 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
             for image, said, subject in zip(images, known, subjects, strict=True)
         )
         indexes.append(Index(options.out / name, info, tuple(faces)))
+    if crops:
+        write_crops(options.out, crops)
     for index in indexes:
         write_index(index)
+    forget_work(options.out)
+    notes = [*crop_notes, *notes]
     notes += [*label_notes, *unit_notes, *fold_notes, *_write_rejected(options.out, rejected)]
     return Indexed(indexes[0], tuple(notes), tuple(indexes) if options.folds else ())
 
@@ -161,13 +185,39 @@ def summary(index: Index) -> str:
     return "\n".join(lines)
 
 
-def _find(options: IndexOptions) -> list[Found]:
+def _with_faces_cut_out(
+    options: IndexOptions, progress: Progress
+) -> tuple[IndexOptions, tuple[CropRow, ...], tuple[str, ...]]:
+    """Return the options for the crops, the rows of ``crops.csv``, and notes."""
+    made: dict[Domain, Cropped] = {}
+    for domain in DOMAINS:
+        folder = options.rgb if domain == "rgb" else options.thermal
+        if folder is None:
+            continue
+        read = ReadOptions(domain="rgb")
+        if domain == "thermal":
+            read = replace(options.read, unit=options.unit)
+        cropping = CropOptions(faces=options.crop, read=read, every=options.every)
+        made[domain] = crop_sources(folder, options.out, cropping, progress=progress)
+    rgb, thermal = made.get("rgb"), made.get("thermal")
+    changed = replace(
+        options, rgb=rgb and rgb.folder, thermal=thermal and thermal.folder,
+        unit=thermal.unit if thermal else options.unit,
+    )  # fmt: skip
+    rows = tuple(row for part in made.values() for row in part.rows)
+    return changed, rows, tuple(note for part in made.values() for note in part.notes)
+
+
+def _check_folders(options: IndexOptions) -> None:
     if options.rgb is None and options.thermal is None:
         raise UsageError("give --rgb DIR, --thermal DIR, or both.")
     if options.rgb and options.thermal:
         rgb, thermal = options.rgb.resolve(), options.thermal.resolve()
         if rgb.is_relative_to(thermal) or thermal.is_relative_to(rgb):
             raise UsageError(f"--rgb {options.rgb} and --thermal {options.thermal} overlap.")
+
+
+def _find(options: IndexOptions) -> list[Found]:
     found = find_images(options.rgb, "rgb") if options.rgb else []
     return found + (find_images(options.thermal, "thermal") if options.thermal else [])
 
@@ -230,93 +280,6 @@ def _read_tables(found: Sequence[Found], options: IndexOptions) -> list[LabelTab
         for path in options.labels
         for table in read_labels(path, layout=options.layout, reading=reading)
     ]
-
-
-def _thermal_unit(
-    images: Sequence[Found], dtypes: Sequence[torch.dtype], options: IndexOptions
-) -> tuple[Unit, list[str]]:
-    """Return the unit of the thermal images, given or guessed, and what the user should see."""
-    thermal = [
-        (image, dtype)
-        for image, dtype in zip(images, dtypes, strict=True)
-        if image.domain == "thermal"
-    ]
-    if not thermal:
-        if options.unit not in (None, "grey"):
-            raise UsageError("--unit is about thermal images; give --thermal DIR too.")
-        return "grey", []
-    first = {dtype: image for image, dtype in reversed(thermal)}
-    if torch.uint8 in first and len(first) > 1:
-        other = next(image for dtype, image in first.items() if dtype != torch.uint8)
-        raise DataError(
-            f"{first[torch.uint8].file} has 8 bits but {other.file} has more; "
-            f"the thermal images of an index have one unit."
-        )
-    step = max(1, len(thermal) // _SAMPLED_FRAMES)
-    sample = [image for image, _ in thermal[::step][:_SAMPLED_FRAMES]]
-    frames = [read_image(image.file) for image in sample]
-    _check_no_palette(sample, frames)
-    if torch.uint8 in first:
-        if options.unit not in (None, "grey"):
-            raise DataError(
-                f"{first[torch.uint8].file}: has 8 bits, which cannot count {options.unit}; "
-                f"its unit is grey."
-            )
-        return "grey", ["thermal images: 8-bit grey, without temperatures."]
-    if options.unit == "grey" and torch.float32 in first:
-        raise DataError(
-            f"{first[torch.float32].file}: holds floats, whose range is unknown unless --unit "
-            f"says what they count."
-        )
-    unit, note = options.unit, ""
-    if unit is None:
-        unit, median = _guessed_unit(sample, frames)
-        note = f" (guessed from the median pixel {median:g}; --unit says otherwise)"
-    if unit == "grey":
-        return unit, ["thermal images: 16-bit grey, without temperatures."]
-    return unit, [f"thermal images: {unit}{note}; {_told_temperatures(frames, unit, options)}."]
-
-
-def _guessed_unit(sample: Sequence[Found], frames: Sequence[Tensor]) -> tuple[Unit, float]:
-    medians = [frame.to(torch.float32).median().item() for frame in frames]
-    guesses = [
-        guess_unit(median, integer=frame.dtype == torch.uint16)
-        for median, frame in zip(medians, frames, strict=True)
-    ]
-    odd = next((at for at, guess in enumerate(guesses) if guess in (None, "grey")), None)
-    if odd is None:
-        odd = next((at for at, guess in enumerate(guesses) if guess != guesses[0]), None)
-    unit = guesses[0]
-    if odd is not None or unit is None:
-        at = odd or 0
-        raise DataError(
-            f"{sample[at].file}: its median pixel {medians[at]:g} does not tell the unit of the "
-            f"temperatures; give --unit (centikelvin, decikelvin, kelvin64, kelvin16, kelvin, "
-            f"celsius, or grey for pixels without a temperature scale)."
-        )
-    return unit, sorted(medians)[len(medians) // 2]
-
-
-def _check_no_palette(sample: Sequence[Found], frames: Sequence[Tensor]) -> None:
-    for found, frame in zip(sample, frames, strict=True):
-        values = frame.to(torch.float32)
-        if (values.amax(0) - values.amin(0)).mean() > _PALETTE_DIFFERENCE:
-            raise DataError(
-                f"{found.file}: is in colour; a palette such as iron is no temperature scale, "
-                f"so export the thermal images in grey or with 16 bits."
-            )
-
-
-def _told_temperatures(frames: Sequence[Tensor], unit: Unit, options: IndexOptions) -> str:
-    celsius = torch.cat([celsius_from_counts(frame, unit).flatten() for frame in frames])
-    window = options.window
-    low, high = celsius.min().item(), celsius.max().item()
-    outside = ((celsius < window.low) | (celsius > window.high)).to(torch.float32).mean().item()
-    return (
-        f"{len(frames)} sampled images span {low:.1f} to {high:.1f} deg C, with "
-        f"{100 * outside:.1f}% of the pixels outside the window of {window.low:g} to "
-        f"{window.high:g}"
-    )
 
 
 def _deal(

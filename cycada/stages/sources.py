@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -55,7 +55,8 @@ def open_sources(paths: Sequence[Path], read: ReadOptions, *, cut_out: bool) -> 
         elif path.is_dir():
             found += _of_folder(path, read, cut_out=cut_out)
         else:
-            found.append(_of_footage(open_footage(path, read), read.domain, cut_out=cut_out))
+            opened = source_of(open_footage(path, read), read.domain)
+            found.append(replace(opened, cut_out=cut_out))
     return found
 
 
@@ -75,7 +76,7 @@ def _of_index(index: Index, domain: Domain) -> Source:
 def _of_folder(folder: Path, read: ReadOptions, *, cut_out: bool) -> list[Source]:
     inside = find_sources(folder, domain=read.domain)
     found = [
-        _of_footage(open_footage(path, read), read.domain, cut_out=cut_out)
+        replace(source_of(open_footage(path, read), read.domain), cut_out=cut_out)
         for path in (*inside.recordings, *inside.folders)
     ]
     if inside.images:
@@ -102,14 +103,15 @@ def _of_folder(folder: Path, read: ReadOptions, *, cut_out: bool) -> list[Source
     return found
 
 
-def _of_footage(footage: Footage, domain: Domain, *, cut_out: bool) -> Source:
-    single = footage.count == 1 and footage.path.is_file()
+def source_of(footage: Footage, domain: Domain) -> Source:
+    """Return an opened file or folder of frames as a source."""
+    path = footage.path
     return Source(
-        path=footage.path, name=footage.path.resolve().name if footage.path.is_dir()
-        else footage.path.stem, domain=domain, unit=footage.unit, frames=footage.frames,
-        count=footage.count, frame_rate=footage.frame_rate,
-        files=(footage.path,) if single else (), cut_out=cut_out, convention=False,
-        notes=tuple(f"{footage.path}: {note}" for note in footage.notes),
+        path=path, name=path.resolve().name if path.is_dir() else path.stem, domain=domain,
+        unit=footage.unit, frames=footage.frames, count=footage.count,
+        frame_rate=footage.frame_rate,
+        files=(path,) if footage.count == 1 and path.is_file() else (), convention=False,
+        notes=tuple(f"{path}: {note}" for note in footage.notes),
     )  # fmt: skip
 
 
