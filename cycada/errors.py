@@ -28,3 +28,9 @@ class UsageError(CycadaError):
 
 class ConfigError(UsageError):
     """An unknown setting, or a value outside its type or range."""
+
+
+def reason(error: BaseException) -> str:
+    """Return what a library says is wrong, in one line without a full stop, for a sentence."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.splitlines() or [type(error).__name__])[0].rstrip(".") or type(error).__name__

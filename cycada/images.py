@@ -6,6 +6,7 @@ in [-1, 1] ("signed") everywhere else. Images are ``(C, H, W)`` with 1 or 3 chan
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from cycada import thermal
-from cycada.errors import DataError
+from cycada.errors import DataError, reason
 from cycada.files import replacing
 from cycada.thermal import INTEGER_UNITS, Unit, Window
 
@@ -60,8 +61,47 @@ def read_image(path: Path | str) -> Tensor:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such image file.") from None
     except Exception as error:  # decoders raise anything on broken bytes
-        raise DataError(f"{path}: cannot be read as an image ({_reason(error)}).") from error
-    return torch.from_numpy(_planes(pixels, path))
+        raise DataError(f"{path}: cannot be read as an image ({reason(error)}).") from error
+    return torch.from_numpy(image_planes(pixels, path))
+
+
+def count_pages(path: Path | str) -> int:
+    """Return how many pictures a file holds: the pages of a TIFF; one in PNG and JPEG.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream, Image.open(stream) as picture:
+            return getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such image file.") from None
+    except Exception as error:  # decoders raise anything on broken bytes
+        raise DataError(f"{path}: cannot be read as an image ({reason(error)}).") from error
+
+
+def read_pages(path: Path | str) -> Iterator[Tensor]:
+    """Yield the pages of a TIFF one by one, each as ``read_image`` would give it alone.
+
+    Raises:
+        DataError: the file is missing, broken, or a page is of a kind that would lose values.
+    """
+    path = Path(path)
+    page = 0
+    try:
+        with path.open("rb") as stream, Image.open(stream) as picture:
+            for page in range(getattr(picture, "n_frames", 1)):
+                picture.seek(page)
+                yield torch.from_numpy(image_planes(_pixels(picture, path), path))
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such image file.") from None
+    except Exception as error:  # decoders raise anything on broken bytes
+        raise DataError(
+            f"{path}: page {page + 1} cannot be read as an image ({reason(error)})."
+        ) from error
 
 
 def read_size(path: Path | str) -> tuple[int, int]:
@@ -82,7 +122,7 @@ def read_size(path: Path | str) -> tuple[int, int]:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such image file.") from None
     except Exception as error:  # decoders raise anything on broken bytes
-        raise DataError(f"{path}: cannot be read as an image ({_reason(error)}).") from error
+        raise DataError(f"{path}: cannot be read as an image ({reason(error)}).") from error
     return (width, height) if turned else (height, width)
 
 
@@ -123,7 +163,7 @@ def write_image(path: Path | str, image: Tensor) -> None:
                     options = {"quality": _JPEG_QUALITY, "subsampling": 0}
                 Image.fromarray(np.ascontiguousarray(pixels)).save(temporary, **options)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({_reason(error)}).") from error
+        raise DataError(f"{path}: cannot be written ({reason(error)}).") from error
 
 
 def to_signed(image: Tensor, *, unit: Unit = "grey", window: Window | None = None) -> Tensor:
@@ -225,29 +265,37 @@ def _load_picture(path: Path) -> NDArray[Any]:
     # orientation (seen with Pillow 13.0); given a stream, it reads them.
     with path.open("rb") as stream, Image.open(stream) as picture:
         if picture.format == "TIFF" and getattr(picture, "n_frames", 1) > 1:
-            raise DataError(f"{path}: holds several pages; save each page as a file.")
-        if _is_deep_colour(picture):
             raise DataError(
-                f"{path}: has 16 bits in each of several channels; save it with 8 bits "
-                f"(colour) or one channel (temperature)."
+                f"{path}: holds several pages; save each page as a file, or make images of them "
+                f"with cycada convert."
             )
-        picture.load()
-        mode = picture.mode
-        upright = ImageOps.exif_transpose(picture)
-        if mode in ("F", "I") or mode.startswith("I;16"):
-            return _array(upright)
-        if mode == "1":
-            return _array(upright.convert("L"))
-        if mode not in ("L", "RGB", "P", "LA", "RGBA", "PA"):
-            raise DataError(f"{path}: has colours of the kind {mode}; save it as grey or RGB.")
-        if mode in ("LA", "RGBA", "PA") or "transparency" in picture.info:
-            alpha = upright.convert("RGBA").getchannel("A")
-            if alpha.getextrema() != (255, 255):
-                raise DataError(
-                    f"{path}: has transparent pixels, whose colour is undefined; "
-                    f"save it upon a background."
-                )
-        return _array(upright if mode == "L" else upright.convert(_OPAQUE[mode]))
+        return _pixels(picture, path)
+
+
+def _pixels(picture: Image.Image, path: Path) -> NDArray[Any]:
+    """Return the pixels of an opened picture, upright, refusing what would lose values."""
+    if _is_deep_colour(picture):
+        raise DataError(
+            f"{path}: has 16 bits in each of several channels; save it with 8 bits "
+            f"(colour) or one channel (temperature)."
+        )
+    picture.load()
+    mode = picture.mode
+    upright = ImageOps.exif_transpose(picture)
+    if mode in ("F", "I") or mode.startswith("I;16"):
+        return _array(upright)
+    if mode == "1":
+        return _array(upright.convert("L"))
+    if mode not in ("L", "RGB", "P", "LA", "RGBA", "PA"):
+        raise DataError(f"{path}: has colours of the kind {mode}; save it as grey or RGB.")
+    if mode in ("LA", "RGBA", "PA") or "transparency" in picture.info:
+        alpha = upright.convert("RGBA").getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            raise DataError(
+                f"{path}: has transparent pixels, whose colour is undefined; "
+                f"save it upon a background."
+            )
+    return _array(upright if mode == "L" else upright.convert(_OPAQUE[mode]))
 
 
 _OPAQUE = {"RGB": "RGB", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "LA": "L"}
@@ -278,8 +326,12 @@ def _load_array(path: Path) -> NDArray[Any]:
     return pixels
 
 
-def _planes(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
-    """Return ``(C, H, W)`` of a dtype that images have, refusing what would lose values."""
+def image_planes(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Return ``(H, W)`` or ``(H, W, C)`` numbers as ``(C, H, W)`` of a dtype that images have.
+
+    Raises:
+        DataError: another shape or dtype, or values that would be lost; ``path`` is named.
+    """
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.size == 0:
@@ -315,8 +367,3 @@ def _formats(image: Tensor) -> tuple[str, ...]:
     if image.dtype == torch.uint16:
         return (".png", ".tif", ".tiff", ".npy")
     return (".tif", ".tiff", ".npy")
-
-
-def _reason(error: BaseException) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text.splitlines() or [type(error).__name__])[0].rstrip(".") or type(error).__name__

@@ -25,8 +25,10 @@ class Progress:
         self.shown, self.label, self.line = shown, label, line
         self._bar: Any = None
 
-    def __call__(self, items: Iterable[T], *, total: int, desc: str, done: int = 0) -> Iterator[T]:
-        """Yield the items, counting from ``done`` to ``total``; the time left is shown."""
+    def __call__(
+        self, items: Iterable[T], *, total: int | None, desc: str, done: int = 0
+    ) -> Iterator[T]:
+        """Yield the items, counting from ``done`` to ``total``; the time left is shown if known."""
         self._bar = tqdm(
             items, total=total, initial=done, disable=not self.shown,
             desc=f"{self.label}: {desc}" if self.label else desc,

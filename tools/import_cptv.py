@@ -3,8 +3,9 @@
 python tools/import_cptv.py clips lepton --detector face.tflite --rotate 90
 cycada index --thermal lepton --unit centikelvin --window 20 40 --out data/thermal
 
-Needs the packages cptv and ai-edge-litert. The detector is a TFLite file as the thermal-face
-project publishes: uint8 RGB in; boxes (top, left, bottom, right, 0 to 1), classes and scores out.
+Needs the extra cptv and the package ai-edge-litert. The detector is a TFLite file as the project
+thermal-face publishes it: uint8 RGB in; boxes (top, left, bottom, right, 0 to 1), classes and
+scores out.
 
 Each clip becomes one folder, hence one subject of the index. The same person may appear in
 several clips, and one clip may show several persons, so a split by clip is not one by person.
@@ -12,7 +13,6 @@ several clips, and one clip may show several persons, so a split by clip is not 
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import os
 import shutil
@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import click
 import numpy as np
@@ -33,6 +33,7 @@ from PIL import Image
 
 from cycada import images, thermal
 from cycada.errors import CycadaError, DataError, UsageError
+from cycada.footage import ReadOptions, Rotation, open_footage
 
 Box = list[float]  # top, left, bottom, right in pixels: forehead to chin
 Frame = NDArray[np.uint16]  # (H, W) in centikelvin
@@ -69,18 +70,16 @@ def main(
     """Cut the face of each frame NNNN of CLIPS/CLIP.cptv into OUT/CLIP/NNNN.png (centikelvin)."""
     if out.exists():
         raise UsageError(f"{out}: exists already; choose another folder.")
-    cptv = _package("cptv")
     find = _finder(detector, score)
     skipped = exclude.read_text(encoding="utf-8").split() if exclude else []
     counts: Counter[str] = Counter()
     with _whole(out) as part:
         for file in sorted(clips.glob("*.cptv")):
             before = counts["crop"]
-            for number, frame in enumerate(_frames(cptv, file)):
+            for number, upright in enumerate(_frames(file, int(rotate))):
                 name = f"{file.stem}/{number:04d}"
                 if number % every or any(fnmatch(n, p) for n in (file.stem, name) for p in skipped):
                     continue
-                upright = np.rot90(frame, -int(rotate) // 90)
                 crop, fate = _crop(upright, find(upright), margin, smallest)
                 counts[fate] += 1
                 if crop is not None:
@@ -100,7 +99,7 @@ def _package(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise UsageError(f"{name} is missing: pip install cptv ai-edge-litert.") from None
+        raise UsageError(f"{name} is missing: pip install ai-edge-litert.") from None
 
 
 @contextmanager
@@ -114,18 +113,12 @@ def _whole(out: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _frames(cptv: ModuleType, file: Path) -> list[Frame]:
-    """Return the frames as they lie in the file."""
-    try:
-        with file.open("rb") as stream:
-            gzip.decompress(stream.read())  # the reader takes a cut-off clip for a shorter one
-            stream.seek(0)
-            frames = [np.asarray(f.pix) for f in cptv.CPTVReader(stream) if not f.background_frame]
-    except Exception as error:  # the decoder raises anything on broken bytes
-        raise DataError(f"{file}: cannot be read as a CPTV clip ({error}).") from error
-    if frames and thermal.guess_unit(np.median(frames).item(), integer=True) != "centikelvin":
+def _frames(file: Path, rotate: int) -> Iterator[Frame]:
+    """Yield the frames, turned upright."""
+    footage = open_footage(file, ReadOptions(rotate=cast(Rotation, rotate)))
+    if footage.unit != "centikelvin":
         raise DataError(f"{file}: should count centikelvin, about 30000, and does not.")
-    return [frame.astype(np.uint16) for frame in frames]
+    return (frame.image[0].numpy() for frame in footage.frames())
 
 
 def _finder(detector: Path, score: float) -> Callable[[Frame], list[Box]]:

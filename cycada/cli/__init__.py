@@ -16,6 +16,7 @@ from cycada.errors import CycadaError, UsageError
 VERBS = (
     "demo",
     "phantom",
+    "convert",
     "index",
     "train-detector",
     "train-translator",

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from cycada.footage import ReadOptions
 
 from cycada import images, thermal
 from cycada.cli import main
@@ -18,6 +17,7 @@ from cycada.config import DetectorConfig
 from cycada.data import phantom
 from cycada.data.index import read_index
 from cycada.errors import DataError, RunError, UsageError
+from cycada.footage import ReadOptions
 from cycada.progress import Progress
 from cycada.stages import detect as stage
 from cycada.stages.detect import DetectOptions, detect

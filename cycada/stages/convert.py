@@ -1,0 +1,307 @@
+"""Make images of camera files: one folder per recording, temperatures kept."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from cycada.errors import CycadaError, DataError, RunError, UsageError
+from cycada.files import replacing
+from cycada.footage import (
+    FileKind,
+    Footage,
+    Frame,
+    ReadOptions,
+    find_sources,
+    holds_several,
+    open_footage,
+    write_frame,
+)
+from cycada.footage.pictures import TIMES_NAME
+from cycada.footage.writing import SUFFIX_OF, natural_kind
+from cycada.progress import Progress
+
+CLAIM_NAME = ".convert"
+
+_BATCH = 16  # frames that are written side by side
+_NAMED = 3
+_LAST_NUMBER = re.compile(r"(\d+)\D*$")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertOptions:
+    """What to convert, and into what."""
+
+    sources: tuple[Path, ...]  # files and folders
+    out: Path
+    read: ReadOptions = ReadOptions()
+    kind: FileKind | None = None  # None: what keeps the values, 16 bits for temperatures
+    every: int = 1  # take each n-th frame of a recording, from the first
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One source, and where its images go."""
+
+    source: Path
+    name: str  # below the output folder: of the recording's folder, or of the image without suffix
+    several: bool  # whether it is a recording, or a single image
+    done: bool = False  # whether an earlier run has finished it
+
+
+class Plan(NamedTuple):
+    """What a conversion will do."""
+
+    options: ConvertOptions
+    jobs: tuple[tuple[Job, Footage | None], ...]  # None: done, or cannot be read
+    notes: tuple[str, ...]  # what was understood of each source
+    problems: tuple[str, ...]  # why sources cannot be read
+
+    def check(self) -> None:
+        """Refuse to begin when a source cannot be read.
+
+        Raises:
+            DataError: naming the first of them.
+        """
+        if self.problems:
+            more = len(self.problems) - _NAMED
+            rest = f" And {more} more; --dry-run tells of each." if more > 0 else ""
+            raise DataError(
+                f"{len(self.problems)} of {len(self.jobs)} sources cannot be read: "
+                f"{' '.join(self.problems[:_NAMED])}{rest}"
+            )
+
+
+class Converted(NamedTuple):
+    """How many images and recordings there are now."""
+
+    images: int
+    recordings: int
+
+
+def plan_conversion(options: ConvertOptions, *, progress: Progress) -> Plan:
+    """Find the sources and look into each; write nothing.
+
+    Raises:
+        CycadaError: no source, two that would become one, or ``out`` holds something else.
+    """
+    jobs = [_marked(job, options) for job in _jobs(options)]
+    _check_claim(options, jobs)
+    opened: list[tuple[Job, Footage | None]] = []
+    told: dict[str, list[Path]] = {}  # what is said, and of which sources
+    problems = []
+    for job in progress(jobs, total=len(jobs), desc="opening"):
+        footage = None
+        if job.done:
+            told.setdefault("converted before, kept", []).append(job.source)
+        else:
+            try:
+                footage = open_footage(job.source, options.read)
+                told.setdefault(described(footage), []).append(job.source)
+            except UsageError:
+                raise
+            except CycadaError as error:
+                problems.append(str(error))
+        opened.append((job, footage))
+    notes = (f"{_counted(sources)}: {text}" for text, sources in told.items())
+    return Plan(options, tuple(opened), tuple(notes), tuple(problems))
+
+
+def described(footage: Footage) -> str:
+    """Return what was understood of a source: facts, and indented lines with the notes."""
+    height, width = footage.size
+    facts = [f"{width} x {height}", footage.unit]
+    if footage.count != 1:
+        facts.append(f"{footage.count} frames" if footage.count else "frames not counted")
+    if footage.frame_rate:
+        facts.append(f"{footage.frame_rate:.4g} per second")
+    return "\n".join([", ".join(facts), *(f"  {note}" for note in footage.notes)])
+
+
+def _counted(sources: Sequence[Path]) -> str:
+    alike = f" and {len(sources) - 1} like it" if len(sources) > 1 else ""
+    return f"{sources[0]}{alike}"
+
+
+def run_conversion(plan: Plan, *, progress: Progress) -> Converted:
+    """Write the images of every source that is not done.
+
+    A recording becomes a folder of images named by the number of their frame (those of a folder
+    keep their names), with ``times.csv``, which is written last; a single image becomes one. What
+    an interrupted run has written is kept.
+
+    Raises:
+        CycadaError: a source cannot be read to its end, or an image cannot be written.
+    """
+    plan.check()
+    options = plan.options
+    _claim(options, [job for job, _ in plan.jobs])
+    written = 0
+    for job, footage in plan.jobs:
+        if footage is None:
+            written += 1 if not job.several else _rows(options.out / job.name / TIMES_NAME)
+        elif job.several:
+            written += _write_recording(job, footage, options, progress)
+        else:
+            frame = next(footage.frames())
+            _write(frame, footage, _target(job, options), options)
+            written += 1
+    return Converted(written, sum(job.several for job, _ in plan.jobs))
+
+
+def _write_recording(
+    job: Job, footage: Footage, options: ConvertOptions, progress: Progress
+) -> int:
+    folder = options.out / job.name
+    suffix = _suffix(options)
+
+    def write(frame: Frame) -> tuple[str, str]:
+        target = folder / f"{frame.name}{suffix}"
+        if not target.exists():
+            _write(frame, footage, target, options)
+        number = _LAST_NUMBER.search(frame.name)
+        seconds = "" if frame.seconds is None else f"{frame.seconds:.6f}"
+        return str(int(number[1]) if number else frame.number), seconds
+
+    total = footage.count and -(-footage.count // options.every)
+    frames = islice(footage.frames(), 0, None, options.every)
+    rows: list[tuple[str, str]] = []
+    with ThreadPoolExecutor() as pool:
+        shown = progress(frames, total=total, desc=job.name)
+        for batch in _batches(shown, _BATCH):  # reading ahead without a limit would fill the memory
+            rows += pool.map(write, batch)
+    if not rows:
+        raise DataError(f"{job.source}: holds no frame.")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("frame", "seconds"), *rows])
+    with replacing(folder / TIMES_NAME) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+    return len(rows)
+
+
+def _write(frame: Frame, footage: Footage, target: Path, options: ConvertOptions) -> None:
+    kind = options.kind or natural_kind(frame.image, footage.unit)
+    write_frame(target, frame.image, unit=footage.unit, kind=kind, window=options.read.window)
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    every = iter(items)
+    while batch := list(islice(every, size)):
+        yield batch
+
+
+def _jobs(options: ConvertOptions) -> list[Job]:
+    """Return the sources, a folder opened up into what it holds."""
+    jobs: dict[str, Job] = {}
+    for source in options.sources:
+        for job in _jobs_of(source, options):
+            other = jobs.setdefault(job.name, job)
+            if other.source.resolve() != job.source.resolve():
+                raise DataError(
+                    f"{other.source} and {job.source} would both become {options.out / job.name}; "
+                    f"convert them into different folders."
+                )
+    return list(jobs.values())
+
+
+def _jobs_of(source: Path, options: ConvertOptions) -> list[Job]:
+    if not source.is_dir():
+        return [Job(source, source.stem, holds_several(source))]
+    if options.out.resolve().is_relative_to(source.resolve()):
+        raise UsageError(
+            f"--out {options.out} lies in {source}, where its images would be taken for sources; "
+            f"choose another."
+        )
+    found = find_sources(source)
+    return [
+        *(_job(file, file.with_suffix(""), source, several=True) for file in found.recordings),
+        *(_job(folder, folder, source, several=True) for folder in found.folders),
+        *(_job(file, file.with_suffix(""), source, several=False) for file in found.images),
+    ]
+
+
+def _job(source: Path, path: Path, root: Path, *, several: bool) -> Job:
+    below = path.relative_to(root).as_posix()
+    return Job(source, root.resolve().name if below == "." else below, several)
+
+
+def _suffix(options: ConvertOptions) -> str:
+    return SUFFIX_OF[options.kind or "png16"]  # png8 is written to a .png, too
+
+
+def _target(job: Job, options: ConvertOptions) -> Path:
+    return options.out / f"{job.name}{_suffix(options)}"
+
+
+def _marked(job: Job, options: ConvertOptions) -> Job:
+    last = options.out / job.name / TIMES_NAME if job.several else _target(job, options)
+    return dataclasses.replace(job, done=last.exists())
+
+
+def _rows(file: Path) -> int:
+    return max(0, len(file.read_text(encoding="utf-8").splitlines()) - 1)
+
+
+def _check_claim(options: ConvertOptions, jobs: Sequence[Job]) -> dict[str, str]:
+    """Return what ``out`` holds by its note: options, and the source of each image or folder.
+
+    Images that are kept from other sources, or were read otherwise, would belie their names.
+
+    Raises:
+        RunError: ``out`` holds something else.
+    """
+    note = options.out / CLAIM_NAME
+    if not note.exists():
+        if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+            raise RunError(f"{options.out}: is not empty; choose another --out.")
+        return {}
+    found = dict(line.split("\t", 1) for line in note.read_text("utf-8").splitlines())
+    if found[""] != _told(options):
+        raise RunError(
+            f"{options.out}: was converted with other options ({found['']}, now "
+            f"{_told(options)}); choose another --out, or delete it."
+        )
+    for job in jobs:
+        if found.get(job.name, _origin(job, options)) != _origin(job, options):
+            raise RunError(
+                f"{options.out / job.name}: was made from {found[job.name]}, not from "
+                f"{job.source}; choose another --out."
+            )
+    return found
+
+
+def _claim(options: ConvertOptions, jobs: Sequence[Job]) -> None:
+    held = _check_claim(options, jobs)
+    held |= {"": _told(options), **{job.name: _origin(job, options) for job in jobs}}
+    options.out.mkdir(parents=True, exist_ok=True)
+    with replacing(options.out / CLAIM_NAME) as temporary:
+        text = "".join(f"{name}\t{value}\n" for name, value in held.items())
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _told(options: ConvertOptions) -> str:
+    """Return the options that decide about the images, those that are not the defaults."""
+    default = ReadOptions()
+    given = {
+        item.name: getattr(options.read, item.name)
+        for item in dataclasses.fields(ReadOptions)
+        if getattr(options.read, item.name) != getattr(default, item.name)
+    }
+    given |= {"as": options.kind} if options.kind else {}
+    given |= {"every": options.every} if options.every > 1 else {}
+    return ", ".join(f"{name} {value}" for name, value in given.items()) or "none"
+
+
+def _origin(job: Job, options: ConvertOptions) -> str:
+    return Path(os.path.relpath(job.source.resolve(), options.out.resolve())).as_posix()
