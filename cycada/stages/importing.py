@@ -106,12 +106,16 @@ def crop_sources(folder: Path, out: Path, options: CropOptions, *, progress: Pro
                 f"{first} counts {one} and {second} {other}; the thermal images of an index have "
                 "one unit."
             )
-        if number == 0 or not job.single:
+        if number == 0:
             notes += sources[0].notes
         if not record.exists():
             made = list(_crop(sources, job, folder, target, finder, options, progress=progress))
             write_crops(record, [_relative(row, out) for row in made])
         rows += read_crops(record)
+    if len(jobs) > 1:
+        notes.append(
+            f"{folder}: what was understood of the other files, `cycada convert --dry-run` tells."
+        )
     cut = sum(row.success for row in rows)
     if not cut:
         told = Counter(row.reason for row in rows).most_common(1)[0][0]
