@@ -18,9 +18,8 @@ from cycada.data.faces.geometry import MARGIN, Square
 
 HIDDEN = 0.5
 """Share of a region's pixels that are cold, or outside the frame, above which it is not to be
-seen. On 240 phantom faces glasses cover 0.72 to 0.92 of the eyes (5 % to 95 %), and without
-glasses 0.00 to 0.07 of any region is cold, of brows and cheeks, beside which hair hangs, up to
-0.19 (docs/detecting.md)."""
+seen. Of 400 phantom faces the eyes of all 64 with glasses are hidden then, and nothing else
+(``tools/probe_visibility.py``)."""
 
 COLD = 0.4
 """Distance below the median of the face, in units of that between it and the coldest twentieth of

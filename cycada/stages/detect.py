@@ -164,7 +164,7 @@ def _answered(seen: Sequence[_Seen], detector: LoadedDetector) -> Iterator[Detec
         probabilities, decisions = next(answers)
         units = detector.task.action_units
         visible = assessable(units, each.hidden) if units else [True] * len(detector.task)
-        told = f"not seen: {', '.join(sorted(each.hidden))}" if not all(visible) else ""
+        told = f"not seen: {' '.join(sorted(each.hidden))}" if not all(visible) else ""
         yield replace(
             each.row, probabilities=probabilities, decisions=decisions, assessable=visible,
             reason=told,
