@@ -232,25 +232,32 @@ def _by_subject(
     wanted: _Rows = {key: rows for key, rows in labels.items() if len(key) == 2}
     if not wanted:
         return [], []
-    corpus = _CODES.get(claims.table.layout)
+    mine = [n for n, found in enumerate(claims.images) if found.domain == domain]
+    names = {n: claims.drafts[n].subject or subject_of(claims.images[n], pattern) for n in mine}
+    aliases = _aliases({*names.values()}, {key[0] for key in wanted}, claims.table)
     depths = sorted({len(PurePosixPath(key[1]).parts) for key in wanted}, reverse=True)
     groups: dict[_Key, _Group] = {}
-    aliases: dict[str, str] = {}
-    for number, found in enumerate(claims.images):
-        if found.domain != domain:
-            continue
-        name = claims.drafts[number].subject or subject_of(found, pattern)
-        subject = (code_of(name, corpus) if corpus else None) or name
-        key = _sequence_key(subject, sequence_of(found, subject=name), depths, wanted)
-        if key is None:
-            continue
-        if subject != name:
-            aliases[name] = subject
-        group = groups.setdefault(key, _Group(" ".join(filter(None, key)), wanted[key]))
-        _add_images(group, [number], claims.images)
-    names = [f"{name} for {subject}" for name, subject in sorted(aliases.items())]
-    notes = [f"{claims.table.file}: subjects of images taken: {listed(names)}."] if names else []
+    for number, name in names.items():
+        sequence = sequence_of(claims.images[number], subject=name)
+        key = _sequence_key(aliases.get(name, name), sequence, depths, wanted)
+        if key is not None:
+            group = groups.setdefault(key, _Group(" ".join(filter(None, key)), wanted[key]))
+            _add_images(group, [number], claims.images)
+    taken = [f"{name} for {code}" for name, code in sorted(aliases.items())]
+    notes = [f"{claims.table.file}: subjects of images taken: {listed(taken)}."] if taken else []
     return list(groups.values()), notes
+
+
+def _aliases(names: set[str], labelled: set[str], table: LabelTable) -> dict[str, str]:
+    """Return the codes of subjects that the images call otherwise, such as SN2 for SN002.
+
+    None, if some are called as the labels do: then others are those of another corpus.
+    """
+    corpus = _CODES.get(table.layout)
+    if corpus is None or names & labelled:
+        return {}
+    codes = {name: code_of(name, corpus) for name in names}
+    return {name: code for name, code in codes.items() if code in labelled}
 
 
 def _sequence_key(subject: str, sequence: str, depths: Sequence[int], wanted: _Rows) -> _Key | None:

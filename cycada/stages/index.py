@@ -106,8 +106,7 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
         CycadaError: anything is missing, unreadable, contradictory or in doubt; then nothing is
             written.
     """
-    if not options.folds:
-        _check_target(options.out, options)
+    _check_target(options)
     _check_folders(options)
     crops: tuple[CropRow, ...] = ()
     crop_notes: tuple[str, ...] = ()
@@ -294,18 +293,17 @@ def _deal(
         return {"": splits}, []
     made, notes = folds(options.folds, domains, fractions=options.fractions, seed=options.seed)
     names = fold_names(made)
-    for name in names:
-        _check_target(options.out / name, options)
     for other in sorted(options.out.glob("fold-*")):
         if other.name not in names:
             raise DataError(f"{other}: is of other folds than these {len(names)}; remove it.")
     return dict(zip(names, made, strict=True)), notes
 
 
-def _check_target(folder: Path, options: IndexOptions) -> None:
-    target = folder / CSV_NAME
-    if target.exists() and not options.overwrite:
-        raise DataError(f"{target}: exists already; --overwrite replaces it.")
+def _check_target(options: IndexOptions) -> None:
+    folders = sorted(options.out.glob("fold-*")) if options.folds else [options.out]
+    for target in (folder / CSV_NAME for folder in folders):
+        if target.exists() and not options.overwrite:
+            raise DataError(f"{target}: exists already; --overwrite replaces it.")
 
 
 def _face(found: Found, known: Known, subject: str, split: Split, out: Path) -> Face:

@@ -136,13 +136,21 @@ def test_a_sequence_is_the_last_folders() -> None:
 
 
 def test_codes_of_subjects_are_told_in_any_spelling() -> None:
-    images = found("SN2/1.png", "003/1.png", "SN004/1.png")
+    images = found("SN2/1.png", "003/1.png", "sn0004/1.png")
     rows = table(*(of_subject(name, 1)[0] for name in ("SN002", "SN003", "SN004")), layout="disfa")
     values, notes = match(images, rows)
     assert values == [1, 2, 3]
-    assert notes == [f"{HOME}: subjects of images taken: 003 for SN003, SN2 for SN002."]
+    assert notes == [
+        f"{HOME}: subjects of images taken: 003 for SN003, SN2 for SN002, sn0004 for SN004."
+    ]
     with pytest.raises(DataError, match=r"says 'frame 1 of SN002', an image is 'SN2/1.png'"):
         match(images[:1], table(*of_subject("SN002", 1)))  # a plain table means what it says
+
+
+def test_subjects_of_another_corpus_are_not_taken_for_codes() -> None:
+    images = found("SN002/1.png", "003/1.png")  # one is spelled as it should be
+    rows = table(*(of_subject(name, 1)[0] for name in ("SN002", "SN003")), layout="disfa")
+    assert match(images, rows)[0] == [1, None]
 
 
 # Numbers of frames
