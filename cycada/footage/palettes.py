@@ -97,9 +97,11 @@ def positions(pixels: Pixels, curve: Curve, *, lossy: bool) -> Pixels:
     away = np.empty(len(colours))
     for start in range(0, len(colours), _CHUNK):
         some = slice(start, start + _CHUNK)
-        squares = ((colours[some, None] - curve) ** 2).sum(-1)
+        # |a - b|^2 as |a|^2 - 2 ab + |b|^2, one product of matrices: right to 1e-9 in float64.
+        squares = (curve**2).sum(1) - 2 * colours[some] @ curve.T
         nearest[some] = squares.argmin(1)
-        away[some] = np.sqrt(squares.min(1))
+        own = (colours[some] ** 2).sum(1)
+        away[some] = np.sqrt(np.maximum(squares.min(1) + own, 0))
     _check_near(away[back.ravel()], lossy=lossy)
     grey = np.round(nearest * (255 / (len(curve) - 1))).astype(np.uint8)
     return grey[back].reshape(1, *red.shape)

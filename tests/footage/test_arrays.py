@@ -84,6 +84,8 @@ def test_an_archive_may_tell_its_frame_rate(tmp_path: Path) -> None:
     footage = open_footage(tmp_path / "a.npz")
     assert [frame.seconds for frame in footage.frames()] == [0, 0.125, 0.25, 0.375, 0.5]
     assert footage.frame_rate == 8.0
+    for frame, expected in zip(footage.frames(), stack(), strict=True):
+        np.testing.assert_array_equal(frame.image[0].numpy(), expected.astype(np.float32))
     np.savez(tmp_path / "b.npz", frames=stack())
     assert [frame.seconds for frame in open_footage(tmp_path / "b.npz").frames()] == [None] * 5
 

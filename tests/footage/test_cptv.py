@@ -73,13 +73,18 @@ def test_the_background_frame_is_left_out(tmp_path: Path) -> None:
     assert footage.count == 3
 
 
+def long(file: Path) -> None:
+    """Write more frames than are looked at when a recording is opened."""
+    write(file, [(114 * number, picture) for number, picture in enumerate(pictures(20))])
+
+
 def cut(file: Path) -> None:
-    write(file, zip(STAMPS, pictures(5), strict=True))
+    long(file)
     file.write_bytes(file.read_bytes()[:-3000])
 
 
 def damaged(file: Path) -> None:
-    write(file, zip(STAMPS, pictures(5), strict=True))
+    long(file)
     whole = bytearray(file.read_bytes())
     whole[-3000] ^= 0xFF
     file.write_bytes(whole)
