@@ -11,6 +11,7 @@ below it. The method, frame by frame:
 3. What the fitted ellipse shows is weighed in log-odds: its size, its warmth above the
    surroundings, its edges, what is below it, whether it is as even as a reference body.
 4. Warm parts below a head are its body, and fall out.
+5. The outlines that are left are fitted once more, to the skin: without the hair.
 
 The weights were set by hand, in round numbers, on recordings of people before a thermal camera
 (docs/faces.md says how well that works on others). Warm must be bright: turn black-hot images
@@ -19,6 +20,7 @@ around first.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -53,9 +55,9 @@ _TOP = np.abs(_DEGREES) <= 50
 _RIGHT = (_DEGREES > 50) & _UPPER
 _BELOW = np.abs(_DEGREES) > 150
 
-# The face in a fitted outline, in its heights: from below the hairline to the chin. The outline
-# follows the upper head, so the chin lies below it.
-_FACE_TOP, _FACE_HEIGHT = 0.10, 1.10
+# The face in the outline of the skin, in its heights: from below the hairline to the chin. The
+# outline follows the upper face, so the chin lies below it.
+_FACE_TOP, _FACE_HEIGHT = 0.075, 1.16
 
 
 class _Outlines(NamedTuple):
@@ -100,9 +102,14 @@ def find_heads(values: Array, *, radiometric: bool) -> Found:
         return Found((), "no warm region")
     found: list[FacePlace] = []
     for side in _WORKING_SIDES:
-        scale = min(1.0, side / max(kelvin.shape))
-        found = _search(_scaled(kelvin, scale), scale, radiometric=radiometric)
-        if scale == 1.0 or any(place.confidence >= _CERTAIN for place in found):
+        small = _shrunk(kelvin, min(1.0, side / max(kelvin.shape)))
+        down, across = (
+            large / little for large, little in zip(kelvin.shape, small.shape, strict=True)
+        )
+        found = [
+            _enlarged(place, across, down) for place in _search(small, radiometric=radiometric)
+        ]
+        if small is kelvin or any(place.confidence >= _CERTAIN for place in found):
             break
     return Found(tuple(found), "" if found else "no head among the warm regions")
 
@@ -117,7 +124,7 @@ def _in_kelvin(values: Array, *, radiometric: bool) -> Array:
     return np.asarray((values - low) * (_GREY_SPAN / span), dtype=np.float32)
 
 
-def _scaled(kelvin: Array, scale: float) -> Array:
+def _shrunk(kelvin: Array, scale: float) -> Array:
     if scale == 1.0:
         return kelvin
     height, width = (max(1, round(side * scale)) for side in kelvin.shape)
@@ -125,9 +132,21 @@ def _scaled(kelvin: Array, scale: float) -> Array:
     return np.asarray(picture)
 
 
-def _search(kelvin: Array, scale: float, *, radiometric: bool) -> list[FacePlace]:
-    """Return the faces in a frame of working size, in px of the frame that it was scaled from."""
-    votes, smooth = _vote(kelvin)
+def _enlarged(place: FacePlace, across: float, down: float) -> FacePlace:
+    """Return a face of the shrunk frame in px of the frame itself."""
+    # px centres are whole numbers in both, so the corners of both are at -1/2.
+    return replace(
+        place,
+        left=(place.left + 0.5) * across - 0.5,
+        top=(place.top + 0.5) * down - 0.5,
+        width=place.width * across,
+        height=place.height * down,
+    )
+
+
+def _search(kelvin: Array, *, radiometric: bool) -> list[FacePlace]:
+    """Return the faces in a frame of working size, most confident first."""
+    votes, (_, smooth, smoother) = _vote(kelvin)
     outlines = _best(votes)
     if not len(outlines.half):
         return []
@@ -136,28 +155,27 @@ def _search(kelvin: Array, scale: float, *, radiometric: bool) -> list[FacePlace
     odds = _log_odds(outlines, look, radiometric=radiometric)
     odds = odds - 6 * _is_body(outlines, look, odds)
     confidence = 1 / (1 + np.exp(-0.7 * odds))
-    found: list[FacePlace] = []
     kept: list[int] = []
     for this in np.argsort(-confidence):
         if confidence[this] < _WORTH_TELLING:
             break
         if not any(_overlap(outlines, this, other) for other in kept):
             kept.append(this)
-            found.append(_face(outlines, this, scale, float(confidence[this])))
-    return found
+    if not kept:
+        return []
+    whole = _Outlines(*(part[kept] for part in outlines))
+    bare = _of_skin(smoother, whole, (look.skin - 0.5 * look.warmth)[kept])
+    return [_face(bare, this, float(sure)) for this, sure in enumerate(confidence[kept])]
 
 
-def _face(outlines: _Outlines, this: int, scale: float, confidence: float) -> FacePlace:
+def _face(outlines: _Outlines, this: int, confidence: float) -> FacePlace:
     tall = 2 * _ASPECT * outlines.half[this]
     height = _FACE_HEIGHT * tall
-    top = outlines.y[this] - tall / 2 + _FACE_TOP * tall
-    left = outlines.x[this] - FACE_WIDTH * height / 2
     return FacePlace(
-        # px centres are whole numbers in both sizes, so the corners of the frames are at -1/2.
-        left=float((left + 0.5) / scale - 0.5),
-        top=float((top + 0.5) / scale - 0.5),
-        width=float(FACE_WIDTH * height / scale),
-        height=float(height / scale),
+        left=float(outlines.x[this] - FACE_WIDTH * height / 2),
+        top=float(outlines.y[this] - tall / 2 + _FACE_TOP * tall),
+        width=float(FACE_WIDTH * height),
+        height=float(height),
         confidence=confidence,
     )
 
@@ -215,16 +233,15 @@ def _reach(half: float) -> int:
     return int(np.ceil(half * _ASPECT * 1.35)) + 2
 
 
-def _vote(kelvin: Array) -> tuple[Array, Array]:
-    """Return ``(sizes, H, W)`` votes for centres, and the frame with its small gaps closed."""
+def _vote(kelvin: Array) -> tuple[Array, list[Array]]:
+    """Return ``(sizes, H, W)`` votes for centres, and the frame with ever larger gaps closed."""
     height, width = kelvin.shape
     bank = _bank(height, width)
     votes = np.empty((len(_SIZES), height, width), np.float32)
-    smooth = kelvin
+    maps = []
     for first, last, gap in _CLOSED:
         whole = ndimage.grey_closing(kelvin, size=(gap, 1), mode="nearest") if gap > 1 else kelvin
-        if gap == _CLOSED[1][2]:
-            smooth = whole
+        maps.append(whole)
         down = ndimage.gaussian_filter(whole, 1.0, order=(1, 0), mode="nearest")
         across = ndimage.gaussian_filter(whole, 1.0, order=(0, 1), mode="nearest")
         softened = 1 / (np.hypot(across, down) + _SOFT)
@@ -234,7 +251,7 @@ def _vote(kelvin: Array) -> tuple[Array, Array]:
         )
         votes[first:last] = fft.irfft2(spectrum, bank.shape)[:, :height, :width]
     # An outline that the frame cuts is judged by what is seen of it, unless that is too little.
-    return votes / np.maximum(bank.seen, 0.6), smooth
+    return votes / np.maximum(bank.seen, 0.6), maps
 
 
 def _best(votes: Array) -> _Outlines:
@@ -259,15 +276,25 @@ def _rays(kelvin: Array, outlines: _Outlines) -> tuple[Array, Array]:
     return ndimage.map_coordinates(kelvin, [down, across], order=1, mode="nearest"), known
 
 
-def _fitted(kelvin: Array, outlines: _Outlines) -> _Outlines:
+def _fitted(
+    kelvin: Array, outlines: _Outlines, *, least: Array | None = None, reach: float = 0.22
+) -> _Outlines:
     """Fit each outline to the steepest fall along each ray (Kasa's circle fit, reweighted).
 
     In units of the outline an ellipse is a circle, and the fit is linear.
+
+    Args:
+        kelvin: ``(H, W)``.
+        outlines: To begin from.
+        least: ``(N,)`` temperatures; what is colder than that counts as being so.
+        reach: How far from the outline edges are looked for, in its sizes (standard deviation).
     """
     heat, known = _rays(kelvin, outlines)
+    if least is not None:
+        heat = np.maximum(heat, least[:, None, None])
     radius = _RHO[1:-1]
     fall = np.clip(heat[:, :, :-2] - heat[:, :, 2:], 0, None) * known[:, :, 2:]
-    fall *= np.exp(-0.5 * ((radius - 1) / 0.22) ** 2)
+    fall *= np.exp(-0.5 * ((radius - 1) / reach) ** 2)
     steepest = fall.argmax(axis=2)
     weight = np.take_along_axis(fall, steepest[..., None], axis=2)[..., 0]
     usual = np.median(weight[:, _UPPER], axis=1, keepdims=True)
@@ -291,6 +318,21 @@ def _fitted(kelvin: Array, outlines: _Outlines) -> _Outlines:
         outlines.y + outlines.half * _ASPECT * np.clip(centre_v, -0.35, 0.35),
         outlines.vote,
     )
+
+
+def _of_skin(kelvin: Array, whole: _Outlines, half_way: Array) -> _Outlines:
+    """Fit outlines of heads to the skin, by cutting off what is colder than half way to it.
+
+    Hair is between skin and room, so its edge vanishes. Locks of hair and glasses must not narrow
+    the face or push it aside, so it keeps about the width of the head.
+    """
+    bare = whole
+    for _ in range(2):
+        bare = _fitted(kelvin, bare, least=half_way, reach=0.35)
+    half = np.clip(bare.half, 0.85 * whole.half, whole.half / 0.85)
+    aside = np.clip(bare.x - whole.x, -0.1 * whole.half, 0.1 * whole.half)
+    top = bare.y - _ASPECT * bare.half
+    return _Outlines(half, whole.x + aside, top + _ASPECT * half, whole.vote)
 
 
 def _look(kelvin: Array, outlines: _Outlines) -> _Look:
@@ -365,7 +407,8 @@ def _is_body(outlines: _Outlines, look: _Look, odds: Array) -> Array:
     cooler = look.skin[:, None] < look.skin - 0.3
     wider = half[:, None] > 1.3 * half
     under = (lower > 0.8) & (lower < 6) & ((aside < 1.6) | ((aside < 3.2) & (cooler | wider)))
-    likely = (odds > np.maximum(-1.5, odds[:, None] - 3)) & (look.skin > look.skin[:, None] - 2)
+    likely = (odds > np.maximum(-1.5, odds[:, None] - 4)) & (look.skin > look.skin[:, None] - 2)
     # Someone nearer to the camera is larger, as warm, and looks more like a head.
-    nearer = (half[:, None] > 1.5 * half) & ~cooler & (odds[:, None] > odds + 1)
+    round_ = outlines.vote[:, None] > 0.3
+    nearer = (half[:, None] > 1.5 * half) & ~cooler & (odds[:, None] > odds + 1) & round_
     return np.asarray((under & likely & ~nearer).any(axis=1))
