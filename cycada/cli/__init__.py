@@ -17,6 +17,7 @@ VERBS = (
     "demo",
     "phantom",
     "index",
+    "audit",
     "train-detector",
     "train-translator",
     "translate",
