@@ -18,6 +18,7 @@ VERBS = (
     "phantom",
     "convert",
     "index",
+    "audit",
     "train-detector",
     "train-translator",
     "translate",

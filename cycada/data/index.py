@@ -156,11 +156,12 @@ class Index:
         return labels, (found >= 0)[:, None].expand(-1, len(task)).clone()
 
 
-def read_index(path: Path | str) -> Index:
+def read_index(path: Path | str, *, one_split: bool = True) -> Index:
     """Read an index, checking everything but the images (``check_files`` looks for those).
 
     Args:
         path: the folder that holds ``index.csv``, or that file.
+        one_split: refuse a subject who is in two splits; an audit names all of them instead.
 
     Raises:
         DataError: naming the file and, where there is one, the row and column.
@@ -172,7 +173,8 @@ def read_index(path: Path | str) -> Index:
     info = read_info(file.parent / TOML_NAME)
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            faces = _checked(_parsed(csv.reader(stream, strict=True), file), file, info)
+            rows = _parsed(csv.reader(stream, strict=True), file)
+            faces = _checked(rows, file, info, one_split=one_split)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as a CSV table in UTF-8 ({error}).") from error
     return Index(file.parent, info, faces)
@@ -284,7 +286,9 @@ def _parsed(rows: Iterator[list[str]], file: Path) -> Iterator[tuple[int, Face]]
         yield number, face
 
 
-def _checked(rows: Iterable[tuple[int, Face]], file: Path, info: IndexInfo) -> tuple[Face, ...]:
+def _checked(
+    rows: Iterable[tuple[int, Face]], file: Path, info: IndexInfo, *, one_split: bool = True
+) -> tuple[Face, ...]:
     """Return the faces, or refuse the first that contradicts ``info``, itself or another row."""
     largest = {"occurrence": 1.0, "intensity": INTENSITY_MAX, "probability": 1.0}.get(info.kind)
     faces: list[Face] = []
@@ -303,7 +307,7 @@ def _checked(rows: Iterable[tuple[int, Face]], file: Path, info: IndexInfo) -> t
         if face.path in paths:
             raise DataError(f"{file}, row {row}, column path: {face.path!r} is there twice.")
         split, first_row = splits.setdefault(face.subject, (face.split, row))
-        if split != face.split:
+        if one_split and split != face.split:
             raise DataError(
                 f"{file}, row {row}: subject {face.subject!r} is in the split {face.split!r}, but "
                 f"in row {first_row} in {split!r}; a subject belongs to one split."

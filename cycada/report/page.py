@@ -55,12 +55,13 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """One cell of a table; ``shade`` from 0 to 1 colours it."""
+    """One cell of a table; ``shade`` from 0 to 1 colours it, ``prose`` breaks its lines."""
 
     text: str
     note: str = ""
     shade: float | None = None
     strong: bool = False
+    prose: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,33 +1,116 @@
-"""Look at what the networks are about to see, before any time is spent on training."""
+"""Look at the data before any time is spent on training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 
 from cycada import images
-from cycada.data.audit import Finding, Spread, audit_pair, audit_set, spread_of
+from cycada.data.auditing.cameras import audit_cameras
+from cycada.data.auditing.duplicates import audit_duplicates
+from cycada.data.auditing.files import audit_files, fault_of, sets_of
+from cycada.data.auditing.finding import Finding, by_severity
+from cycada.data.auditing.labels import audit_labels
+from cycada.data.auditing.looks import Seen, look_at_all
+from cycada.data.auditing.luminance import audit_luminance
+from cycada.data.auditing.pixels import Spread, audit_pair, audit_set, spread_of
+from cycada.data.auditing.sequences import audit_sequences
+from cycada.data.auditing.subjects import audit_subjects
 from cycada.data.dataset import FaceImages, signed
+from cycada.data.index import Domain, Face, Index, Split
 from cycada.errors import DataError
 from cycada.progress import Progress
 
-_LOOKED_AT = 256  # images of each set
+_LOOKED_AT = 256  # images of each set, as networks see them
+_LEARNED: frozenset[Split] = frozenset(["train", "val"])  # splits that a training reads
+
+
+def audit_inputs(
+    indexes: Sequence[Index],
+    *,
+    labelled: Sequence[Index],
+    accelerator: Accelerator,
+    progress: Progress,
+) -> list[Finding]:
+    """Refuse data that a training must not begin with, and say what else looks wrong.
+
+    What concerns test faces alone does not stop a training.
+
+    Args:
+        indexes: The rows that the training reads, and those kept to test on.
+        labelled: Those of which it learns the labels.
+        accelerator: Lets the main process look first; the others read what it has seen.
+        progress: Shows how far the look at the files is, and says what is not fatal.
+
+    Returns:
+        All findings.
+
+    Raises:
+        DataError: With the first error, how many more there are, and how to see them.
+    """
+    merged = _merged(indexes)
+    with accelerator.main_process_first():
+        seen = look_at_all(merged, progress=progress)
+    labels = [finding for index in labelled for finding in audit_labels(index)]
+    findings = by_severity([*audit_images(seen), *labels])
+    fatal = [finding for finding in findings if finding.fatal and finding.splits & _LEARNED]
+    if fatal:
+        command = f"`cycada audit {' '.join(str(index.root) for index in merged)}`"
+        more = f"; {len(fatal) - 1} more errors" if len(fatal) > 2 else "; one more error"
+        raise DataError(
+            f"{fatal[0].text.rstrip('.')}{more if len(fatal) > 1 else ''}; {command} shows all."
+        )
+    for finding in findings:
+        if finding.severity != "note":
+            progress.say(f"Warning: {finding.text}")
+    return findings
+
+
+def audit_images(seen: Sequence[Seen]) -> list[Finding]:
+    """Return all that is wrong with images and with who is on them, by their files."""
+    sound = [one for one in seen if fault_of(one) is None]
+    return [
+        *audit_files(seen),
+        *audit_subjects(seen),
+        *audit_duplicates(seen),
+        *audit_sequences(sound),
+        *audit_luminance(sound),
+        *audit_cameras(sound),
+    ]
 
 
 def audit_faces(
-    source: Iterable[FaceImages], target: Iterable[FaceImages], *, progress: Progress
+    source: Iterable[FaceImages],
+    target: Iterable[FaceImages],
+    *,
+    found: Collection[Finding] = (),
+    progress: Progress,
 ) -> None:
-    """Refuse images that nothing can be learned from, and say what else looks wrong.
+    """Refuse images that nothing can be learned from as networks see them, and say what is odd.
 
     Args:
         source: Labelled images, or those to translate.
         target: Images of the other domain, if there are any: they are compared with the source.
+        found: What was found by the files, which is not said again.
         progress: Says what is not fatal.
 
     Raises:
         DataError: Naming the set and the cause.
     """
+    blank = any(finding.check == "blank" for finding in found)
+    for finding in audit_pixels(source, target):
+        if finding.fatal:
+            raise DataError(finding.text)
+        if not (blank and finding.check == "blank"):
+            progress.say(f"Warning: {finding.text}")
+
+
+def audit_pixels(source: Iterable[FaceImages], target: Iterable[FaceImages]) -> list[Finding]:
+    """Return what is wrong with the values of two sets of images as networks see them."""
     known: list[tuple[str, Spread]] = []
     others: list[tuple[str, Spread]] = []
     found: list[Finding] = []
@@ -41,10 +124,27 @@ def audit_faces(
         for name, spread in known:
             for other, there in others:
                 found += audit_pair(spread, there, names=(name, other))
-    for finding in found:
-        if finding.fatal:
-            raise DataError(finding.text)
-        progress.say(f"Warning: {finding.text}")
+    return by_severity(found)
+
+
+def face_images(seen: Sequence[Seen], domain: Domain, *, size: int) -> list[FaceImages]:
+    """Return the images of one domain as networks see them, a set for each index."""
+    return [
+        FaceImages(
+            [Index(root, rows[0].info, tuple(one.face for one in rows))], domain=domain, size=size
+        )
+        for (root, kind), rows in sets_of(seen).items()
+        if kind == domain
+    ]
+
+
+def _merged(indexes: Sequence[Index]) -> list[Index]:
+    """Return each index once, with the rows of all its parts."""
+    parts: dict[Path, tuple[Index, dict[str, Face]]] = {}
+    for index in indexes:
+        _, faces = parts.setdefault(index.root, (index, {}))
+        faces.update((face.path, face) for face in index.faces)
+    return [replace(index, faces=tuple(faces.values())) for index, faces in parts.values() if faces]
 
 
 def _spread(part: FaceImages) -> Spread:

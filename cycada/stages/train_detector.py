@@ -24,7 +24,7 @@ from cycada.models.build import build_detector
 from cycada.models.detector import Detector
 from cycada.models.regions import RegionBackbone
 from cycada.progress import Progress
-from cycada.stages.auditing import audit_faces
+from cycada.stages.auditing import audit_faces, audit_inputs
 from cycada.task import Task
 from cycada.training.detector import Faces, train_detector
 from cycada.training.examples import Examples
@@ -102,6 +102,10 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     }
     if progress is None:
         progress = Progress(shown=accelerator.is_local_main_process)
+    found = audit_inputs(
+        [*sources, *(index.select(domain="thermal") for index in (*extras, *targets))],
+        labelled=sources, accelerator=accelerator, progress=progress,
+    )  # fmt: skip
     parts = (part for examples in used for part in examples.parts)
     preload_all(parts, limit_mb=config.cache_mb, progress=progress)
     others = [*faces.target.parts] if faces.target else []
@@ -109,7 +113,7 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     looked_at = {part.roots for part in others}
     others += [part for part in (faces.extra.parts if faces.extra else ())
                if part.roots not in looked_at]  # fmt: skip
-    audit_faces(faces.source.parts, others, progress=progress)
+    audit_faces(faces.source.parts, others, found=found, progress=progress)
     if teachers and faces.target is not None:
         answers = joint_answers(
             teachers, faces.target, answers=config.teacher_answers,

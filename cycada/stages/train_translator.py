@@ -17,7 +17,7 @@ from cycada.errors import ConfigError, DataError
 from cycada.losses.perceptual import PerceptualDistance
 from cycada.models.build import check_size
 from cycada.progress import Progress
-from cycada.stages.auditing import audit_faces
+from cycada.stages.auditing import audit_faces, audit_inputs
 from cycada.thermal import Window
 from cycada.training.examples import Examples
 from cycada.training.judging import Readers
@@ -66,14 +66,16 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     thermal = FaceImages(training, domain="thermal", size=config.size)
     for index in training:
         check_files(index)
+    unit = _unit(training)
     judges, inherited = _judges(config, training, rgb, thermal.window, accelerator)
     if progress is None:
         progress = Progress(shown=accelerator.is_local_main_process)
+    found = audit_inputs(indexes, labelled=(), accelerator=accelerator, progress=progress)
     preload_all((rgb, thermal), limit_mb=config.cache_mb, progress=progress)
-    audit_faces((rgb,), (thermal,), progress=progress)
+    audit_faces((rgb,), (thermal,), found=found, progress=progress)
     about: dict[str, Any] = {
         "window": None if thermal.window is None else [thermal.window.low, thermal.window.high],
-        "unit": _unit(training),
+        "unit": unit,
         "seen_subjects": sorted(
             inherited.union(
                 (face.subject for face in (*rgb.faces, *thermal.faces)),

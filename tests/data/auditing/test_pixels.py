@@ -11,7 +11,8 @@ from torch import Tensor
 
 from cycada import images, thermal
 from cycada.data import phantom
-from cycada.data.audit import Finding, Spread, audit_pair, audit_set, spread_of
+from cycada.data.auditing.finding import Finding
+from cycada.data.auditing.pixels import Spread, audit_pair, audit_set, spread_of
 from cycada.data.dataset import FaceImages, signed
 from cycada.data.index import Domain, Face, Index, IndexInfo
 from cycada.thermal import Unit, Window

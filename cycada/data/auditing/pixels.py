@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cycada.data.auditing.finding import Finding, Severity
+
 AT_END = 0.02
 """Distance from -1 or 1 within which a pixel lies at the end: levels 0 to 2 of 255, for the black
 of a JPEG is not quite black."""
@@ -26,16 +28,16 @@ BESIDE_END = 0.4
 """Distance, a fifth of the range, within which the remaining pixels lie beside the end."""
 
 BLANK = 0.04
-"""From the 1 % to the 99 % quantile, fatal below: 2 % of the range, 5 of 256 levels. Values 0 to
+"""From the 1 % to the 99 % quantile, an error below: 2 % of the range, 5 of 256 levels. Values 0 to
 255 in 16 bits span 0.4 %, a face that is indexed without its unit 1 to 5 %."""
 
 FAINT = 0.2
 """The same, with a warning: 10 % of the range. A window from 0 to 100 deg C leaves a face 15 %."""
 
 HIDDEN = 0.9
-"""Share of the middle at one end, fatal above: no face is left. Digits have 0.3 to 0.6 there, 0.8
-in a frame of twice their size; faces of 0 to 255 taken for deg C 0.99 (but 0.75 of all pixels, so
-that only the middle tells). Of all pixels where the end did cut, fatal above too."""
+"""Share of the middle at one end, an error above: no face is left. Digits have 0.3 to 0.6 there,
+0.8 in a frame of twice their size; faces of 0 to 255 taken for deg C 0.99 (but 0.75 of all pixels,
+so that only the middle tells). Of all pixels where the end did cut, an error above too."""
 
 CUT_OFF = 0.4
 """Share of the middle at one end, with a warning where the end did cut: faces whose skin is inside
@@ -46,7 +48,7 @@ CUT = 0.55
 or too high a window have 0.58 to 1; digits, also enlarged or in poor JPEG, 0.14 to 0.52."""
 
 MOSTLY = 0.5
-"""Share of images that show one value alone, fatal above."""
+"""Share of images that show one value alone, an error above."""
 
 CONTRAST = 4.0
 """Ratio of standard deviations, with a warning above. Sound sets of RGB and thermal faces differ by
@@ -54,7 +56,7 @@ up to 1.9. From MNIST to USPS darkened 1, 2, 4, 8 and 20 times (LeNet, dann) the
 0.80, 0.74, 0.43 and 0.17, without adaptation 0.79, 0.71, 0.38, 0.13 and 0.12."""
 
 NO_CONTRAST = 20.0
-"""The same, fatal above: one of the two is as good as blank to the other's network."""
+"""The same, an error above: one of the two is as good as blank to the other's network."""
 
 LEVEL = 1.2
 """Difference of means, of at most 2, with a warning above. RGB and thermal faces differ by up to
@@ -67,14 +69,6 @@ in thermal images are no fault."""
 
 _SAME = 2 / 255  # an image whose pixels differ by no more shows nothing: one level of 8 bits
 _LARGEST_BYTE_OF_16_BITS = 2 * 255 / 65535 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong with the images, or may be."""
-
-    fatal: bool  # training on them makes no sense
-    text: str  # a sentence: where, what, and what to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +125,8 @@ def audit_set(spread: Spread, *, name: str, sixteen_bit: bool) -> list[Finding]:
     if span < BLANK:
         return [
             Finding(
-                fatal=True,
+                severity="error",
+                check="range",
                 text=f"{name}: the images are blank: their pixels take up {span / 2:.2%} of the "
                 f"range, from {spread.low:.4f} to {spread.high:.4f} of -1 to 1; "
                 f"{_cause(spread, sixteen_bit=sixteen_bit)}.",
@@ -141,7 +136,8 @@ def audit_set(spread: Spread, *, name: str, sixteen_bit: bool) -> list[Finding]:
     if span < FAINT:
         found.append(
             Finding(
-                fatal=False,
+                severity="warning",
+                check="range",
                 text=f"{name}: the images are faint: their pixels take up {span / 2:.1%} of the "
                 f"range, from {spread.low:.3f} to {spread.high:.3f} of -1 to 1; "
                 f"{_cause(spread, sixteen_bit=sixteen_bit)}.",
@@ -152,7 +148,8 @@ def audit_set(spread: Spread, *, name: str, sixteen_bit: bool) -> list[Finding]:
     if spread.constant and not cut_off:
         found.append(
             Finding(
-                fatal=spread.constant > MOSTLY,
+                severity=_severity(spread.constant > MOSTLY),
+                check="blank",
                 text=f"{name}: {spread.constant:.1%} of the images show one value alone; look for "
                 "broken files and leave them out of the index.",
             )
@@ -174,7 +171,8 @@ def audit_pair(source: Spread, target: Spread, *, names: tuple[str, str]) -> lis
     if weak * CONTRAST < strong:
         found.append(
             Finding(
-                fatal=hopeless,
+                severity=_severity(hopeless),
+                check="range",
                 text=f"the contrast differs: the standard deviation of the pixels is "
                 f"{source.deviation:.3g} in {one} and {target.deviation:.3g} in {other}; bring "
                 "both to one scale (8 bits from 0 to 255, or a window of temperatures that the "
@@ -185,7 +183,8 @@ def audit_pair(source: Spread, target: Spread, *, names: tuple[str, str]) -> lis
         dark = _inverted(source, target)
         found.append(
             Finding(
-                fatal=False,
+                severity="warning",
+                check="range",
                 text=f"the contrast is inverted: the background is {'black' if dark else 'white'} "
                 f"in {one} and {'white' if dark else 'black'} in {other}; invert one of them, or "
                 "set augment.invert=0.5.",
@@ -194,7 +193,8 @@ def audit_pair(source: Spread, target: Spread, *, names: tuple[str, str]) -> lis
     elif abs(source.mean - target.mean) > LEVEL and not hopeless:
         found.append(
             Finding(
-                fatal=False,
+                severity="warning",
+                check="range",
                 text=f"the brightness differs: the mean of the pixels is {source.mean:.2f} in "
                 f"{one} and {target.mean:.2f} in {other}, of -1 to 1; look whether one of them is "
                 "badly exposed, or its window of temperatures does not fit.",
@@ -258,7 +258,8 @@ def _cut_off(spread: Spread, name: str, *, sixteen_bit: bool) -> list[Finding]:
     if sixteen_bit and both > HIDDEN and max(black.middle, white.middle) <= HIDDEN:
         return [
             Finding(
-                fatal=True,
+                severity="error",
+                check="range",
                 text=f"{name}: {both:.0%} of the middle of the images is either black or white, "
                 f"at an end of the range; {advice}.",
             )
@@ -271,12 +272,17 @@ def _cut_off(spread: Spread, name: str, *, sixteen_bit: bool) -> list[Finding]:
             lost = spread.constant > MOSTLY or (sixteen_bit and end.share > HIDDEN)
             found.append(
                 Finding(
-                    fatal=hidden or lost,
+                    severity=_severity(hidden or lost),
+                    check="range",
                     text=f"{name}: {end.middle:.0%} of the middle of the images, where the face "
                     f"is, is {shade}, cut off at an end of the range; {advice}.",
                 )
             )
     return found
+
+
+def _severity(fatal: bool) -> Severity:  # noqa: FBT001  # the one thing that it is about
+    return "error" if fatal else "warning"
 
 
 def _inverted(one: Spread, other: Spread) -> bool:
