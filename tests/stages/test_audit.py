@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import Tensor
 
 from cycada import images, thermal
-from cycada.cli import main
-from cycada.config import AlignmentConfig, DetectorConfig, TranslatorConfig
-from cycada.data.auditing.finding import Check, Finding
-from cycada.data.index import Face, Index, read_index, write_index
-from cycada.errors import DataError
+from cycada.data.auditing.finding import Check
+from cycada.data.index import Face, read_index, write_index
 from cycada.progress import Progress
-from cycada.stages import train_detector, train_translator
 from cycada.stages.audit import Audit, audit, summary, write_audit
 from cycada.stages.phantom import PhantomOptions, make_phantom
 
