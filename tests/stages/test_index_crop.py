@@ -223,6 +223,38 @@ def test_frames_are_turned_upright_before_faces_are_looked_for(
     assert torch.equal(found[0].int(), exact.int())
 
 
+def test_faces_are_cut_out_of_colour_video_with_the_time_of_each_frame(
+    quiet: Progress, tmp_path: Path
+) -> None:
+    av = pytest.importorskip("av")
+    folder = tmp_path / "video"
+    folder.mkdir()
+    with av.open(str(folder / "ann.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 80, "bgr0"
+        for number in range(10):
+            picture = np.full((80, 96, 3), (10 * number, 200, 30), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    with (tmp_path / "boxes.csv").open("w", newline="") as table:
+        csv.writer(table).writerows(
+            [["path", "frame", "left", "top", "width", "height"],
+             *(["video/ann.mkv", n, 30, 20, 24, 30] for n in range(10))]
+        )  # fmt: skip
+    made = make_index(
+        IndexOptions(
+            out=tmp_path / "index", rgb=folder, crop=str(tmp_path / "boxes.csv"), every=3,
+            fractions=(1.0, 0.0, 0.0),
+        ),
+        progress=quiet,
+    ).faces  # fmt: skip
+    assert [face.frame for face in made.faces] == [0, 3, 6, 9]
+    colours = [images.read_image(made.file(face))[:, 5, 5].tolist() for face in made.faces]
+    assert colours == [[10 * n, 200, 30] for n in (0, 3, 6, 9)]
+    seconds = [row.seconds for row in read_crops(tmp_path / "index")]
+    assert seconds == pytest.approx([n / 25 for n in (0, 3, 6, 9)], abs=1e-3)
+
+
 def test_the_command_line_takes_crop_alone_or_with_a_way(clips: Path, tmp_path: Path) -> None:
     def run(*words: str) -> tuple[int, str]:
         result = CliRunner().invoke(main, ["index", "--thermal", str(clips), *words])
