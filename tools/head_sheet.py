@@ -111,7 +111,8 @@ def _frames(
 
 
 def _spaced(length: int, share: int, phase: float) -> list[int]:
-    return [int((number + phase) * length / share) for number in range(min(share, length))]
+    share = min(share, length)
+    return [int((number + phase) * length / share) for number in range(share)]
 
 
 def _image(file: Path, unit: Unit) -> Tensor:

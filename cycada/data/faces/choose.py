@@ -17,7 +17,7 @@ class Rule:
 
     smallest: float = 24.0  # px of the height of a face: less shows no Action Unit
     confidence: float = 0.5  # least, 0 to 1
-    outside: float = 0.15  # largest share of the face beyond the edge of the frame
+    outside: float = 0.1  # largest share of the face beyond the edge of the frame
     margin: float = MARGIN  # around the face in its crop, in its heights
     several: Several = "largest"
 
@@ -78,7 +78,7 @@ def _fault(place: FacePlace, shape: tuple[int, int], rule: Rule) -> str:
     """Return why a face cannot be used, empty if it can."""
     if place.height < rule.smallest:
         return f"smaller than {rule.smallest:g} px ({place.height:.0f} px high)"
-    beyond = square_of(place, margin=0).outside(*shape)
+    beyond = place.outside(*shape)
     if beyond > rule.outside:
         return f"cut off by the edge ({beyond:.0%} of the face outside)"
     return ""

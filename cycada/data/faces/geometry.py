@@ -50,6 +50,10 @@ class FacePlace:
         """The middle of the box, px."""
         return self.left + self.width / 2, self.top + self.height / 2
 
+    def outside(self, height: int, width: int) -> float:
+        """Return the share of the box, turned, that lies outside a frame, 0 to 1."""
+        return _outside(*self.centre, (self.width, self.height), self.angle, (height, width))
+
 
 class Found(NamedTuple):
     """The faces that were found in a frame, and the reason if there are none."""
@@ -103,12 +107,7 @@ class Square:
 
     def outside(self, height: int, width: int) -> float:
         """Return the share of the square that lies outside a frame, 0 to 1."""
-        corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]) - 0.5
-        polygon = [tuple(point) for point in self.to_frame(corners, 1).tolist()]
-        limits = ((0, -0.5, 1), (0, width - 0.5, -1), (1, -0.5, 1), (1, height - 0.5, -1))
-        for axis, limit, sign in limits:
-            polygon = _clipped(polygon, axis, limit, sign)
-        return min(1.0, max(0.0, 1 - _area(polygon) / self.side**2))
+        return _outside(self.x, self.y, (self.side, self.side), self.angle, (height, width))
 
     def _turn(self) -> tuple[float, float]:
         radians = math.radians(self.angle)
@@ -246,6 +245,23 @@ def _eye(landmarks: Mapping[str, tuple[float, float]], side: str) -> tuple[float
         (x0, y0), (x1, y1) = corners[0], corners[1]
         return (x0 + x1) / 2, (y0 + y1) / 2
     return landmarks.get(f"eye_{side}")
+
+
+def _outside(
+    x: float, y: float, box: tuple[float, float], angle: float, frame: tuple[int, int]
+) -> float:
+    """Return the share of a turned box of (width, height) outside a frame of (height, width)."""
+    wide, tall = box
+    sine, cosine = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+    polygon: list[tuple[float, ...]] = [
+        (x + cosine * u * wide - sine * v * tall, y + sine * u * wide + cosine * v * tall)
+        for u, v in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
+    ]
+    height, width = frame
+    limits = ((0, -0.5, 1), (0, width - 0.5, -1), (1, -0.5, 1), (1, height - 0.5, -1))
+    for axis, limit, sign in limits:
+        polygon = _clipped(polygon, axis, limit, sign)
+    return min(1.0, max(0.0, 1 - _area(polygon) / (wide * tall)))
 
 
 def _clipped(
