@@ -25,6 +25,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import fft, ndimage
@@ -256,7 +257,13 @@ def _vote(kelvin: Array) -> tuple[Array, list[Array]]:
 
 def _best(votes: Array) -> _Outlines:
     """Return the highest peaks of the votes, larger ones before smaller ones of the same height."""
-    peak = ndimage.maximum_filter(votes, size=(3, 5, 5), mode="nearest")
+    peak = votes
+    for axis, reach in enumerate((1, 2, 2)):  # much faster than scipy's maximum filter
+        edge = [(0, 0)] * 3
+        edge[axis] = (reach, reach)
+        padded = np.pad(peak, edge, constant_values=-1)
+        windows = sliding_window_view(padded, 2 * reach + 1, axis=axis)
+        peak = np.maximum.reduce([windows[..., at] for at in range(2 * reach + 1)])
     size, y, x = np.nonzero((votes == peak) & (votes > _LEAST_VOTE))
     half = np.array(_SIZES)[size]
     vote = votes[size, y, x].astype(np.float64)
