@@ -102,7 +102,7 @@ def thermal_examples(root: Path, numbers: Sequence[int] = NUMBERS) -> Examples:
 def loaded(module: nn.Module, numbers: Sequence[int], config: DetectorConfig) -> LoadedDetector:
     return LoadedDetector(
         root=Path("none"), module=cast("Detector", module), config=config,
-        task=Task(tuple(numbers)), thresholds=torch.full((len(numbers),), 0.5),
+        task=Task(tuple(numbers)), thresholds=torch.full((len(numbers),), 0.5), calibration=None,
         source_domains=("rgb",), seen_subjects=frozenset(), window=None,
         device=torch.device("cpu"),
     )  # fmt: skip
