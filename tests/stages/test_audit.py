@@ -15,8 +15,17 @@ import torch
 from torch import Tensor
 
 from cycada import images, thermal
+<<<<<<< HEAD
 from cycada.data.auditing.finding import Check
 from cycada.data.index import Face, read_index, write_index
+=======
+from cycada.cli import main
+from cycada.config import AlignmentConfig, DetectorConfig, TranslatorConfig
+from cycada.data.auditing import labels
+from cycada.data.auditing.finding import Check
+from cycada.data.index import Face, read_index, write_index
+from cycada.errors import DataError
+>>>>>>> audit
 from cycada.progress import Progress
 from cycada.stages.audit import Audit, audit, summary, write_audit
 from cycada.stages.phantom import PhantomOptions, make_phantom
@@ -234,3 +243,160 @@ def test_twelve_faults_at_once_are_all_found_and_nothing_else(
         assert shown == bool(finding.examples)
     pictures = [e for f in found.findings if f.check != "corrupt" for e in f.examples]
     assert page.count("<img") == sum(len(example.files) for example in pictures)
+
+
+def test_an_index_that_cannot_be_read_is_a_finding_and_the_others_are_looked_at(
+    clean: Sets, quiet: Progress, tmp_path: Path
+) -> None:
+    found = audit([tmp_path / "none", clean.video], progress=quiet)
+    assert checks(found) == ["index"]
+    assert "there is no index" in found.findings[0].text
+    assert len(found.seen) == 36
+
+
+def test_values_out_of_the_window_are_found_as_networks_see_them(
+    sets: Sets, quiet: Progress
+) -> None:
+    file = sets.stills / "index.toml"
+    file.write_text(file.read_text().replace("[28.0, 37.0]", "[37.0, 40.0]"))
+    found = audit(sets, progress=quiet)
+    assert checks(found) == ["range"]
+    assert found.errors == 1
+
+
+def test_the_command_lists_what_it_finds_and_ends_with_1_on_errors(
+    sets: Sets, tmp_path: Path
+) -> None:
+    words = ["audit", str(sets.stills), str(sets.video)]
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, result.stdout.count("\n")) == (0, 1)
+    near_duplicate(sets)
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0  # of warnings alone
+    assert result.stdout.startswith("warning  near duplicates  1 rgb picture is nearly the same")
+    duplicate(sets)
+    result = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert result.stdout.startswith("error    duplicates       1 rgb picture is in two splits")
+    assert "1 error, 1 warning in 196 images of" in result.stdout
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "audit.html", "audit.json",
+    ]  # fmt: skip
+    assert CliRunner().invoke(main, ["audit", str(tmp_path / "none")]).exit_code == 1
+
+
+# What trainings make of it.
+
+
+class Heard(Progress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__(shown=False)
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+Train = Callable[..., Heard]
+
+
+@pytest.fixture(params=["translator", "detector"])
+def train(
+    request: pytest.FixtureRequest,
+    tiny_translator: Callable[..., TranslatorConfig],
+    tiny_detector: Callable[..., DetectorConfig],
+    own_faces: Path,
+    tmp_path: Path,
+) -> Train:
+    """Return what trains either network for a step on faces that may be spoiled."""
+    number = 0
+
+    def run() -> Heard:
+        nonlocal number
+        number += 1
+        heard, out = Heard(), tmp_path / f"run {number}"
+        if request.param == "translator":
+            config = tiny_translator(data=(str(own_faces),), steps=1)
+            train_translator.run_training(config, out, progress=heard)
+        else:
+            alignment = AlignmentConfig(method="dann", hidden=8)
+            detector = tiny_detector(
+                source=(str(own_faces),), target=(str(own_faces),), steps=1, alignment=alignment
+            )
+            train_detector.run_training(detector, out, progress=heard)
+        return heard
+
+    return run
+
+
+def copied(root: Path, domain: str, one: str, other: str) -> None:
+    """Give the first face of a split the picture of the first face of another."""
+    first, second = rows(root, domain, one)[0], rows(root, domain, other)[0]
+    shutil.copy(root / first.path, root / second.path)
+
+
+def test_a_training_is_refused_with_the_first_error_and_how_to_see_the_others(
+    train: Train, own_faces: Path
+) -> None:
+    assert not any(text.startswith("Warning") for text in train().said)
+    copied(own_faces, "rgb", "train", "test")
+    with pytest.raises(DataError, match="1 rgb picture is in two splits") as caught:
+        train()
+    shown = f"; `cycada audit {own_faces}` shows all."
+    assert str(caught.value).endswith(f"keep each in one split{shown}")
+    copied(own_faces, "thermal", "train", "val")
+    with pytest.raises(DataError, match="1 rgb picture is in two splits") as caught:
+        train()
+    assert str(caught.value).endswith(f"; one more error{shown}")
+    faces = rows(own_faces, "rgb", "train")
+    (own_faces / faces[5].path).write_bytes(b"no image")
+    with pytest.raises(DataError, match="1 of 20 cannot be read") as caught:
+        train()
+    assert str(caught.value).endswith(f"; 2 more errors{shown}")
+    assert "\n" not in str(caught.value)
+
+
+def test_faults_of_test_faces_alone_are_said_once_and_do_not_stop_a_training(
+    train: Train, own_faces: Path
+) -> None:
+    (own_faces / rows(own_faces, "thermal", "test")[0].path).write_bytes(b"no image")
+    warnings = [text for text in train().said if text.startswith("Warning")]
+    assert len(warnings) == 1
+    assert "thermal images" in warnings[0]
+    assert "1 of 20 cannot be read" in warnings[0]
+
+
+def test_blank_images_are_said_once(train: Train, own_faces: Path) -> None:
+    face = rows(own_faces, "rgb", "train")[0]
+    images.write_image(own_faces / face.path, torch.full((3, 20, 16), 90, dtype=torch.uint8))
+    warnings = [text for text in train().said if text.startswith("Warning")]
+    assert len(warnings) == 1
+    assert f"1 of 20 show nothing ({own_faces / face.path})" in warnings[0]
+
+
+def test_labels_of_the_target_are_not_looked_at(
+    tiny_detector: Callable[..., DetectorConfig],
+    own_faces: Path,
+    faces: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(labels, "LEAST", 4)
+    index = read_index(own_faces)
+    never = tuple(
+        replace(face, action_units=dict.fromkeys(face.action_units, 0.0)) for face in index.faces
+    )
+    write_index(replace(index, faces=never))
+    assert labels.audit_labels(read_index(own_faces)) != []
+    heard = Heard()
+    config = tiny_detector(
+        source=(str(faces),), target=(str(own_faces),), steps=1,
+        alignment=AlignmentConfig(method="dann", hidden=8),
+    )  # fmt: skip
+    train_detector.run_training(config, tmp_path / "run", progress=heard)
+    assert not any("annotated faces" in text for text in heard.said)
+    swapped = replace(config, source=(str(own_faces),), target=(str(faces),))
+    with pytest.raises(DataError, match="AU01, AU12, AU51, AU52 on none of the annotated faces"):
+        train_detector.run_training(swapped, tmp_path / "swapped", progress=heard)

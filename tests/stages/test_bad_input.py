@@ -146,7 +146,9 @@ def test_a_corrupt_validation_image(train: Train) -> None:
 
 
 @BOTH
-def test_a_corrupt_image_that_a_worker_reads(train: Train) -> None:
+def test_a_corrupt_image_that_a_worker_reads(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stage in (train_translator, train_detector):  # as if it broke after the audit
+        monkeypatch.setattr(stage, "audit_inputs", lambda *_, **__: [])
     for number in (0, 1, 2):
         for file in (train.faces / "rgb" / str(number)).iterdir():
             file.write_bytes(b"no image")

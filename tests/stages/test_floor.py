@@ -34,7 +34,7 @@ from cycada.training.run import newest_checkpoint, read_log
 from cycada.training.selection import CRITERIA, Comparison
 
 SIDE = 16
-CAUSE = "values 0 to 255 in files of 16 bits look like this"
+CAUSE = "values from 0 to 255 in files of 16 bits"
 MakeDetector = Callable[..., DetectorConfig]
 MakeTranslator = Callable[..., TranslatorConfig]
 Method = Literal["dann", "cdan", "adda"]

@@ -72,7 +72,7 @@ def fault_of(one: Seen) -> Fault | None:  # noqa: PLR0911  # one kind of fault a
         return Fault("depth", "hold floats, whose range is unknown", advice)
     if look.bits == 16 and look.high <= _LARGEST_BYTE and look.low < look.high:
         return Fault(
-            "depth", "hold values of 8 bits (0 to 255) in files of 16 bits", "save them as 8 bits"
+            "depth", "hold values from 0 to 255 in files of 16 bits", "save them as 8 bits"
         )
     if look.bits == 8 and look.high == 1 and look.low == 0:
         return Fault("depth", "hold values from 0 to 1 in 8 bits", "multiply them by 255")
@@ -100,13 +100,12 @@ def _finding(
     kind: tuple[Check, str, str], bad: Sequence[tuple[Seen, str]], total: int, name: str
 ) -> Finding:
     check, what, advice = kind
-    count = f"{len(bad)} of {total}" if total > 1 else "the only one"
     files = some([f"{one.place}{f' ({detail})' if detail else ''}" for one, detail in bad])
     harmless = check == "blank" and len(bad) <= _MOSTLY * total
     return Finding(
         severity="warning" if harmless else "error",
         check=check,
-        text=f"{name}: {count} {what} ({files}); {advice}.",
+        text=f"{name}: {len(bad)} of {total} {what} ({files}); {advice}.",
         examples=tuple(Example((one.file,), detail or what) for one, detail in bad[:_SHOWN]),
         splits=frozenset(one.face.split for one, _ in bad),
     )
