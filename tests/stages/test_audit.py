@@ -12,21 +12,18 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
 
 from cycada import images, thermal
-<<<<<<< HEAD
-from cycada.data.auditing.finding import Check
-from cycada.data.index import Face, read_index, write_index
-=======
 from cycada.cli import main
 from cycada.config import AlignmentConfig, DetectorConfig, TranslatorConfig
 from cycada.data.auditing import labels
 from cycada.data.auditing.finding import Check
 from cycada.data.index import Face, read_index, write_index
 from cycada.errors import DataError
->>>>>>> audit
 from cycada.progress import Progress
+from cycada.stages import train_detector, train_translator
 from cycada.stages.audit import Audit, audit, summary, write_audit
 from cycada.stages.phantom import PhantomOptions, make_phantom
 
