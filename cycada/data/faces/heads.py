@@ -44,7 +44,7 @@ _LEAST_VOTE = 0.16
 _CERTAIN = 0.5  # confidence that makes a search at the next working size needless
 _WORTH_TELLING = 0.15  # least confidence of what is returned
 _GREY_SPAN = 10.0  # K that the contrast of a frame without temperatures counts as
-_LEAST_WARMTH = 1.2  # K of the warmest parts above the median, below which nothing is warm
+_LEAST_WARMTH = 1.5  # K between cold and warm parts of a frame, below which nothing is warm
 
 # Rays from the centre of a candidate: degrees from the top, clockwise, and shares of the outline.
 _DEGREES = np.concatenate([np.arange(0, 190, 10), np.arange(-170, 0, 10)]).astype(np.float64)
@@ -98,8 +98,9 @@ def find_heads(values: Array, *, radiometric: bool) -> Found:
         the reason.
     """
     kelvin = _in_kelvin(np.asarray(values, dtype=np.float32), radiometric=radiometric)
-    rise = float(np.percentile(kelvin, 99.5) - np.median(kelvin))
-    if rise < _LEAST_WARMTH:
+    # A near face may fill more than half of the frame, hence not the median.
+    cold, warm = np.percentile(kelvin, (20, 99.5))
+    if warm - cold < _LEAST_WARMTH:
         return Found((), "no warm region")
     found: list[FacePlace] = []
     for side in _WORKING_SIDES:
