@@ -207,7 +207,7 @@ def test_a_small_face_of_a_large_frame_is_found_at_the_second_look() -> None:
 
 
 def test_a_frame_of_a_lepton_takes_a_few_hundredths_of_a_second() -> None:
-    """13 ms on a core that has nothing else to do; the bound leaves room for busy ones."""
+    """13 to 17 ms of a core at best; the bound leaves room for busy and older ones."""
     room = Room(120, 160)
     room.person(60, 40, 14)
     heat = room.seen()
