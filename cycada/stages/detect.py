@@ -184,7 +184,7 @@ def _overlay(
     if source.files:
         drawn = (
             (
-                f"{frame.number:06d}_{frame.name}",
+                f"{frame.number:06d}_{source.files[frame.number].stem}",
                 overlaid(signed_picture(frame.image, source, window), row, names=names),
             )
             for frame, row in zip(source.frames(), rows, strict=True)

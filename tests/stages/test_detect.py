@@ -305,7 +305,10 @@ def test_the_overlay_of_images_is_a_picture_for_each(
 ) -> None:
     detect(options(thermal_run, faces, out=tmp_path / "out", overlay=True), progress=quiet)
     made = sorted((tmp_path / "out" / f"{faces.name}_overlay").iterdir())
-    assert len(made) == len(read_index(faces).select(domain="thermal").faces)
+    index = read_index(faces).select(domain="thermal")
+    assert [file.name for file in made] == [
+        f"{n:06d}_{Path(face.path).stem}.png" for n, face in enumerate(index.faces)
+    ]
 
 
 def test_the_command_line_tells_what_it_understood_and_counts(
