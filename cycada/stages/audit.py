@@ -12,10 +12,10 @@ import torch
 
 import cycada
 from cycada import images
-from cycada.data.auditing.files import PALETTE, fault_of
+from cycada.data.auditing.files import fault_of
 from cycada.data.auditing.finding import SEVERITIES, Example, Finding, by_severity
 from cycada.data.auditing.labels import audit_labels
-from cycada.data.auditing.looks import Seen, look_at, look_at_all
+from cycada.data.auditing.looks import PALETTE, Seen, look_at, look_at_all
 from cycada.data.index import Index, read_index
 from cycada.errors import DataError
 from cycada.files import replacing

@@ -9,13 +9,9 @@ from typing import NamedTuple
 import torch
 
 from cycada.data.auditing.finding import Check, Example, Finding, some
-from cycada.data.auditing.looks import Seen
+from cycada.data.auditing.looks import PALETTE, Seen
 from cycada.data.index import Domain
 from cycada.thermal import Unit, celsius_from_counts, guess_unit
-
-PALETTE = 10.0
-"""Mean difference of the channels, of 255, from which an image is in colour; a grey JPEG stays
-below 2."""
 
 _SAME_KELVIN = 0.25  # between the 1 % and 99 % quantiles: a closed shutter, with its noise
 _MOSTLY = 0.5  # share of blank images from which nothing can be learned

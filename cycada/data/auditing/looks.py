@@ -27,6 +27,10 @@ from cycada.progress import Progress
 LOOKS_NAME = "audit.npz"
 CELLS = 32  # rows and columns of the small copy
 
+PALETTE = 10.0
+"""Mean difference of the channels, of 255, above which an image is in colour; a grey JPEG stays
+below 2."""
+
 _VERSION = 1  # of what is measured: looks of another version are taken anew
 _DETAIL_SIDE = 128  # px to which an image is reduced before its sharpness is measured
 _CLEAR = 8.0  # times the noise: details below say nothing of the lens
@@ -55,8 +59,8 @@ class Look:
     bright: float = 0.0  # 99 % quantile
     warm: float = 0.0  # 95 % quantile of the middle, of a thermal face the warm skin
     colour: float = 0.0  # mean difference between the channels, of 255
-    noise: float = math.nan  # standard deviation, robust to what the image shows
-    sharpness: float = math.nan  # log2 of fine over coarse detail; NaN where noise hides it
+    noise: float = math.nan  # standard deviation; NaN of images in colour, which need none
+    sharpness: float = math.nan  # log2 of fine over coarse detail; NaN, too, where noise hides it
     digest: bytes = b""  # of the decoded pixels; equal images of one channel or three are equal
     cells: bytes = b""  # the image reduced to CELLS x CELLS, from its darkest to its brightest
 
@@ -116,14 +120,16 @@ def look_at(file: Path) -> Look:
     middle = values[0, height // 4 : height - height // 4, width // 4 : width - width // 4]
     dark, median, bright = np.quantile(sample, (0.01, 0.5, 0.99)).tolist()
     bits = {torch.uint8: 8, torch.uint16: 16}.get(image.dtype, 32)
-    step = 0.0 if bits == 32 else _QUANTISATION
+    step, colour = (0.0 if bits == 32 else _QUANTISATION), _colour(pixels, bits)
+    grain = (math.nan, math.nan)
+    if colour <= PALETTE:
+        grain = (_noise(*_middle(grey), step), _sharpness(grey, step))
     return Look(
         length=length, modified=modified, bits=bits, channels=len(image), height=height,
         width=width, low=low, high=high, low_share=float((values == low).mean()),
         high_share=float((values == high).mean()), dark=dark, median=median, bright=bright,
-        warm=float(np.quantile(middle, 0.95)), colour=_colour(pixels, bits),
-        noise=_noise(grey, step), sharpness=_sharpness(grey, step), digest=_digest(image),
-        cells=_cells(grey),
+        warm=float(np.quantile(middle, 0.95)), colour=colour,
+        noise=grain[0], sharpness=grain[1], digest=_digest(image), cells=_cells(grey),
     )  # fmt: skip
 
 
@@ -191,13 +197,13 @@ def _middle(grey: Tensor) -> tuple[Tensor, Tensor]:
     height, width = grey.shape[-2:]
     part = grey[:, height // 4 : height - height // 4, width // 4 : width - width // 4]
     low, high = part.amin(), part.amax()
-    darkest = -F.max_pool2d(-part[None], 9, stride=1, padding=4)[0]
+    rows = F.max_pool2d(-part[None], (9, 1), stride=1, padding=(4, 0))
+    darkest = -F.max_pool2d(rows, (1, 9), stride=1, padding=(0, 4))[0]
     return part, darkest > low + 0.02 * (high - low)
 
 
-def _noise(grey: Tensor, least: float) -> float:
+def _noise(part: Tensor, judged: Tensor, least: float) -> float:
     """Return the noise by the median of what no plane explains (after Immerkaer, CVIU 1996)."""
-    part, judged = _middle(grey)
     if int(judged.sum()) < _LEAST:
         return math.nan
     kernel = part.new_tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
@@ -212,18 +218,20 @@ def _sharpness(grey: Tensor, least: float) -> float:
     if scale < 1:
         grey = images.resize(grey, (round(height * scale), round(width * scale)))
     part, judged = _middle(grey)
-    if int(judged.sum()) < _LEAST:
+    noise = _noise(part, judged, least)
+    if math.isnan(noise):
         return math.nan
 
     def smooth(window: int) -> Tensor:
         pad = window // 2
         return F.avg_pool2d(part[None], window, stride=1, padding=pad, count_include_pad=False)[0]
 
-    fine = (part - smooth(3)).abs()[judged].numpy()
     coarse = (smooth(5) - smooth(9)).abs()[judged].numpy()
-    if not np.quantile(coarse, 0.95) >= _CLEAR * _noise(grey, least):
+    clear, usual = np.quantile(coarse, (0.95, 0.8)).tolist()
+    if clear < _CLEAR * noise:
         return math.nan
-    return math.log2((np.quantile(fine, 0.8) + 1e-6) / (np.quantile(coarse, 0.8) + 1e-6))
+    fine = (part - smooth(3)).abs()[judged].numpy()
+    return math.log2((float(np.quantile(fine, 0.8)) + 1e-6) / (usual + 1e-6))
 
 
 _TEXT = "U256"

@@ -24,9 +24,8 @@ from torch import Tensor
 
 from cycada import images
 from cycada.data.auditing.alike import CLOSELY, comparable, same_pictures
-from cycada.data.auditing.files import PALETTE
 from cycada.data.auditing.finding import Example, Finding, Severity, some
-from cycada.data.auditing.looks import CELLS, Seen, cells_of, detail, readable
+from cycada.data.auditing.looks import CELLS, PALETTE, Seen, cells_of, detail, readable
 from cycada.errors import DataError
 
 FOLLOWS = 0.9
