@@ -123,7 +123,7 @@ def _stretched(celsius: Tensor, share: float) -> Tensor:
 
 def clips(folder: Path) -> None:
     """Print how many clips seem stretched, as they are, in fixed windows, and stretched."""
-    from cptv import CPTVReader  # type: ignore[import-untyped]  # noqa: PLC0415  # not needed else
+    from cptv import CPTVReader  # noqa: PLC0415  # not needed else
 
     counts: dict[str, list[bool]] = {}
     for file in sorted(folder.glob("*.cptv")):
