@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from cycada.data.detections import Detected, DetectionTable, table_columns, table_row
+from cycada.data.label_table import Reading
+from cycada.data.labels import read_labels
 from cycada.errors import RunError
 from cycada.task import Task
 
@@ -47,6 +49,17 @@ def test_a_row_says_what_was_found_and_leaves_empty_what_cannot_be_seen() -> Non
     assert (empty["success"], empty["reason"], empty["AU01"], empty["FaceRectX"]) == (
         "0", "no warm region", "", "",
     )  # fmt: skip
+
+
+def test_a_table_is_read_as_labels_that_are_probabilities_of_frames_from_0(tmp_path: Path) -> None:
+    table = DetectionTable(tmp_path / "night.csv", UNITS, SETTINGS)
+    table.add([seen(0), seen(2), Detected(frame=3, input="night.cptv", reason="nobody")])
+    table.finish()
+    (labels,) = read_labels(tmp_path / "night.csv", reading=Reading())
+    assert (labels.kind, labels.first_frame) == ("probability", 0)
+    assert {row.frame: dict(row.action_units) for row in labels.rows if row.action_units} == {
+        0: {1: 0.25, 25: 0.75}, 2: {1: 0.25},
+    }  # fmt: skip
 
 
 def test_a_class_is_told_by_its_name() -> None:

@@ -284,7 +284,8 @@ def test_two_sources_of_one_name_are_refused(
 def test_the_overlay_of_a_recording_is_a_video_with_a_picture_for_each_frame(
     thermal_run: Path, recording: Path, quiet: Progress, tmp_path: Path
 ) -> None:
-    av = pytest.importorskip("av")
+    import av
+
     asked = options(
         thermal_run, recording, out=tmp_path / "out", faces=str(tmp_path / "night.csv"),
         overlay=True,
