@@ -7,7 +7,6 @@ box, which is taken to reach from forehead to chin.
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +16,12 @@ from types import MappingProxyType
 from typing import Literal
 
 from cycada.data.faces.geometry import FacePlace, Found, place_of_box, place_of_landmarks
+from cycada.data.label_table import read_table
 from cycada.errors import DataError
 from cycada.images import IMAGE_SUFFIXES
 
 PlaceFormat = Literal["openface", "pyfeat", "landmarks", "boxes"]
 
-_SEPARATORS = ",;\t"
 _UNKNOWN = frozenset({"", "nan", "na", "n/a"})
 _POINT = re.compile(r"x_(\d+)")
 _BOX = ("left", "top", "width", "height")
@@ -210,32 +209,16 @@ _Row = Callable[[int, Sequence[str]], tuple[Key, FacePlace | str]]
 
 
 def _read_table(file: Path) -> _Table:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
-            stream.seek(0)
-            separator = max(_SEPARATORS, key=first.count)
-            rows = [
-                (row, tuple(cell.strip() for cell in cells))
-                for row, cells in enumerate(csv.reader(stream, delimiter=separator), start=1)
-                if any(map(str.strip, cells))
-            ]
-    except FileNotFoundError:
-        raise DataError(f"{file}: there is no such file of boxes or landmarks.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: cannot be read as a CSV table in UTF-8 ({error}).") from error
-    if len(rows) < 2:
+    if not file.exists():
+        raise DataError(f"{file}: there is no such file of boxes or landmarks.")
+    names, lines = read_table(file)
+    header, rows = tuple(names), [(row, tuple(cells)) for row, cells in lines]
+    if not rows:
         raise DataError(f"{file}: holds no rows.")
-    header = rows[0][1]
     # py-feat writes its row numbers under an empty name, perhaps several times over.
     if twice := [name for name in header if name and header.count(name) > 1]:
         raise DataError(f"{file}, row 1: the column {twice[0]!r} is there twice.")
-    for row, cells in rows[1:]:
-        if len(cells) != len(header):
-            raise DataError(
-                f"{file}, row {row}: has {len(cells)} cells, but the header has {len(header)}."
-            )
-    return _Table(file, header, tuple(rows[1:]))
+    return _Table(file, header, tuple(rows))
 
 
 def _collect(table: _Table, kind: PlaceFormat, read: _Row) -> PlaceTable:

@@ -59,6 +59,8 @@ def recognise(peek: Peek) -> str | None:
     image = peek.header[:2] == ("face", "confidence")
     if not (sequence or image) or not kinds & {"intensity", "occurrence"}:
         return None
+    if "FaceScore" in peek.header:  # of `cycada detect`, whose frames count as Py-Feat's do
+        return None
     columns = "frame, confidence and success" if sequence else "face and confidence"
     return f"it has the columns {columns}, and AUs that end in _r or _c"
 

@@ -50,7 +50,8 @@ def read(source: Source, reading: Reading) -> LabelTable:
     found: list[FoundFace] = []
     for file in source.files:
         header, lines = read_table(file.file)
-        columns = unit_columns(header)
+        # `cycada detect` adds its decisions (AU01_c) to the probabilities.
+        columns = [unit for unit in unit_columns(header) if unit.kind is None]
         check_columns(columns, file.file)
         place = {name: at for at, name in enumerate(header)}
         if not columns or not place.keys() & {"input", "frame"}:
