@@ -2,8 +2,9 @@
 
 The columns are those that users of OpenFace and py-feat know. ``frame`` counts from 0, as in
 py-feat; ``timestamp`` is in seconds; ``FaceScore`` is py-feat's name of the ``confidence``;
-``AU01`` is the calibrated probability (py-feat's name), ``AU01_c`` the decision (OpenFace's).
-Where an AU cannot be assessed both cells are empty.
+``AU01`` is the calibrated probability (py-feat's name), ``AU01_c`` the decision and, of detectors
+that can tell it, ``AU01_r`` the intensity (OpenFace's names). Where an AU cannot be assessed its
+cells are empty.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +43,7 @@ class Detected:
     reason: str = ""  # why nothing, or not everything, is said
     probabilities: Sequence[float] = ()  # calibrated, one per answer; empty: no face
     decisions: Sequence[bool] = ()
+    intensities: Sequence[float] = ()  # 0 to 5, NaN where not told; empty: none are told
     assessable: Sequence[bool] = ()  # whether the part of the face is to be seen
 
     @property
@@ -49,14 +52,18 @@ class Detected:
         return bool(self.probabilities)
 
 
-def table_columns(task: Task) -> tuple[str, ...]:
-    """Return the header: two columns for each AU, or one for each class and ``label``."""
+def table_columns(task: Task, *, graded: bool) -> tuple[str, ...]:
+    """Return the header: columns for each AU, or one for each class and ``label``.
+
+    ``graded`` says whether intensities are told, of AUs.
+    """
     if task.classes:
         return (*FIXED, *task.names, "label")
-    return (*FIXED, *(name + end for name in task.names for end in ("", "_c")))
+    ends = ("", "_c", "_r") if graded else ("", "_c")
+    return (*FIXED, *(name + end for name in task.names for end in ends))
 
 
-def table_row(found: Detected, task: Task) -> list[str]:
+def table_row(found: Detected, task: Task, *, graded: bool) -> list[str]:
     """Return the cells of a frame, in the order of :func:`table_columns`."""
     box = ("", "", "", "") if found.box is None else tuple(f"{side:.2f}" for side in found.box)
     fixed = (
@@ -66,14 +73,19 @@ def table_row(found: Detected, task: Task) -> list[str]:
         "" if found.box is None else f"{found.angle:.2f}", found.reason,
     )  # fmt: skip
     if not found.success:
-        return [*fixed, *[""] * (len(table_columns(task)) - len(FIXED))]
+        return [*fixed, *[""] * (len(table_columns(task, graded=graded)) - len(FIXED))]
     said = [f"{value:.4f}" for value in found.probabilities]
     if task.classes:
         label = next(name for name, is_it in zip(task.names, found.decisions, strict=True) if is_it)
         return [*fixed, *said, label]
-    cells = []
-    for text, decision, seen in zip(said, found.decisions, found.assessable, strict=True):
-        cells += [text, str(int(decision))] if seen else ["", ""]
+    columns = [said, [str(int(decision)) for decision in found.decisions]]
+    if graded:
+        columns.append(["" if math.isnan(v) else f"{v:.2f}" for v in found.intensities])
+    cells = [
+        text if seen else ""
+        for seen, *texts in zip(found.assessable, *columns, strict=True)
+        for text in texts
+    ]
     return [*fixed, *cells]
 
 
@@ -83,13 +95,13 @@ def read_detections(file: Path, task: Task) -> Iterator[Detected]:
     Raises:
         DataError: The table cannot be read, or is none of these answers.
     """
-    wanted = table_columns(task)
     try:
         with file.open(encoding="utf-8", newline="") as stream:
             rows = csv.reader(stream)
-            if tuple(next(rows, ())) != wanted:
+            header = tuple(next(rows, ()))
+            if header not in (table_columns(task, graded=graded) for graded in (False, True)):
                 raise DataError(f"{file}: is no table of {', '.join(task.names)}.")
-            yield from (_row_of(dict(zip(wanted, cells, strict=True)), task) for cells in rows)
+            yield from (_row_of(dict(zip(header, cells, strict=True)), task) for cells in rows)
     except ValueError:
         raise DataError(f"{file}: has been changed, and can no longer be read.") from None
     except OSError as error:
@@ -116,6 +128,9 @@ def _row_of(cells: Mapping[str, str], task: Task) -> Detected:
     return replace(
         found, probabilities=tuple(float(cells[name] or 0) for name in task.names),
         decisions=decisions, assessable=seen,
+        intensities=[
+            float(cells[f"{name}_r"] or math.nan) for name in task.names if f"{name}_r" in cells
+        ],
     )  # fmt: skip
 
 
@@ -125,18 +140,21 @@ class DetectionTable:
     The second says what was done to get the first; a table begun with the same settings goes on.
     """
 
-    def __init__(self, path: Path, task: Task, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, task: Task, settings: Mapping[str, Any], *, graded: bool
+    ) -> None:
         """Begin a table, or go on with one.
 
         Args:
             path: ``NAME.csv``.
             task: What the detector answers.
             settings: Everything that the rows depend on, as JSON knows it.
+            graded: Whether it tells intensities.
 
         Raises:
             RunError: The table was made, or begun, with other settings.
         """
-        self.path, self.task = path, task
+        self.path, self.task, self.graded = path, task, graded
         self.part = path.with_name(f".{path.stem}.part.csv")
         self._facts = {"settings": json.loads(json.dumps(settings))}
         self._check_settings()
@@ -148,7 +166,7 @@ class DetectionTable:
         if self._note.exists() and self.part.exists():
             self.done = self._rows_kept()
         if not self.done:
-            self._append([table_columns(task)], mode="w")
+            self._append([table_columns(task, graded=graded)], mode="w")
         self._write_note()
 
     @property
@@ -162,7 +180,7 @@ class DetectionTable:
 
     def add(self, rows: Iterable[Detected]) -> None:
         """Append rows; after this they survive the end of the process."""
-        self._append((table_row(row, self.task) for row in rows), mode="a")
+        self._append((table_row(row, self.task, graded=self.graded) for row in rows), mode="a")
 
     def finish(self, **facts: Any) -> None:
         """Give the table its name, and note facts about it."""
@@ -185,7 +203,7 @@ class DetectionTable:
         if end < len(content):
             os.truncate(self.part, end)
         rows = list(csv.reader(io.StringIO(content[:end].decode("utf-8"))))
-        if not rows or tuple(rows[0]) != table_columns(self.task):
+        if not rows or tuple(rows[0]) != table_columns(self.task, graded=self.graded):
             return 0
         return len(rows) - 1
 

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -128,14 +129,24 @@ class Index:
             known: ``(N, A)`` bool, True where it was annotated.
         """
         graded = self.info.kind in ("intensity", "probability")
-        threshold = self.info.threshold if graded else 1.0
-        unknown = -1.0
-        values = torch.tensor(
-            [[face.action_units.get(number, unknown) for number in numbers] for face in self.faces],
+        values = self._values(numbers)
+        known = ~values.isnan()
+        return (values >= (self.info.threshold if graded else 1.0)).to(torch.float32), known
+
+    def intensities(self, numbers: Sequence[int]) -> Tensor:
+        """Return ``(N, A)`` float64 intensities of the AUs from 0 to 5; NaN where unknown.
+
+        Those of an index of another kind are all unknown.
+        """
+        values = self._values(numbers)
+        return values if self.info.kind == "intensity" else torch.full_like(values, math.nan)
+
+    def _values(self, numbers: Sequence[int]) -> Tensor:
+        return torch.tensor(
+            [[face.action_units.get(number, math.nan) for number in numbers]
+             for face in self.faces],
             dtype=torch.float64,
-        ).reshape(len(self.faces), len(numbers))
-        known = values >= 0
-        return ((values >= threshold) & known).to(torch.float32), known
+        ).reshape(len(self.faces), len(numbers))  # fmt: skip
 
     def labels(self, task: Task) -> tuple[Tensor, Tensor]:
         """Return the labels of each face for ``task``, and where they are known.

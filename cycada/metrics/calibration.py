@@ -49,35 +49,56 @@ class Calibration:
 def platt(scores: Floats, present: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Return slope and offset of a logistic regression on log-odds (Platt, 1999).
 
-    Labels are drawn in from 0 and 1 as he proposes, so that a perfect separation stays finite.
-    Newton's steps are halved until the loss falls (Lin et al., Machine Learning 2007). A slope
-    below zero, of a detector that is worse than chance, becomes 0: it tells nothing.
-
     Args:
         scores: ``(N,)`` log-odds of labelled faces.
         present: ``(N,)`` which of them show the AU.
     """
-    positives = int(present.sum())
-    negatives = len(present) - positives
-    labels = np.where(present, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    columns = np.stack((scores, np.ones_like(scores)), axis=1)
+    slope, offsets = logistic(scores, present[:, None].astype(np.float64))
+    return slope, float(offsets[0])
+
+
+def logistic(scores: Floats, labels: Floats) -> tuple[float, Floats]:
+    """Return one slope and G offsets of logistic regressions on the same scores.
+
+    Labels are drawn in from 0 and 1 as Platt (1999) proposes, so that a perfect separation stays
+    finite. Newton's steps are halved until the loss falls (Lin et al., Machine Learning 2007). A
+    slope below zero, of a detector that is worse than chance, becomes 0: its scores tell nothing,
+    and the offsets are those of the frequencies.
+
+    Args:
+        scores: ``(N,)`` log-odds of labelled faces.
+        labels: ``(N, G)`` from 0 to 1, what to tell of each.
+    """
+    positives, count = labels.sum(0), len(scores)
+    negatives = count - positives
+    wanted = labels * (positives + 1) / (positives + 2) + (1 - labels) / (negatives + 2)
+
+    def said(values: Floats) -> Floats:
+        return np.asarray(values[0] * scores[:, None] + values[1:])
 
     def loss(values: Floats) -> float:
-        said = columns @ values
-        return float((np.logaddexp(0, said) - labels * said).sum())
+        odds = said(values)
+        return float((np.logaddexp(0, odds) - wanted * odds).sum())
 
-    values = np.array([0.0, float(log_odds(present.mean()))])
+    values = np.array([0.0, *log_odds(wanted.mean(0))])
+    start = values
     for _ in range(100):
-        said = probability(columns @ values)
-        curvature = columns.T @ ((said * (1 - said))[:, None] * columns) + 1e-6 * np.eye(2)
-        step = np.linalg.solve(curvature, columns.T @ (said - labels))
+        now = probability(said(values))
+        off, weight = now - wanted, now * (1 - now)
+        slope_by_offset = scores @ weight
+        curvature = np.diag(np.array([float((scores**2 @ weight).sum()), *weight.sum(0)]))
+        curvature[0, 1:] = curvature[1:, 0] = slope_by_offset
+        gradient = np.array([float((scores @ off).sum()), *off.sum(0)])
+        step = np.linalg.solve(curvature + 1e-6 * np.eye(len(values)), gradient)
         before = loss(values)
         while loss(values - step) > before and np.abs(step).max() > 1e-9:
             step = step / 2
         values = values - step
         if np.abs(step).max() < 1e-9:
             break
-    return max(float(values[0]), 0.0), float(values[1])
+    if values[0] < 0:
+        values = start
+    return float(values[0]), values[1:]
 
 
 def calibrated(

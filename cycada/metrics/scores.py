@@ -21,6 +21,7 @@ from cycada.metrics.bootstrap import (
     plain,
     subject_draws,
 )
+from cycada.metrics.calibration import calibration_error
 from cycada.metrics.detection import (
     accuracy,
     average_precision,
@@ -34,6 +35,7 @@ from cycada.metrics.detection import (
     prevalence,
     roc_auc,
 )
+from cycada.metrics.intensity import icc_and_mae, intensity_sums
 from cycada.task import Task, TaskKind, decided
 
 
@@ -51,6 +53,7 @@ class UnitScores:
     roc_auc: float
     roc_auc_interval: Interval
     average_precision: float
+    calibration_error: float = math.nan  # of calibrated probabilities, as expected (ECE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +71,8 @@ class DetectionScores:
     averaged: tuple[str, ...]  # AUs or classes that some frame shows
     left_out: tuple[str, ...]  # those that no annotated frame shows
     units: tuple[UnitScores, ...]
+    macro_calibration_error: float = math.nan  # NaN where nothing is calibrated, as the next
+    macro_uncalibrated_error: float = math.nan  # the same of the probabilities of the network
     accuracy: float = math.nan  # of classes, as the next two
     accuracy_interval: Interval = NO_INTERVAL
     confusion: tuple[tuple[int, ...], ...] = ()  # rows: the true class; columns: the told one
@@ -100,6 +105,41 @@ class DetectionScores:
         return cls(**numbers, units=units)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitIntensity:
+    """How well the intensity of one AU is told; NaN where the data cannot tell."""
+
+    name: str
+    frames: int  # graded ones of which an intensity was told
+    icc: float  # ICC(3,1), -1 to 1
+    icc_interval: Interval
+    mae: float  # mean absolute error, in grades
+    mae_interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IntensityScores:
+    """How well intensities are told: per AU, and the plain means over AUs."""
+
+    macro_icc: float
+    macro_icc_interval: Interval
+    macro_mae: float
+    macro_mae_interval: Interval
+    units: tuple[UnitIntensity, ...]
+    interval_level: float = LEVEL
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for ``scores.json``: NaN becomes null, intervals become pairs."""
+        return plain(asdict(self))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> IntensityScores:
+        """Read back what :meth:`to_json` wrote."""
+        numbers = _numbers(data)
+        units = tuple(UnitIntensity(**unit) for unit in numbers.pop("units"))
+        return cls(**numbers, units=units)
+
+
 def score_detector(
     probabilities: npt.ArrayLike,
     labels: npt.ArrayLike,
@@ -108,6 +148,7 @@ def score_detector(
     subjects: npt.ArrayLike,
     thresholds: npt.ArrayLike,
     task: Task,
+    calibrated: npt.ArrayLike | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> DetectionScores:
@@ -121,6 +162,7 @@ def score_detector(
         thresholds: ``(A,)`` from which an AU counts as detected; from validation data. Classes
             have none: the most probable one is told.
         task: What the columns mean.
+        calibrated: ``(N, A)`` the same probabilities calibrated, where they are.
         resamples: Number of bootstrap samples.
         seed: Of the bootstrap.
 
@@ -133,6 +175,15 @@ def score_detector(
     counts = counts_by_subject(told, present, mask, subjects)
     f1, auc = f1_of_counts(counts.sum(axis=0)), roc_auc(values, present, mask)
     precision, share = average_precision(values, present, mask), prevalence(present, mask)
+    errors = [math.nan] * len(cuts)
+    overall: dict[str, Any] = {}
+    if calibrated is not None:
+        errors = calibration_error(calibrated, present, mask).tolist()
+        before = calibration_error(values, present, mask)
+        overall = {
+            "macro_calibration_error": float(mean_over_units(errors)),
+            "macro_uncalibrated_error": float(mean_over_units(before)),
+        }
     nothing: Floats = np.full((1, len(cuts)), np.nan)
     f1_samples = auc_samples = nothing
     if len(counts) > 1:
@@ -151,15 +202,15 @@ def score_detector(
             roc_auc=float(auc[unit]),
             roc_auc_interval=interval(auc_samples[:, unit]),
             average_precision=float(precision[unit]),
+            calibration_error=errors[unit],
         )
         for unit, name in enumerate(task.names)
     )
-    overall: dict[str, Any] = {}
     if task.kind == "classes":
         rows = mask.any(axis=1)
         right = np.asarray((told.numpy() & present)[rows].any(axis=1))
         whose = np.asarray(subjects)[rows]
-        overall = {
+        overall |= {
             "accuracy": accuracy(values, present, mask),
             "accuracy_interval": bootstrap_mean(right, whose, resamples=resamples, seed=seed),
             "confusion": tuple(map(tuple, confusion_matrix(values, present, mask).tolist())),
@@ -179,6 +230,50 @@ def score_detector(
         resamples=resamples,
         seed=seed,
         **overall,
+    )
+
+
+def score_intensities(
+    told: npt.ArrayLike,
+    intensities: npt.ArrayLike,
+    *,
+    subjects: npt.ArrayLike,
+    task: Task,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> IntensityScores:
+    """Score told intensities against graded ones, with intervals over subjects.
+
+    Args:
+        told: ``(N, A)`` from 0 to 5; NaN where nothing is told.
+        intensities: ``(N, A)`` truth from 0 to 5; NaN where unknown.
+        subjects: ``(N,)`` subject of each frame.
+        task: What the columns mean.
+        resamples: Number of bootstrap samples.
+        seed: Of the bootstrap.
+    """
+    sums = intensity_sums(told, intensities, subjects)
+    icc, mae = icc_and_mae(sums.sum(0))
+    icc_samples = mae_samples = np.full((1, len(task)), np.nan)
+    if len(sums) > 1:
+        draws = subject_draws(len(sums), resamples=resamples, seed=seed)
+        icc_samples, mae_samples = icc_and_mae(np.einsum("rs,ska->rka", draws, sums))
+    return IntensityScores(
+        macro_icc=float(mean_over_units(icc)),
+        macro_icc_interval=interval(mean_over_units(icc_samples)),
+        macro_mae=float(mean_over_units(mae)),
+        macro_mae_interval=interval(mean_over_units(mae_samples)),
+        units=tuple(
+            UnitIntensity(
+                name=name,
+                frames=int(sums[:, 0, unit].sum()),
+                icc=float(icc[unit]),
+                icc_interval=interval(icc_samples[:, unit]),
+                mae=float(mae[unit]),
+                mae_interval=interval(mae_samples[:, unit]),
+            )
+            for unit, name in enumerate(task.names)
+        ),
     )
 
 

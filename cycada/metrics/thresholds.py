@@ -27,6 +27,7 @@ class Reading(NamedTuple):
 
     thresholds: Floats  # (A,) probabilities, as the detector gives them, from which an AU counts
     calibration: Calibration  # to probabilities that hold there, as far as can be told
+    at_home: Calibration  # to those that hold in the source
 
 
 def target_reading(
@@ -58,8 +59,8 @@ def target_reading(
         subjects: The subject of each of the N faces, and of each of the M.
 
     Returns:
-        Thresholds in (0, 1), and the calibration; 0.5 and none where the source shows an AU fewer
-        than five times, or always.
+        Thresholds in (0, 1), and the calibrations; 0.5 and none where the source shows an AU
+        fewer than five times, or always.
 
     Raises:
         ValueError: A probability is no number, or ``target`` is empty.
@@ -69,7 +70,8 @@ def target_reading(
         raise ValueError("probabilities must be finite, and there must be some of the target")
     within, within_other = _centred(own, other, subjects)
     truth, annotated = np.asarray(labels) > 0.5, np.asarray(known, dtype=bool)
-    result, calibration = np.full(own.shape[1], 0.5), Calibration.none(own.shape[1])
+    result = np.full(own.shape[1], 0.5)
+    calibration, at_home = Calibration.none(own.shape[1]), Calibration.none(own.shape[1])
     for unit in range(own.shape[1]):
         present = truth[annotated[:, unit], unit]
         if present.sum() < FEWEST_POSITIVES or present.all():
@@ -90,13 +92,14 @@ def target_reading(
             for weight, frequency in zip(weights, frequencies, strict=True)
         )
         likely = float((weights * frequencies).sum() / weights.sum())
+        at_home.slope[unit], at_home.offset[unit] = slope, offset
         calibration.slope[unit] = slope
         calibration.offset[unit] = offset + _shift(slope * order + offset, likely)
         last = ends[np.argmax(np.asarray(curve)[ends])]  # the least sure face to be detected
         beyond = order[last + 1] if last + 1 < len(order) else -SUREST
         result[unit] = probability((order[last] + beyond) / 2)
     thresholds = np.clip(result, *probability((-SUREST, SUREST)))
-    return Reading(np.asarray(thresholds, dtype=np.float64), calibration)
+    return Reading(np.asarray(thresholds, dtype=np.float64), calibration, at_home)
 
 
 def _centred(

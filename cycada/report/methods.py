@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 from cycada.action_units import meaning
-from cycada.metrics.bootstrap import Interval
+from cycada.metrics.bootstrap import NO_INTERVAL, Interval
 from cycada.metrics.detection import gap_closed
-from cycada.metrics.scores import DetectionScores
+from cycada.metrics.scores import DetectionScores, IntensityScores
 from cycada.report.page import Beside, Block, Cell, Facts, Figure, Plot, Section, Table, Text
 from cycada.report.plots import TONES, Estimates, Tone, methods_plot, units_plot
 from cycada.task import TaskKind
@@ -52,6 +52,7 @@ class Scored:
     name: str
     scores: DetectionScores
     head: Mapping[str, Any]  # run, index, split, domain, notes
+    intensities: IntensityScores | None = None  # of detectors that tell them, on graded faces
 
     @property
     def title(self) -> str:
@@ -259,6 +260,7 @@ def _units_table(methods: Sequence[Scored]) -> Table:
                 ),
             ),
         )
+    rows += _further_means(methods)
     totals = len(rows)
     scores = {m.name: {u.name: u for u in m.scores.units} for m in methods}
     for name in sorted({name for units in scores.values() for name in units}):
@@ -285,9 +287,45 @@ def _units_table(methods: Sequence[Scored]) -> Table:
         header=(_ANSWERS[methods[0].scores.kind], "Present", *(method.title for method in methods)),
         rows=tuple(rows),
         total=totals,
-        caption="F1, but for the rows of accuracy and ROC-AUC. Present: share of annotated frames. "
+        caption="F1, but where another figure is named. Present: share of annotated frames. "
         "Bold: the best below the ceiling.",
     )
+
+
+def _further_means(methods: Sequence[Scored]) -> list[tuple[Cell, ...]]:
+    """Return the rows of what some of the methods have: calibration and intensities."""
+    errors = [method.scores.macro_calibration_error for method in methods]
+    rows: list[tuple[Cell, ...]] = []
+    if any(map(math.isfinite, errors)):
+        rows.append(
+            (
+                Cell(text="Calibration error", note="expected, of calibrated probabilities"),
+                Cell(text=""),
+                *(Cell(text=figure_text(error)) for error in errors),
+            )
+        )
+    graded = [method.intensities for method in methods]
+    if any(graded):
+        found = [
+            (math.nan, NO_INTERVAL) if each is None else (each.macro_icc, each.macro_icc_interval)
+            for each in graded
+        ]
+        rows.append(
+            (
+                Cell(text="Mean ICC(3,1)", note="of intensities, 0 to 5"),
+                Cell(text=""),
+                *(Cell(text=figure_text(icc), note=_short_interval(at)) for icc, at in found),
+            )
+        )
+        off = [math.nan if each is None else each.macro_mae for each in graded]
+        rows.append(
+            (
+                Cell(text="Mean absolute error", note="of intensities, in grades"),
+                Cell(text=""),
+                *(Cell(text=figure_text(error)) for error in off),
+            )
+        )
+    return rows
 
 
 def _units_drawing(methods: Sequence[Scored], colours: Mapping[str, Tone]) -> Plot:

@@ -80,8 +80,11 @@ def _panel(
     if not found.success:
         return
     bar = left + _PANEL * 0.68, left + _PANEL - 28
-    answers = zip(names, found.probabilities, found.decisions, found.assessable, strict=True)
-    for number, (name, said, decided, seen) in enumerate(answers):
+    strengths = found.intensities or [math.nan] * len(names)
+    answers = zip(
+        names, found.probabilities, found.decisions, found.assessable, strengths, strict=True
+    )
+    for number, (name, said, decided, seen, strength) in enumerate(answers):
         top = 4 + tall * (number + 2)
         ink = _PRESENT if decided and seen else _INK if seen else _QUIET
         draw.text((left, top), f"{name} {meaning(name)}"[:28], fill=ink, font=font)
@@ -91,3 +94,5 @@ def _panel(
         draw.rectangle((bar[0], top + 3, bar[1], top + tall - 5), outline=_QUIET)
         reach = bar[0] + (bar[1] - bar[0]) * said
         draw.rectangle((bar[0], top + 3, reach, top + tall - 5), fill=ink)
+        if not math.isnan(strength):
+            draw.text((bar[1] + 5, top), f"{strength:.1f}", fill=ink, font=font)

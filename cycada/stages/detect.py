@@ -85,7 +85,10 @@ def detect(options: DetectOptions, *, progress: Progress) -> list[Detection]:
         window = _window(source, detector, options)
         finder = None if source.cut_out else face_source(options.faces, options.read.domain)
         settings = _settings(source, options, window=window, weights=weights)
-        table = DetectionTable(options.out / f"{source.name}.csv", detector.task, settings)
+        table = DetectionTable(
+            options.out / f"{source.name}.csv", detector.task, settings,
+            graded=detector.intensity is not None,
+        )  # fmt: skip
         kept = table.whole
         if not kept:
             _fill(table, source, detector, finder, window=window, progress=progress)
@@ -156,18 +159,20 @@ def _answered(seen: Sequence[_Seen], detector: LoadedDetector) -> Iterator[Detec
     crops = [each.crop for each in seen if each.crop is not None]
     raw = detector.predict(torch.stack(crops)) if crops else torch.empty(0, len(detector.task))
     said = torch.as_tensor(detector.calibrated(raw.double()))
-    answers = iter(zip(said.tolist(), detector.decide(raw).tolist(), strict=True))
+    strengths = detector.intensities(said)
+    graded: list[Sequence[float]] = [()] * len(crops) if strengths is None else strengths.tolist()
+    answers = iter(zip(said.tolist(), detector.decide(raw).tolist(), graded, strict=True))
     for each in seen:
         if each.crop is None:
             yield each.row
             continue
-        probabilities, decisions = next(answers)
+        probabilities, decisions, intensities = next(answers)
         units = detector.task.action_units
         visible = assessable(units, each.hidden) if units else [True] * len(detector.task)
         told = f"not seen: {' '.join(sorted(each.hidden))}" if not all(visible) else ""
         yield replace(
-            each.row, probabilities=probabilities, decisions=decisions, assessable=visible,
-            reason=told,
+            each.row, probabilities=probabilities, decisions=decisions, intensities=intensities,
+            assessable=visible, reason=told,
         )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,12 @@ from cycada.action_units import column, meaning
 from cycada.data.dataset import FaceImages
 from cycada.data.index import Domain, Face, Index, Split, read_index
 from cycada.errors import DataError, RunError
-from cycada.metrics.scores import DetectionScores, score_detector
+from cycada.metrics.scores import (
+    DetectionScores,
+    IntensityScores,
+    score_detector,
+    score_intensities,
+)
 from cycada.progress import Progress
 from cycada.report.plots import Estimates, standalone, units_plot
 from cycada.stages.evaluate_translator import evaluate_translator
@@ -102,6 +107,7 @@ def evaluate_detector(
     probabilities = predict_faces(
         detector, index, domain=options.domain, progress=progress
     ).double()
+    calibrated = detector.calibrated(probabilities)
     annotated = known.any(dim=1)
     subjects = np.array([face.subject for face in index.faces])
     thresholds = detector.thresholds.double()
@@ -112,9 +118,11 @@ def evaluate_detector(
         subjects=subjects[annotated.numpy()],
         thresholds=thresholds,
         task=task,
+        calibrated=None if detector.calibration is None else calibrated[annotated],
         resamples=options.resamples,
         seed=options.seed,
     )
+    strengths, graded = detector.intensities(calibrated), index.intensities(task.action_units)
     notes = _notes(scores, index, task, int((~annotated).sum()))
     result = {
         **described(options, "detector"),
@@ -122,10 +130,22 @@ def evaluate_detector(
         "notes": notes,
         "scores": scores.to_json(),
     }
-    table = predictions_table(
-        index.faces, task, probabilities=probabilities, thresholds=thresholds, labels=labels,
-        known=known,
-    )  # fmt: skip
+    columns = {
+        "probability": _cells(probabilities, digits=6),
+        "decision": _cells(decided(probabilities, thresholds, task.kind)),
+        "label": _cells(labels.double().where(known, math.nan)),
+    }
+    if detector.calibration is not None and task.kind == "action_units":
+        columns["calibrated"] = _cells(calibrated, digits=6)
+    if strengths is not None:
+        columns["intensity"] = _cells(strengths, digits=3)
+        columns["graded"] = _cells(graded, digits=3)
+    if strengths is not None and bool((strengths + graded).isfinite().any()):
+        result["intensities"] = score_intensities(
+            strengths, graded, subjects=subjects, task=task, resamples=options.resamples,
+            seed=options.seed,
+        ).to_json()  # fmt: skip
+    table = predictions_table(index.faces, task, columns)
     write_results(
         options.out,
         {
@@ -154,29 +174,29 @@ def predict_faces(
 
 
 def predictions_table(
-    faces: Sequence[Face],
-    task: Task,
-    *,
-    probabilities: Tensor,
-    thresholds: Tensor,
-    labels: Tensor,
-    known: Tensor,
+    faces: Sequence[Face], task: Task, columns: Mapping[str, Sequence[Sequence[str]]]
 ) -> str:
-    """Return one CSV row for each face: probability, decision and label of every AU or class."""
+    """Return one CSV row for each face, with some columns for every AU or class.
+
+    Args:
+        faces: In order.
+        task: What is answered.
+        columns: Kind, such as ``probability`` -> ``(N, A)`` cells.
+    """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    kinds = ("probability", "decision", "label")
-    names = [f"{name}_{kind}" for name in task.names for kind in kinds]
+    names = [f"{name}_{kind}" for name in task.names for kind in columns]
     writer.writerow(["path", "subject", *names])
-    decisions = decided(probabilities, thresholds, task.kind).int()
-    for row, face in enumerate(faces):
-        cells: list[str] = []
-        for unit in range(len(task)):
-            label = str(int(labels[row, unit])) if known[row, unit] else ""
-            decision = str(int(decisions[row, unit]))
-            cells += [f"{float(probabilities[row, unit]):.6f}", decision, label]
+    for face, *rows in zip(faces, *columns.values(), strict=True):
+        cells = [cell for answer in zip(*rows, strict=True) for cell in answer]
         writer.writerow([face.path, face.subject, *cells])
     return table.getvalue()
+
+
+def _cells(values: Tensor, *, digits: int = 0) -> list[list[str]]:
+    """Return numbers as text, NaN as empty text."""
+    rows: list[list[float]] = values.double().tolist()
+    return [["" if math.isnan(v) else f"{v:.{digits}f}" for v in row] for row in rows]
 
 
 def scores_plot(scores: DetectionScores) -> str:
@@ -210,6 +230,18 @@ def summary_lines(result: dict[str, Any], out: Path) -> list[str]:
         what = "AUs" if read.kind == "action_units" else "classes"
         counted = f"{len(read.averaged)} {what}, {read.frames} frames of {read.subjects} subjects"
         lines.append(counted)
+        if math.isfinite(read.macro_calibration_error):
+            lines.append(
+                f"expected calibration error {read.macro_calibration_error:.3f} (of the network's "
+                f"own probabilities {read.macro_uncalibrated_error:.3f})"
+            )
+        if "intensities" in result:
+            strengths = IntensityScores.from_json(result["intensities"])
+            lines.append(
+                f"intensities: mean ICC(3,1) {strengths.macro_icc:.3f}"
+                f"{_spoken(strengths.macro_icc_interval)}, mean absolute error "
+                f"{strengths.macro_mae:.3f}{_spoken(strengths.macro_mae_interval)}"
+            )
     else:
         for name, figure in scores["figures"].items():
             lines.append(f"{name.replace('_', ' ')} {figure['mean']:.4f}")

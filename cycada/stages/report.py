@@ -14,7 +14,7 @@ import cycada
 from cycada.config import TranslatorConfig
 from cycada.data.index import CSV_NAME, Index, read_index
 from cycada.errors import CycadaError, DataError, UsageError
-from cycada.metrics.scores import DetectionScores
+from cycada.metrics.scores import DetectionScores, IntensityScores
 from cycada.report.methods import (
     Scored,
     detection_figures,
@@ -155,7 +155,11 @@ def _read_evaluations(
         try:
             if result["kind"] == "detector":
                 scores = DetectionScores.from_json(result["scores"])
-                methods.append(Scored(name=path.name, scores=scores, head=result))
+                graded = result.get("intensities")
+                intensities = IntensityScores.from_json(graded) if graded else None
+                methods.append(
+                    Scored(name=path.name, scores=scores, head=result, intensities=intensities)
+                )
             else:
                 translations.append((path.name, result))
         except (KeyError, TypeError) as error:

@@ -144,7 +144,7 @@ class _Maker:
         self, indexes: Sequence[Index], domains: Sequence[Domain], split: Split, *, what: str
     ) -> Examples:
         """Return the faces of one split with their labels."""
-        parts, labels, known, points = [], [], [], []
+        parts, labels, known, graded, points = [], [], [], [], []
         wanted = self.landmarks and split == "train" and what != "target"
         for domain in domains:
             chosen = [index.select(domain=domain, split=split) for index in indexes]
@@ -155,6 +155,7 @@ class _Maker:
                 occurs, annotated = index.labels(self.task)
                 labels.append(occurs)
                 known.append(annotated)
+                graded.append(index.intensities(self.task.action_units))
                 if wanted:
                     points.append(self._points(index, learned=what == "source"))
             parts.append(FaceImages(chosen, domain=domain, size=self.config.size))
@@ -165,7 +166,8 @@ class _Maker:
             )
         return Examples(
             parts, labels=torch.cat(labels), known=torch.cat(known), task=self.task,
-            channels=self.channels, landmarks=torch.cat(points) if points else None,
+            channels=self.channels, intensities=torch.cat(graded),
+            landmarks=torch.cat(points) if points else None,
             mirror_order=mirror_order(self.landmarks),
         )  # fmt: skip
 

@@ -256,12 +256,14 @@ def train_detector(
             if not comparison.adapted_is_better:
                 weights = unadapted
             progress.say(comparison.told(run.root, config.initial))
-        facts["validation"], thresholds, calibration = validate(
+        facts["validation"], thresholds, calibration, intensity = validate(
             weights, faces.validation, accelerator, target=faces.target,
             source_detector=state.adversary.teacher if state.adversary else None,
         )  # fmt: skip
         facts["thresholds"] = thresholds.tolist()
         facts["calibration"] = calibration.to_json()
+        if intensity is not None:
+            facts["intensity"] = intensity.to_json()
         run.save(
             number, state=collect(state, accelerator), weights={"detector": weights}, about=facts,
             keep=config.keep,

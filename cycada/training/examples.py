@@ -38,15 +38,18 @@ class Examples:
         known: Tensor,
         task: Task,
         channels: int,
+        intensities: Tensor | None = None,
         landmarks: Tensor | None = None,
         mirror_order: Sequence[int] = (),
     ) -> None:
         """Join ``parts``; ``labels`` and ``known`` are ``(N, A)`` over all of them.
 
+        ``intensities``, of what was graded, are ``(N, A)`` from 0 to 5, NaN where unknown.
         ``landmarks``, where they are asked for, are ``(N, K, 2)`` px, NaN where unknown, and
         ``mirror_order`` says which of a face's points is which of its mirror image's.
         """
         self.parts, self.labels, self.known = tuple(parts), labels, known
+        self.intensities = intensities
         self.landmarks, self.mirror_order = landmarks, list(mirror_order)
         self.task, self.channels = task, channels
         self._starts = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)

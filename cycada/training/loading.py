@@ -15,6 +15,7 @@ from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.index import Domain
 from cycada.errors import ConfigError, UsageError
 from cycada.metrics.calibration import Calibration
+from cycada.metrics.intensity import IntensityReading
 from cycada.models.build import build_detector, build_generators
 from cycada.models.cycle import Generators
 from cycada.models.detector import Detector
@@ -33,6 +34,7 @@ class LoadedDetector:
     task: Task
     thresholds: Tensor  # (A,) probabilities from which an AU counts as present
     calibration: Calibration | None  # of the probabilities; None: an earlier version noted none
+    intensity: IntensityReading | None  # None: its validation faces were not graded
     source_domains: tuple[Domain, ...]  # of its labelled source faces; empty where unknown
     seen_subjects: frozenset[str]  # in training or validation, of this or an earlier stage
     window: Window | None  # deg C of [-1, 1]; None for RGB and grey images
@@ -59,6 +61,15 @@ class LoadedDetector:
         if self.calibration is None or self.task.kind == "classes":
             return probabilities
         return torch.from_numpy(self.calibration(probabilities.numpy()))
+
+    def intensities(self, calibrated: Tensor) -> Tensor | None:
+        """Return ``(B, A)`` intensities from 0 to 5 for calibrated probabilities.
+
+        NaN for an AU that was graded too seldom; ``None`` if all were.
+        """
+        if self.intensity is None:
+            return None
+        return torch.from_numpy(self.intensity(calibrated.numpy()))
 
     def decide(self, probabilities: Tensor) -> Tensor:
         """Return ``(B, A)`` bool: the AUs that count as present, or the one class."""
@@ -142,6 +153,9 @@ def load_detector(root: Path, device: torch.device | None = None) -> LoadedDetec
         thresholds=torch.tensor(about["thresholds"]),
         calibration=(
             Calibration.from_json(about["calibration"]) if "calibration" in about else None
+        ),
+        intensity=(
+            IntensityReading.from_json(about["intensity"]) if "intensity" in about else None
         ),
         source_domains=_source_domains(about, config),
         seen_subjects=frozenset(about["seen_subjects"]),

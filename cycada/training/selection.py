@@ -20,6 +20,7 @@ from cycada.metrics.detection import (
     average_precision,
     best_thresholds,
 )
+from cycada.metrics.intensity import IntensityReading, intensity_reading
 from cycada.metrics.thresholds import target_reading
 from cycada.metrics.validators import (
     batch_nuclear_norm,
@@ -102,6 +103,7 @@ class Validation(NamedTuple):
     score: float  # mean average precision of AUs, accuracy of classes
     thresholds: Tensor  # (A,) probabilities with the best F1; 0.5 for classes, which need none
     calibration: Calibration  # of the probabilities; that of classes changes nothing
+    intensity: IntensityReading | None = None  # of calibrated probabilities, where AUs were graded
 
 
 def probabilities(
@@ -204,18 +206,25 @@ def validate(
         halves = torch.full((len(examples.task),), 0.5, dtype=torch.float64)
         return Validation(share, halves, Calibration.none(len(examples.task)))
     precision = torch.as_tensor(average_precision(found, examples.labels, examples.known))
+    own = found
     if target is None:
         thresholds = best_thresholds(found, examples.labels, examples.known)
         calibration = calibrated(found, examples.labels, examples.known, fewest=FEWEST_POSITIVES)
+        at_home = calibration
     else:
         some = some_of(target)
         there = probabilities(detector, target, accelerator, some)
-        own = found
         if source_detector is not None:
             own = probabilities(source_detector, examples, accelerator)
         names = target.subject_of()
-        thresholds, calibration = target_reading(
+        thresholds, calibration, at_home = target_reading(
             own, examples.labels, examples.known, there,
             subjects=(examples.subject_of(), [names[row] for row in some.tolist()]),
         )  # fmt: skip
-    return Validation(float(precision.nanmean()), torch.as_tensor(thresholds), calibration)
+    graded = examples.intensities
+    intensity = None
+    if graded is not None:
+        intensity = intensity_reading(at_home(own), graded, fewest=FEWEST_POSITIVES)
+    return Validation(
+        float(precision.nanmean()), torch.as_tensor(thresholds), calibration, intensity
+    )

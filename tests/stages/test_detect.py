@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cycada import images, thermal
 from cycada.cli import main
 from cycada.config import DetectorConfig
 from cycada.data import phantom
-from cycada.data.index import read_index
+from cycada.data.index import read_index, write_index
 from cycada.errors import DataError, RunError, UsageError
 from cycada.footage import ReadOptions
 from cycada.progress import Progress
@@ -86,6 +87,7 @@ def test_the_faces_of_an_index_get_what_evaluate_says_of_them_calibrated(
     raw = predict_faces(detector, index, domain="thermal", progress=quiet)
     said = detector.calibrated(raw.double())
     assert detector.calibration is not None
+    assert "AU01_r" not in rows[0]  # nobody graded the faces that it learned from
     assert len(rows) == found.frames == found.faces == len(index.faces)
     for row, face, probabilities, decisions in zip(
         rows, index.faces, said.tolist(), detector.decide(raw).tolist(), strict=True
@@ -96,6 +98,34 @@ def test_the_faces_of_an_index_get_what_evaluate_says_of_them_calibrated(
         assert [row[f"{name}_c"] for name in detector.task.names] == [
             str(int(decision)) for decision in decisions
         ]
+
+
+def test_where_faces_were_graded_intensities_are_told_as_evaluate_tells_them(
+    tiny_detector: Callable[..., DetectorConfig], own_faces: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    index = read_index(own_faces)
+    graded = [
+        replace(face, split="train" if face.subject == "thermal0" else "val", action_units={
+            unit: 2 * value + number % 2 for unit, value in face.action_units.items() if unit < 50
+        } | {51: float(number % 2) * 3, 52: 0.0 if number % 5 else 2.0})
+        for number, face in enumerate(index.select(domain="thermal").faces)
+    ]  # fmt: skip
+    info = replace(index.info, kind="intensity")
+    write_index(replace(index, info=info, faces=tuple(graded)))
+    run = tmp_path / "run"
+    config = tiny_detector(source=(str(own_faces),), steps=2, source_domain="thermal")
+    run_training(config, run, progress=quiet)
+    (found,) = detect(options(run, own_faces, out=tmp_path / "out", overlay=True), progress=quiet)
+    rows = table(found.table)
+    detector = load_detector(run, torch.device("cpu"))
+    raw = predict_faces(detector, read_index(own_faces), domain="thermal", progress=quiet)
+    told = detector.intensities(detector.calibrated(raw.double()))
+    assert told is not None
+    for row, values in zip(rows, told.tolist(), strict=True):
+        assert row["AU52_r"] == ""  # graded too seldom
+        assert row["AU52"]
+        assert float(row["AU01_r"]) == pytest.approx(values[0], abs=0.02)
+        assert 0 <= float(row["AU51_r"]) <= 5
 
 
 def test_every_frame_has_a_row_and_the_face_is_cut_out_where_the_table_says(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from cycada import images, thermal
 from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
 from cycada.errors import CycadaError, DataError, RunError
-from cycada.metrics.scores import DetectionScores
+from cycada.metrics.scores import DetectionScores, IntensityScores
 from cycada.progress import Progress
 from cycada.stages.evaluate import (
     check_unseen,
@@ -34,9 +35,15 @@ class Brightness:
 
     task = Task((1, 12))
     thresholds = torch.tensor([0.5, 0.5])
-    window = None
+    calibration = intensity = window = None
     channels = 1
     size = SIZE
+
+    def calibrated(self, probabilities):
+        return probabilities
+
+    def intensities(self, _):
+        return None
 
     def predict(self, pictures):
         pictures = images.with_channels(pictures, 1)
@@ -131,6 +138,56 @@ def test_predictions_hold_a_row_for_each_face_and_no_label_where_none_is_known(d
     assert (scores.frames, scores.units[1].frames) == (5, 4)
     assert scores.units[1].f1 == pytest.approx(2 / 3)  # face 1, detected but unknown, is no error
     assert any("1 frames without any label" in note for note in result["notes"])
+
+
+class Graded(Brightness):
+    """A detector whose calibrated probabilities and intensities are known by hand."""
+
+    calibration = intensity = "given"
+
+    def calibrated(self, probabilities):
+        return probabilities / 2
+
+    def intensities(self, calibrated):
+        told = calibrated * 10
+        told[:, 1] = math.nan  # AU12 was graded too seldom
+        return told
+
+
+def test_intensities_and_calibration_are_scored_by_hand(dataset, tmp_path):
+    chosen = dataset.select(domain="thermal")
+    strengths = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+    graded = tuple(
+        replace(face, action_units={1: strength, 12: 2.0})
+        for face, strength in zip(chosen.faces, strengths, strict=True)
+    )
+    index = replace(
+        chosen, info=replace(chosen.info, kind="intensity", threshold=2.0), faces=graded
+    )
+    result = evaluate_detector(Graded(), index, options(dataset, tmp_path), progress=QUIET)
+    raw = predict_faces(Brightness(), index, domain="thermal", progress=QUIET)[:, 0].double()
+    told = raw * 5
+    first, second = IntensityScores.from_json(result["intensities"]).units
+    truth = torch.tensor(strengths, dtype=torch.float64)
+    assert first.mae == pytest.approx(float((told - truth).abs().mean()))
+    covariance = torch.cov(torch.stack((told, truth)))
+    assert first.icc == pytest.approx(float(2 * covariance[0, 1] / covariance.trace()))
+    assert math.isnan(second.icc)
+    assert (first.frames, second.frames) == (6, 0)
+    scores = DetectionScores.from_json(result["scores"])
+    # The bins of a tenth hold one face each here.
+    errors = [abs(p / 2 - (s >= 2)) for p, s in zip(raw.tolist(), strengths, strict=True)]
+    assert scores.units[0].calibration_error == pytest.approx(sum(errors) / 6, abs=0.12)
+    assert scores.macro_calibration_error != scores.macro_uncalibrated_error
+    told_of = "\n".join(summary_lines(result, tmp_path))
+    assert "mean ICC(3,1) 0." in told_of
+    assert "expected calibration error" in told_of
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert float(rows[3]["AU01_calibrated"]) == pytest.approx(float(raw[3]) / 2, abs=1e-6)
+    assert float(rows[3]["AU01_intensity"]) == pytest.approx(float(told[3]), abs=1e-3)
+    assert (rows[3]["AU01_graded"], rows[3]["AU01_label"]) == ("3.000", "1")
+    assert (rows[3]["AU12_intensity"], rows[3]["AU12_graded"]) == ("", "2.000")
 
 
 def test_predictions_do_not_depend_on_the_batch(dataset, monkeypatch):

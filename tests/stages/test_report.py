@@ -14,7 +14,7 @@ from cycada import images
 from cycada.config import DetectorConfig, GeneratorConfig, TranslatorConfig
 from cycada.data.index import Face, Index, IndexInfo, write_index
 from cycada.errors import DataError, UsageError
-from cycada.metrics.scores import score_detector
+from cycada.metrics.scores import score_detector, score_intensities
 from cycada.metrics.translation import TranslationScores
 from cycada.models.build import build_generators
 from cycada.report.methods import (
@@ -53,6 +53,29 @@ def evaluation(folder, skill: float, *, frames: int = 200, index: str = "data"):
     text = json.dumps({**head, "notes": ["a note"], "scores": scores.to_json()})
     (folder / "scores.json").write_text(text)
     return Scored(name=folder.name, scores=scores, head=head)
+
+
+def test_calibration_and_intensities_are_shown_where_a_method_has_them(tmp_path):
+    for name, skill in (("source_only", 0.1), ("both", 0.4)):
+        evaluation(tmp_path / name, skill)
+    plain = report([tmp_path], tmp_path / "plain").read_text(encoding="utf-8")
+    assert "ICC" not in plain
+    assert "Calibration error" not in plain
+    file = tmp_path / "both" / "scores.json"
+    result = json.loads(file.read_text())
+    draw = np.random.default_rng(0)
+    truth = draw.uniform(0, 5, size=(200, 3))
+    graded = score_intensities(
+        truth + draw.normal(size=truth.shape), truth, subjects=np.arange(200) // 10,
+        task=Task((1, 2, 12)), resamples=20,
+    )  # fmt: skip
+    result["intensities"] = graded.to_json()
+    result["scores"]["macro_calibration_error"] = 0.0625
+    file.write_text(json.dumps(result))
+    text = report([tmp_path], tmp_path / "graded").read_text(encoding="utf-8")
+    for words in ("Mean ICC(3,1)", "Calibration error", "0.062", f"{graded.macro_icc:.3f}",
+                  f"{graded.macro_mae:.3f}"):  # fmt: skip
+        assert words in text
 
 
 def dataset(root) -> Index:

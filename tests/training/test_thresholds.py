@@ -17,6 +17,7 @@ from cycada.data.dataset import FaceImages, signed
 from cycada.data.index import Domain, Face, Split, read_index, write_index
 from cycada.metrics.calibration import calibrated
 from cycada.metrics.detection import FEWEST_POSITIVES, best_thresholds
+from cycada.metrics.intensity import intensity_reading
 from cycada.metrics.thresholds import target_reading
 from cycada.progress import Progress
 from cycada.stages import train_detector
@@ -25,18 +26,24 @@ from cycada.training.loading import load_detector
 
 @pytest.fixture
 def many_validated(own_faces: Path) -> Path:
-    """Return the tiny faces, of which enough are for validation that thresholds are tuned."""
+    """Return the tiny faces, graded, of which enough for validation that thresholds are tuned.
+
+    What is present is so by intensities from 2 on, what is absent may have a trace.
+    """
 
     def moved(face: Face, number: int) -> Face:
-        if face.domain == "thermal" or face.subject == "rgb0":
-            return face
-        labels = (number % 2, number // 2 % 2, 1 - number % 2, number // 4 % 2)
-        units = dict(zip((1, 12, 51, 52), map(float, labels), strict=True))
-        return replace(face, split="val", action_units=units)
+        units = face.action_units
+        if face.domain == "rgb" and face.subject != "rgb0":
+            labels = (number % 2, number // 2 % 2, 1 - number % 2, number // 4 % 2)
+            units = dict(zip((1, 12, 51, 52), map(float, labels), strict=True))
+            face = replace(face, split="val")
+        graded = {unit: float(2 * label + number % 3) / (2 - label)
+                  for unit, label in units.items()}  # fmt: skip
+        return replace(face, action_units=graded)
 
     index = read_index(own_faces)
     faces = tuple(moved(face, number) for number, face in enumerate(index.faces))
-    write_index(replace(index, faces=faces))
+    write_index(replace(index, info=replace(index.info, kind="intensity"), faces=faces))
     return own_faces
 
 
@@ -93,3 +100,13 @@ def test_thresholds_are_tuned_on_the_source_and_set_for_an_unlabelled_target(
     np.testing.assert_allclose(kept.slope, sure.slope, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(kept.offset, sure.offset, rtol=1e-4, atol=1e-4)
     assert np.abs(kept.slope - 1).max() > 1e-3
+    graded = read_index(root).select(domain="rgb", split="val").intensities((1, 12, 51, 52))
+    at_home = calibrated(own, labels, known, fewest=5)(own)
+    strengths = intensity_reading(at_home, graded, fewest=FEWEST_POSITIVES)
+    read = load_detector(run, torch.device("cpu"))
+    assert strengths is not None
+    # Of target faces, by way of the calibration that holds there.
+    told = read.intensities(read.calibrated(there.double()))
+    assert told is not None
+    np.testing.assert_allclose(told, strengths(sure(there)), rtol=0, atol=2e-3)
+    assert told.std(0).max() > 1e-3
