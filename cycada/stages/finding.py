@@ -36,6 +36,7 @@ class FaceSource:
 
     find: Callable[[Frame, Source], Found]
     notes: tuple[str, ...]  # what was understood
+    landmarks: tuple[str, ...] = ()  # names of those that its faces may have
 
     def __call__(self, frame: Frame, source: Source) -> Found:
         """Return the faces, or the reason if there are none."""
@@ -67,7 +68,7 @@ def face_source(how: str, domain: Domain) -> FaceSource:
             found = table.of_image(image) if image else table.of_frame(source.path, frame.number)
             return found or Found((), f"{file.name} does not name this frame")
 
-        return FaceSource(look_up, table.notes)
+        return FaceSource(look_up, table.notes, table.landmarks)
     named = next((name for name in _NAMED if name == how), None)
     if named is not None:
         find, told = open_detector(named), how

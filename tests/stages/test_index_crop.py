@@ -14,10 +14,9 @@ from cycada import images, thermal
 from cycada.cli import main
 from cycada.data.faces.crops import read_crops
 from cycada.data.index import read_index
-from cycada.errors import DataError, RunError
+from cycada.errors import DataError
 from cycada.footage import ReadOptions
 from cycada.progress import Progress
-from cycada.stages import importing
 from cycada.stages.index import IndexOptions, make_index
 
 SIDE = 32  # px of the squares that are faces here
@@ -115,38 +114,6 @@ def test_labels_of_frames_find_the_crops(clips: Path, quiet: Progress, tmp_path:
 def test_frames_can_be_left_out_evenly(clips: Path, quiet: Progress, tmp_path: Path) -> None:
     make_index(cut(clips, tmp_path / "index", every=4), progress=quiet)
     assert [row.frame for row in read_crops(tmp_path / "index")] == [0, 4, 8] * 2
-
-
-@pytest.mark.parametrize("stop", [3, 15])
-def test_an_interrupted_index_goes_on_and_ends_the_same(
-    clips: Path, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
-) -> None:
-    make_index(cut(clips, tmp_path / "whole"), progress=quiet)
-    usual, seen = importing._rows, []
-
-    def interrupted(*args: object, **names: object) -> object:
-        seen.append(1)
-        if len(seen) == stop:
-            raise KeyboardInterrupt
-        return usual(*args, **names)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(importing, "_rows", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        make_index(cut(clips, tmp_path / "index"), progress=quiet)
-    assert not (tmp_path / "index" / "index.csv").exists()
-    monkeypatch.setattr(importing, "_rows", usual)
-    with pytest.raises(RunError, match="with other options"):
-        make_index(cut(clips, tmp_path / "index", every=2), progress=quiet)
-    make_index(cut(clips, tmp_path / "index"), progress=quiet)
-    one, other = (
-        {
-            str(file.relative_to(tmp_path / name)): file.read_bytes()
-            for file in (tmp_path / name).rglob("*")
-            if file.is_file()
-        }
-        for name in ("whole", "index")
-    )
-    assert one == other
 
 
 def test_images_in_folders_keep_their_names_in_both_domains(
