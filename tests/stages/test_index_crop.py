@@ -149,6 +149,28 @@ def test_images_in_folders_keep_their_names_in_both_domains(
     }  # fmt: skip
 
 
+def test_a_table_names_the_frames_of_a_folder_by_their_files_or_by_their_numbers(
+    quiet: Progress, tmp_path: Path
+) -> None:
+    faces = thermal.counts_from_celsius(frames(6, seed=1), "centikelvin")
+    for number, face in enumerate(faces):
+        images.write_image(tmp_path / "thermal" / "ann" / f"{100 + number}.png", face[None])
+    header = ["path", "left", "top", "width", "height"]
+    by_file = [[f"ann/{100 + n}.png", *box(n)] for n in (0, 2, 5)]
+    by_number = [["ann", *box(n), n] for n in (0, 2, 5)]
+    for name, columns, rows in (("a", header, by_file), ("b", [*header, "frame"], by_number)):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows([columns, *rows])
+        made = make_index(
+            IndexOptions(
+                out=tmp_path / name, thermal=tmp_path / "thermal",
+                crop=str(tmp_path / f"{name}.csv"), fractions=(1.0, 0.0, 0.0),
+            ),
+            progress=quiet,
+        ).faces  # fmt: skip
+        assert [face.frame for face in made.faces] == [100, 102, 105]
+
+
 def test_where_no_frame_shows_a_face_the_reason_is_told_and_nothing_is_indexed(
     quiet: Progress, tmp_path: Path
 ) -> None:
