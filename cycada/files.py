@@ -1,9 +1,10 @@
-"""Write files whole or not at all."""
+"""Write files so that nothing half written is ever taken for whole."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,3 +22,43 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.part(\..*)?")
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what :func:`replacing` left below ``folder`` in a process that was killed."""
+    for place, _, names in os.walk(folder):
+        for name in filter(_TEMPORARY.fullmatch, names):
+            Path(place, name).unlink()
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append whole lines to a file; once this returns they survive a crash or a power cut."""
+    with path.open("a", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def whole_lines(path: Path) -> str:
+    """Return the lines of a file that grows by :func:`append_text`.
+
+    One that was being written at the end is cut off, in the file too, so that it can go on.
+    """
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    if end < len(content):
+        os.truncate(path, end)
+    return content[:end].decode("utf-8")
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Wait until files that have been written survive a power cut."""
+    for path in paths:
+        handle = os.open(path, os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

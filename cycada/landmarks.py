@@ -21,8 +21,17 @@ def mirror_order(names: Sequence[str]) -> list[int]:
     """
     order = []
     for name in names:
-        swapped = "_".join(_OTHER.get(part, part) for part in name.split("_"))
+        swapped = _mirrored(name)
         if swapped not in names:
             raise KeyError(name)
         order.append(names.index(swapped))
     return order
+
+
+def with_partners(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names but for those of one side whose partner on the other is missing."""
+    return tuple(name for name in names if _mirrored(name) in names)
+
+
+def _mirrored(name: str) -> str:
+    return "_".join(_OTHER.get(part, part) for part in name.split("_"))

@@ -13,14 +13,13 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cycada.errors import DataError, RunError
-from cycada.files import replacing
+from cycada.files import append_text, replacing, whole_lines
 from cycada.task import Task
 
 FIXED = (
@@ -166,7 +165,8 @@ class DetectionTable:
         if self._note.exists() and self.part.exists():
             self.done = self._rows_kept()
         if not self.done:
-            self._append([table_columns(task, graded=graded)], mode="w")
+            self.part.unlink(missing_ok=True)
+            self._append([table_columns(task, graded=graded)])
         self._write_note()
 
     @property
@@ -180,7 +180,7 @@ class DetectionTable:
 
     def add(self, rows: Iterable[Detected]) -> None:
         """Append rows; after this they survive the end of the process."""
-        self._append((table_row(row, self.task, graded=self.graded) for row in rows), mode="a")
+        self._append(table_row(row, self.task, graded=self.graded) for row in rows)
 
     def finish(self, **facts: Any) -> None:
         """Give the table its name, and note facts about it."""
@@ -188,21 +188,14 @@ class DetectionTable:
         self._write_note()
         self.part.replace(self.path)
 
-    def _append(self, rows: Iterable[Sequence[str]], *, mode: str) -> None:
+    def _append(self, rows: Iterable[Sequence[str]]) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        with self.part.open(mode, encoding="utf-8", newline="") as stream:
-            stream.write(text.getvalue())
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_text(self.part, text.getvalue())
 
     def _rows_kept(self) -> int:
-        """Cut off a row that was being written at the end, and return how many are left."""
-        content = self.part.read_bytes()
-        end = content.rfind(b"\n") + 1
-        if end < len(content):
-            os.truncate(self.part, end)
-        rows = list(csv.reader(io.StringIO(content[:end].decode("utf-8"))))
+        """Return how many rows are there and whole."""
+        rows = list(csv.reader(io.StringIO(whole_lines(self.part))))
         if not rows or tuple(rows[0]) != table_columns(self.task, graded=self.graded):
             return 0
         return len(rows) - 1

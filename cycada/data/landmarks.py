@@ -112,6 +112,7 @@ def write_landmarks(
     writer.writerow(["path", *(f"{name}_{axis}" for name in names for axis in "xy")])
     for path, values in places:
         writer.writerow([path, *("" if math.isnan(v) else f"{v:.2f}" for v in values)])
+    root.mkdir(parents=True, exist_ok=True)
     with replacing(root / LANDMARKS_NAME) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from cycada import images, thermal
 from cycada.data.faces.detectors import Detector, open_detector
 from cycada.data.faces.geometry import Found
-from cycada.data.faces.places import read_places
+from cycada.data.faces.places import PlaceTable, read_places
 from cycada.data.index import Domain
 from cycada.errors import UsageError
 from cycada.footage import Frame
@@ -36,6 +36,7 @@ class FaceSource:
 
     find: Callable[[Frame, Source], Found]
     notes: tuple[str, ...]  # what was understood
+    landmarks: tuple[str, ...] = ()  # names of those that its faces may have
 
     def __call__(self, frame: Frame, source: Source) -> Found:
         """Return the faces, or the reason if there are none."""
@@ -61,13 +62,7 @@ def face_source(how: str, domain: Domain) -> FaceSource:
     file = Path(how)
     if how not in _NAMED and file.suffix.lower() in _TABLES:
         table = read_places(file)
-
-        def look_up(frame: Frame, source: Source) -> Found:
-            image = source.files[frame.number] if source.files else None
-            found = table.of_image(image) if image else table.of_frame(source.path, frame.number)
-            return found or Found((), f"{file.name} does not name this frame")
-
-        return FaceSource(look_up, table.notes)
+        return FaceSource(_looked_up(table), table.notes, table.landmarks)
     named = next((name for name in _NAMED if name == how), None)
     if named is not None:
         find, told = open_detector(named), how
@@ -82,6 +77,33 @@ def face_source(how: str, domain: Domain) -> FaceSource:
         lambda frame, source: find(seen_by_detectors(frame.image, source.domain, source.unit)),
         (f"faces are found by {told}.",),
     )
+
+
+def _looked_up(table: PlaceTable) -> Callable[[Frame, Source], Found]:
+    """Return what finds the faces of a frame in a table, by its file or by its recording."""
+    series: dict[Path, dict[str, Path]] = {}  # the files of a folder that is one recording
+
+    def file_of(frame: Frame, source: Source) -> Path | None:
+        if source.files:
+            return source.files[frame.number]
+        if not source.path.is_dir():
+            return None
+        if source.path not in series:
+            series[source.path] = {
+                file.stem: file
+                for file in source.path.iterdir()
+                if file.suffix.lower() in images.IMAGE_SUFFIXES
+            }
+        return series[source.path].get(frame.name)
+
+    def find(frame: Frame, source: Source) -> Found:
+        file = file_of(frame, source)
+        found = table.of_image(file) if file else None
+        if found is None and not source.files:
+            found = table.of_frame(source.path, frame.number)
+        return found or Found((), f"{table.file.name} does not name this frame")
+
+    return find
 
 
 def seen_by_detectors(image: Tensor, domain: Domain, unit: Unit) -> Tensor:

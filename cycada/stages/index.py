@@ -40,6 +40,7 @@ from cycada.data.index import (
 from cycada.data.label_kinds import unify
 from cycada.data.label_table import LabelKind, LabelTable, Reading
 from cycada.data.labels import AnyLayout, read_labels
+from cycada.data.landmarks import LANDMARKS_NAME, Landmarks, write_landmarks
 from cycada.data.matching import Known, match_labels
 from cycada.data.splits import deal_subjects
 from cycada.errors import DataError, UsageError
@@ -108,17 +109,11 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
     """
     _check_target(options)
     _check_folders(options)
-    crops: tuple[CropRow, ...] = ()
-    crop_notes: tuple[str, ...] = ()
+    crops: _Crops | None = None
     if options.crop:
-        options, crops, crop_notes = _with_faces_cut_out(options, progress)
-    else:
-        crop_notes = (*passed_over(options.rgb), *passed_over(options.thermal))
+        options, crops = _with_faces_cut_out(options, progress)
     pattern = subject_pattern(options.subject)
-    try:
-        found = _find(options)
-    except DataError as error:
-        raise DataError(" ".join((str(error), *crop_notes))) from None
+    found, found_notes = _find(options, crops)
     tables = _read_tables(found, options)
     unified = unify(tables, kind=options.kind, threshold=options.threshold)
     notes = [note for table in tables for note in table.notes] + unified.notes
@@ -151,11 +146,13 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
         )
         indexes.append(Index(options.out / name, info, tuple(faces)))
     if crops:
-        write_crops(options.out, crops)
+        write_crops(options.out, crops.rows)
     for index in indexes:
+        if crops:
+            notes += _write_landmarks(index, crops.landmarks, options.out)
         write_index(index)
     forget_work(options.out)
-    notes = [*crop_notes, *notes]
+    notes = [*found_notes, *notes]
     notes += [*label_notes, *unit_notes, *fold_notes, *_write_rejected(options.out, rejected)]
     return Indexed(indexes[0], tuple(notes), tuple(indexes) if options.folds else ())
 
@@ -184,10 +181,16 @@ def summary(index: Index) -> str:
     return "\n".join(lines)
 
 
-def _with_faces_cut_out(
-    options: IndexOptions, progress: Progress
-) -> tuple[IndexOptions, tuple[CropRow, ...], tuple[str, ...]]:
-    """Return the options for the crops, the rows of ``crops.csv``, and notes."""
+class _Crops(NamedTuple):
+    """What was cut out of all domains."""
+
+    rows: tuple[CropRow, ...]  # of ``crops.csv``
+    landmarks: Landmarks | None  # by the paths of the rows
+    notes: tuple[str, ...]
+
+
+def _with_faces_cut_out(options: IndexOptions, progress: Progress) -> tuple[IndexOptions, _Crops]:
+    """Return the options for the crops, and what is known of these."""
     made: dict[Domain, Cropped] = {}
     for domain in DOMAINS:
         folder = options.rgb if domain == "rgb" else options.thermal
@@ -203,8 +206,13 @@ def _with_faces_cut_out(
         options, rgb=rgb and rgb.folder, thermal=thermal and thermal.folder,
         unit=thermal.unit if thermal else options.unit,
     )  # fmt: skip
-    rows = tuple(row for part in made.values() for row in part.rows)
-    return changed, rows, tuple(note for part in made.values() for note in part.notes)
+    known = [part.landmarks for part in made.values() if part.landmarks]  # of the same names
+    places = {path: points for table in known for path, points in table.places.items()}
+    return changed, _Crops(
+        tuple(row for part in made.values() for row in part.rows),
+        Landmarks(known[0].names, places) if known else None,
+        tuple(note for part in made.values() for note in part.notes),
+    )
 
 
 def _check_folders(options: IndexOptions) -> None:
@@ -216,9 +224,42 @@ def _check_folders(options: IndexOptions) -> None:
             raise UsageError(f"--rgb {options.rgb} and --thermal {options.thermal} overlap.")
 
 
-def _find(options: IndexOptions) -> list[Found]:
+def _find(options: IndexOptions, crops: _Crops | None) -> tuple[list[Found], tuple[str, ...]]:
+    """Return the images to index, and notes; of crops those of this run, not of one before."""
+    if crops:
+        root = options.out.resolve()
+        cut = {os.path.normpath(root / row.path) for row in crops.rows if row.path}
+        return [image for image in _images(options) if str(image.file) in cut], crops.notes
+    notes = (*passed_over(options.rgb), *passed_over(options.thermal))
+    try:
+        return _images(options), notes
+    except DataError as error:
+        raise DataError(" ".join((str(error), *notes))) from None
+
+
+def _images(options: IndexOptions) -> list[Found]:
     found = find_images(options.rgb, "rgb") if options.rgb else []
     return found + (find_images(options.thermal, "thermal") if options.thermal else [])
+
+
+def _write_landmarks(index: Index, known: Landmarks | None, out: Path) -> list[str]:
+    """Write the landmarks of an index's crops, and return notes."""
+    file = index.root / LANDMARKS_NAME
+    if known is None:
+        told = f"{file}: is older than these crops; delete it unless it is about them."
+        return [told] if file.exists() else []
+    root = out.resolve()
+    paths = {
+        face.path: Path(os.path.relpath(index.file(face).resolve(), root)).as_posix()
+        for face in index.faces
+    }
+    places = [
+        (face.path, known.places[paths[face.path]])
+        for face in index.faces
+        if paths[face.path] in known.places
+    ]
+    write_landmarks(index.root, known.names, places)
+    return [f"{file}: {len(known.names)} landmarks of {len(places)} of {len(index.faces)} faces."]
 
 
 def _readable(

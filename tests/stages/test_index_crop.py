@@ -14,10 +14,9 @@ from cycada import images, thermal
 from cycada.cli import main
 from cycada.data.faces.crops import read_crops
 from cycada.data.index import read_index
-from cycada.errors import DataError, RunError
+from cycada.errors import DataError
 from cycada.footage import ReadOptions
 from cycada.progress import Progress
-from cycada.stages import importing
 from cycada.stages.index import IndexOptions, make_index
 
 SIDE = 32  # px of the squares that are faces here
@@ -117,38 +116,6 @@ def test_frames_can_be_left_out_evenly(clips: Path, quiet: Progress, tmp_path: P
     assert [row.frame for row in read_crops(tmp_path / "index")] == [0, 4, 8] * 2
 
 
-@pytest.mark.parametrize("stop", [3, 15])
-def test_an_interrupted_index_goes_on_and_ends_the_same(
-    clips: Path, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
-) -> None:
-    make_index(cut(clips, tmp_path / "whole"), progress=quiet)
-    usual, seen = importing._rows, []
-
-    def interrupted(*args: object, **names: object) -> object:
-        seen.append(1)
-        if len(seen) == stop:
-            raise KeyboardInterrupt
-        return usual(*args, **names)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(importing, "_rows", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        make_index(cut(clips, tmp_path / "index"), progress=quiet)
-    assert not (tmp_path / "index" / "index.csv").exists()
-    monkeypatch.setattr(importing, "_rows", usual)
-    with pytest.raises(RunError, match="with other options"):
-        make_index(cut(clips, tmp_path / "index", every=2), progress=quiet)
-    make_index(cut(clips, tmp_path / "index"), progress=quiet)
-    one, other = (
-        {
-            str(file.relative_to(tmp_path / name)): file.read_bytes()
-            for file in (tmp_path / name).rglob("*")
-            if file.is_file()
-        }
-        for name in ("whole", "index")
-    )
-    assert one == other
-
-
 def test_images_in_folders_keep_their_names_in_both_domains(
     quiet: Progress, tmp_path: Path
 ) -> None:
@@ -180,6 +147,28 @@ def test_images_in_folders_keep_their_names_in_both_domains(
     assert {tuple(images.read_image(made.file(face)).shape) for face in made.faces} == {
         (3, 38, 38), (1, 38, 38),  # 30 px and 0.14 of them on each side
     }  # fmt: skip
+
+
+def test_a_table_names_the_frames_of_a_folder_by_their_files_or_by_their_numbers(
+    quiet: Progress, tmp_path: Path
+) -> None:
+    faces = thermal.counts_from_celsius(frames(6, seed=1), "centikelvin")
+    for number, face in enumerate(faces):
+        images.write_image(tmp_path / "thermal" / "ann" / f"{100 + number}.png", face[None])
+    header = ["path", "left", "top", "width", "height"]
+    by_file = [[f"ann/{100 + n}.png", *box(n)] for n in (0, 2, 5)]
+    by_number = [["ann", *box(n), n] for n in (0, 2, 5)]
+    for name, columns, rows in (("a", header, by_file), ("b", [*header, "frame"], by_number)):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows([columns, *rows])
+        made = make_index(
+            IndexOptions(
+                out=tmp_path / name, thermal=tmp_path / "thermal",
+                crop=str(tmp_path / f"{name}.csv"), fractions=(1.0, 0.0, 0.0),
+            ),
+            progress=quiet,
+        ).faces  # fmt: skip
+        assert [face.frame for face in made.faces] == [100, 102, 105]
 
 
 def test_where_no_frame_shows_a_face_the_reason_is_told_and_nothing_is_indexed(

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from cycada.data.faces.geometry import FacePlace, Found, place_of_box, place_of_landmarks
+from cycada.data.faces.numbering import NUMBERINGS, Numbering
 from cycada.data.label_table import read_table
 from cycada.errors import DataError
 from cycada.images import IMAGE_SUFFIXES
@@ -26,39 +27,6 @@ _UNKNOWN = frozenset({"", "nan", "na", "n/a"})
 _POINT = re.compile(r"x_(\d+)")
 _BOX = ("left", "top", "width", "height")
 _RECT = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
-
-# The 68 points of iBUG 300-W, which OpenFace and py-feat number from 0; the person's own sides.
-_POINTS_68: Mapping[int, str] = MappingProxyType(
-    {
-        8: "chin",
-        17: "brow_outer_right",
-        21: "brow_inner_right",
-        22: "brow_inner_left",
-        26: "brow_outer_left",
-        27: "nose_root",
-        30: "nose_tip",
-        33: "nose_base",
-        36: "eye_outer_right",
-        39: "eye_inner_right",
-        42: "eye_inner_left",
-        45: "eye_outer_left",
-        48: "mouth_corner_right",
-        54: "mouth_corner_left",
-    }
-)
-# The mesh of MediaPipe, which newer detectors of py-feat give.
-_POINTS_478: Mapping[int, str] = MappingProxyType(
-    {
-        33: "eye_outer_right",
-        61: "mouth_corner_right",
-        133: "eye_inner_right",
-        152: "chin",
-        263: "eye_outer_left",
-        291: "mouth_corner_left",
-        362: "eye_inner_left",
-    }
-)
-_SCHEMES: Mapping[int, Mapping[int, str]] = MappingProxyType({68: _POINTS_68, 478: _POINTS_478})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +45,7 @@ class PlaceTable:
     format: PlaceFormat
     frames: Mapping[Key, Found]
     by_name: Mapping[tuple[str, int | None], tuple[Key, ...]]  # name of the file, and frame
+    landmarks: tuple[str, ...]  # names of those that faces have
     notes: tuple[str, ...]  # what was understood or left out, for the user to see
 
     def of_image(self, image: Path) -> Found | None:
@@ -124,7 +93,8 @@ def read_places(file: Path) -> PlaceTable:
     * OpenFace: ``x_0`` to ``x_67`` and ``y_0`` to ``y_67``; the recording is what the file is
       named after, and its frames count from 1; ``success`` 0 means no face.
     * py-feat: ``FaceRectX`` and its like, ``FaceScore``, ``input``, and landmarks if there are.
-    * Landmarks as in ``landmarks.csv`` of an index: ``path`` and ``eye_inner_left_x`` and so on.
+    * Landmarks as in ``landmarks.csv`` of an index: ``eye_inner_left_x`` and so on, with ``path``,
+      ``frame`` or both, as boxes have them.
     * Boxes: ``path`` (an image), ``frame`` (of the recording that the file is named after) or
       both (the path is that of a recording); ``left``, ``top``, ``width``, ``height``; perhaps
       ``angle``, ``confidence`` and ``face_id``.
@@ -137,14 +107,16 @@ def read_places(file: Path) -> PlaceTable:
     table = _read_table(file)
     names = set(table.header)
     points = sorted(int(match[1]) for name in names if (match := _POINT.fullmatch(name)))
+    numbering = _numbering(table, points) if points else {}
     if set(_RECT) & names:
-        return _collect(table, "pyfeat", _pyfeat_row(table, points))
+        return _collect(table, "pyfeat", _pyfeat_row(table, numbering), tuple(numbering))
     if points:
-        return _collect(table, "openface", _openface_row(table, points))
+        return _collect(table, "openface", _openface_row(table, numbering), tuple(numbering))
     if set(_BOX) & names:
-        return _collect(table, "boxes", _box_row(table))
+        return _collect(table, "boxes", _box_row(table), ())
     if any(name.startswith("eye_") and name.endswith("_x") for name in names):
-        return _collect(table, "landmarks", _landmark_row(table))
+        named = tuple(name.removesuffix("_x") for name in table.header if name.endswith("_x"))
+        return _collect(table, "landmarks", _landmark_row(table, named), named)
     raise DataError(
         f"{file}, row 1: no columns say where faces are; expected left, top, width and height, "
         f"landmarks (x_0 ... or eye_inner_left_x ...), or FaceRectX and its like."
@@ -155,11 +127,13 @@ def read_places(file: Path) -> PlaceTable:
 class _Table:
     file: Path
     header: tuple[str, ...]
+    column: Mapping[str, int]  # where a name stands in the header, which may be long
     rows: tuple[tuple[int, tuple[str, ...]], ...]
 
     def cell(self, cells: Sequence[str], name: str) -> str:
         """Return the text in column ``name``, empty where there is no such column."""
-        return cells[self.header.index(name)] if name in self.header else ""
+        at = self.column.get(name)
+        return "" if at is None else cells[at]
 
     def number(self, row: int, cells: Sequence[str], name: str) -> float:
         """Return the number in column ``name``, NaN where it is empty or unknown."""
@@ -218,10 +192,12 @@ def _read_table(file: Path) -> _Table:
     # py-feat writes its row numbers under an empty name, perhaps several times over.
     if twice := [name for name in header if name and header.count(name) > 1]:
         raise DataError(f"{file}, row 1: the column {twice[0]!r} is there twice.")
-    return _Table(file, header, tuple(rows))
+    return _Table(file, header, {name: at for at, name in enumerate(header)}, tuple(rows))
 
 
-def _collect(table: _Table, kind: PlaceFormat, read: _Row) -> PlaceTable:
+def _collect(
+    table: _Table, kind: PlaceFormat, read: _Row, landmarks: tuple[str, ...]
+) -> PlaceTable:
     """Gather the faces of each frame, in the order of the rows."""
     places: dict[Key, list[FacePlace]] = {}
     reasons: dict[Key, str] = {}
@@ -255,7 +231,7 @@ def _collect(table: _Table, kind: PlaceFormat, read: _Row) -> PlaceTable:
     for key in frames:
         name = PurePosixPath(key.path).name, key.frame
         by_name[name] = (*by_name.get(name, ()), key)
-    return PlaceTable(table.file, kind, frames, by_name, tuple(notes))
+    return PlaceTable(table.file, kind, frames, by_name, landmarks, tuple(notes))
 
 
 _TOLD: Mapping[PlaceFormat, str] = MappingProxyType(
@@ -268,8 +244,7 @@ _TOLD: Mapping[PlaceFormat, str] = MappingProxyType(
 )
 
 
-def _openface_row(table: _Table, points: Sequence[int]) -> _Row:
-    scheme = _scheme(table, points)
+def _openface_row(table: _Table, numbering: Numbering) -> _Row:
     name = table.file.stem
 
     def read(row: int, cells: Sequence[str]) -> tuple[Key, FacePlace | str]:
@@ -284,7 +259,7 @@ def _openface_row(table: _Table, points: Sequence[int]) -> _Row:
         if "success" in table.header and table.number(row, cells, "success") != 1:
             return key, "no face in the table (success 0)"
         confidence = table.share(row, cells, "confidence")
-        landmarks = _landmarks(table, row, cells, scheme)
+        landmarks = _landmarks(table, row, cells, numbering)
         return key, place_of_landmarks(landmarks, confidence=confidence) or _BLIND
 
     return read
@@ -293,11 +268,10 @@ def _openface_row(table: _Table, points: Sequence[int]) -> _Row:
 _BLIND = "the landmarks of the eyes are unknown"
 
 
-def _pyfeat_row(table: _Table, points: Sequence[int]) -> _Row:
+def _pyfeat_row(table: _Table, numbering: Numbering) -> _Row:
     table.needs(*_RECT)
     if not {"input", "frame"} & set(table.header):
         raise DataError(f"{table.file}, row 1: the column 'input' or 'frame' is missing.")
-    scheme = _scheme(table, points) if points else {}
 
     def read(row: int, cells: Sequence[str]) -> tuple[Key, FacePlace | str]:
         path = table.cell(cells, "input").replace("\\", "/") or table.file.stem
@@ -307,7 +281,7 @@ def _pyfeat_row(table: _Table, points: Sequence[int]) -> _Row:
         if any(map(math.isnan, box)):
             return key, "no face in the table (empty rectangle)"
         confidence = table.share(row, cells, "FaceScore")
-        landmarks = _landmarks(table, row, cells, scheme)
+        landmarks = _landmarks(table, row, cells, numbering)
         by_eyes = place_of_landmarks(landmarks, confidence=confidence)
         return key, by_eyes or _checked_box(table, row, box, confidence)
 
@@ -316,15 +290,10 @@ def _pyfeat_row(table: _Table, points: Sequence[int]) -> _Row:
 
 def _box_row(table: _Table) -> _Row:
     table.needs(*_BOX)
-    if not {"path", "frame"} & set(table.header):
-        raise DataError(f"{table.file}, row 1: the column 'path' or 'frame' is missing.")
+    _check_names_frames(table)
 
     def read(row: int, cells: Sequence[str]) -> tuple[Key, FacePlace | str]:
-        path = table.cell(cells, "path").replace("\\", "/")
-        if "path" in table.header and not path:
-            raise DataError(f"{table.file}, row {row}, column path: is empty.")
-        frame = table.whole(row, cells, "frame") if "frame" in table.header else None
-        key = Key(path or table.file.stem, frame)
+        key = _named_frame(table, row, cells)
         box = [table.number(row, cells, name) for name in _BOX]
         if all(map(math.isnan, box)):
             return key, "no face in the table (empty box)"
@@ -335,45 +304,52 @@ def _box_row(table: _Table) -> _Row:
     return read
 
 
-def _landmark_row(table: _Table) -> _Row:
-    table.needs("path")
-    names = [name.removesuffix("_x") for name in table.header if name.endswith("_x")]
-    for name in names:
-        table.needs(f"{name}_y")
+def _landmark_row(table: _Table, names: Sequence[str]) -> _Row:
+    table.needs(*(f"{name}_y" for name in names))
+    _check_names_frames(table)
 
     def read(row: int, cells: Sequence[str]) -> tuple[Key, FacePlace | str]:
-        path = table.cell(cells, "path").replace("\\", "/")
-        if not path:
-            raise DataError(f"{table.file}, row {row}, column path: is empty.")
         points = {
             name: (table.number(row, cells, f"{name}_x"), table.number(row, cells, f"{name}_y"))
             for name in names
         }
-        return Key(path), place_of_landmarks(_known(points)) or _BLIND
+        return _named_frame(table, row, cells), place_of_landmarks(_known(points)) or _BLIND
 
     return read
 
 
-def _scheme(table: _Table, points: Sequence[int]) -> Mapping[int, str]:
-    scheme = _SCHEMES.get(len(points))
-    if scheme is None or list(points) != list(range(len(points))):
+def _check_names_frames(table: _Table) -> None:
+    if not {"path", "frame"} & set(table.header):
+        raise DataError(f"{table.file}, row 1: the column 'path' or 'frame' is missing.")
+
+
+def _named_frame(table: _Table, row: int, cells: Sequence[str]) -> Key:
+    """Return the frame that the columns ``path``, ``frame`` or both name."""
+    path = table.cell(cells, "path").replace("\\", "/")
+    if "path" in table.header and not path:
+        raise DataError(f"{table.file}, row {row}, column path: is empty.")
+    frame = table.whole(row, cells, "frame") if "frame" in table.header else None
+    return Key(path or table.file.stem, frame)
+
+
+def _numbering(table: _Table, points: Sequence[int]) -> Numbering:
+    numbering = NUMBERINGS.get(len(points))
+    if numbering is None or list(points) != list(range(len(points))):
         raise DataError(
             f"{table.file}, row 1: has {len(points)} landmarks x_N; known are 68 (x_0 to x_67) and "
             f"478 (x_0 to x_477)."
         )
     table.needs(*(f"y_{number}" for number in points))
-    return scheme
+    return numbering
 
 
 def _landmarks(
-    table: _Table, row: int, cells: Sequence[str], scheme: Mapping[int, str]
+    table: _Table, row: int, cells: Sequence[str], numbering: Numbering
 ) -> dict[str, tuple[float, float]]:
-    return _known(
-        {
-            name: (table.number(row, cells, f"x_{at}"), table.number(row, cells, f"y_{at}"))
-            for at, name in scheme.items()
-        }
-    )
+    def mean(axis: str, points: Sequence[int]) -> float:
+        return sum(table.number(row, cells, f"{axis}_{at}") for at in points) / len(points)
+
+    return _known({name: (mean("x", at), mean("y", at)) for name, at in numbering.items()})
 
 
 def _known(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:

@@ -7,6 +7,7 @@ import pytest
 from cycada.data.faces.geometry import FacePlace, Found
 from cycada.data.faces.places import Key, PlaceTable, read_places
 from cycada.data.landmarks import write_landmarks
+from cycada.data.phantom import LANDMARK_NAMES
 from cycada.errors import DataError
 from cycada.landmarks import EYE_CORNERS
 
@@ -114,6 +115,43 @@ def test_the_mesh_of_478_points_is_known_by_its_numbers(tmp_path: Path) -> None:
     row = f"1,2,3,4,{','.join(points(mesh, count=478))},a.png,0"
     place = only(read_places(write(tmp_path / "f.csv", header, row)).of_image(tmp_path / "a.png"))
     assert place.height == pytest.approx(100)
+
+
+# Of the published face of the mesh, in cm: x to the person's left, y upwards.
+MESH = {
+    46: (-5.25, 3.88), 70: (-5.72, 4.25), 52: (-3.73, 4.51), 105: (-3.99, 5.11),
+    55: (-1.22, 4.14), 107: (-1.40, 5.01), 276: (5.25, 3.88), 300: (5.72, 4.25),
+    282: (3.73, 4.51), 334: (3.99, 5.11), 285: (1.22, 4.14), 336: (1.40, 5.01),
+    33: (-4.45, 2.66), 159: (-3.18, 2.96), 145: (-3.18, 2.29), 133: (-1.86, 2.59),
+    263: (4.45, 2.66), 386: (3.18, 2.96), 374: (3.18, 2.29), 362: (1.86, 2.59),
+    168: (0, 3.27), 1: (0, -1.13), 98: (-1.41, -1.71), 327: (1.41, -1.71), 2: (0, -2.09),
+    0: (0, -3.41), 13: (0, -3.99), 14: (0, -4.54), 17: (0, -5.37),
+    61: (-2.46, -4.34), 291: (2.46, -4.34), 152: (0, -9.40),
+}  # fmt: skip
+
+
+def test_the_points_of_the_mesh_have_the_names_of_where_they_are(tmp_path: Path) -> None:
+    names = [f"{axis}_{n}" for axis in "xy" for n in range(478)]
+    where = {n: (round(100 * x), round(-100 * y)) for n, (x, y) in MESH.items()}
+    header = ",".join(["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", *names,
+                       "input", "frame"])  # fmt: skip
+    row = f"1,2,3,4,{','.join(points(where, count=478))},a.png,0"
+    table = read_places(write(tmp_path / "f.csv", header, row))
+    known = only(table.of_image(tmp_path / "a.png")).landmarks
+    assert set(known) == set(table.landmarks) == set(LANDMARK_NAMES)
+    for name, (x, y) in known.items():
+        if name.endswith("_left"):  # the person's left, which is at the right of the image
+            assert x > 0
+            assert known[f"{name.removesuffix('_left')}_right"] == (-x, y)
+        elif not name.endswith("_right"):
+            assert x == 0
+    down = ["brow_middle_left", "lid_upper_left", "eye_outer_left", "lid_lower_left", "nose_tip",
+            "nose_wing_left", "nose_base", "lip_upper_top", "lip_upper_bottom",
+            "mouth_corner_left", "lip_lower_top", "lip_lower_bottom", "chin"]  # fmt: skip
+    assert sorted(down, key=lambda name: known[name][1]) == down
+    out = ["brow_inner_left", "eye_inner_left", "lid_upper_left", "eye_outer_left"]
+    assert sorted(out, key=lambda name: known[name][0]) == out
+    assert known["brow_outer_left"] == pytest.approx((548.5, -406.5))
 
 
 def test_boxes_by_path_or_by_frame_are_read_with_any_separator(tmp_path: Path) -> None:

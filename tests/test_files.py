@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from cycada.files import append_text, remove_temporaries, replacing, whole_lines
+
+
+def test_a_line_that_was_torn_is_cut_off_and_the_file_goes_on_after_the_last_whole_one(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "rows.csv"
+    append_text(file, "one\ntwö\n")
+    whole = file.read_bytes()
+    last = "thrée\n".encode()
+    for kept in range(len(last) + 1):
+        file.write_bytes(whole + last[:kept])
+        expected = "one\ntwö\n" + ("thrée\n" if kept == len(last) else "")
+        assert whole_lines(file) == expected
+        append_text(file, "next\n")
+        assert file.read_text(encoding="utf-8") == expected + "next\n"
+
+
+def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    names = ["a.png", ".hidden", ".a.part.csv", "b.12.part.png", "deep/c.part"]
+    (tmp_path / "deep").mkdir()
+    for name in names:
+        (tmp_path / name).write_text("")
+    for path in (tmp_path / "deep" / "00.12.png", tmp_path / "note"):
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            left = temporary
+        path.rename(left)  # as if the process had ended within the block
+    remove_temporaries(tmp_path)
+    found = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    assert found == set(names)
