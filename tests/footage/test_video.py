@@ -150,7 +150,8 @@ def test_of_two_videos_in_a_file_none_is_taken_without_a_word(tmp_path: Path) ->
         streams: list[Any] = [container.add_stream("ffv1", rate=10) for _ in range(2)]
         for stream, layout in zip(streams, ("gray", "gray16le"), strict=True):
             stream.height, stream.width, stream.pix_fmt = 48, 64, layout
-        for stream, pixels in zip(streams, (grey(0), counts(0)), strict=True):
+        pictures: list[Any] = [grey(0), counts(0)]
+        for stream, pixels in zip(streams, pictures, strict=True):
             frame = av.VideoFrame.from_ndarray(pixels, format=stream.pix_fmt)
             container.mux([*stream.encode(frame), *stream.encode()])
     with pytest.raises(DataError, match=r"holds 2 videos; .* ffmpeg -i a\.mkv -map 0:v:0"):
