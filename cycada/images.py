@@ -6,6 +6,8 @@ in [-1, 1] ("signed") everywhere else. Images are ``(C, H, W)`` with 1 or 3 chan
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -32,6 +34,7 @@ _LARGEST_BYTE = 255
 _EIGHT_BIT = 127.5
 _SIXTEEN_BIT = 32767.5
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF: turned by 90 degrees, one way or the other
+_BITS, _DESCRIPTION, _STRIP_BYTES = 258, 270, 279  # tags of TIFF
 _DETAIL_WINDOW = 5  # px
 _DETAIL_GAIN = 4.0
 
@@ -61,7 +64,7 @@ def read_image(path: Path | str) -> Tensor:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such image file.") from None
     except Exception as error:  # decoders raise anything on broken bytes
-        raise DataError(f"{path}: cannot be read as an image ({reason(error)}).") from error
+        raise _unreadable(path, error) from error
     return torch.from_numpy(image_planes(pixels, path))
 
 
@@ -78,7 +81,7 @@ def count_pages(path: Path | str) -> int:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such image file.") from None
     except Exception as error:  # decoders raise anything on broken bytes
-        raise DataError(f"{path}: cannot be read as an image ({reason(error)}).") from error
+        raise _unreadable(path, error) from error
 
 
 def read_pages(path: Path | str) -> Iterator[Tensor]:
@@ -122,7 +125,7 @@ def read_size(path: Path | str) -> tuple[int, int]:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such image file.") from None
     except Exception as error:  # decoders raise anything on broken bytes
-        raise DataError(f"{path}: cannot be read as an image ({reason(error)}).") from error
+        raise _unreadable(path, error) from error
     return (width, height) if turned else (height, width)
 
 
@@ -264,12 +267,48 @@ def _load_picture(path: Path) -> NDArray[Any]:
     # Given a path, Pillow maps uncompressed TIFFs into memory and garbles those with an
     # orientation (seen with Pillow 13.0); given a stream, it reads them.
     with path.open("rb") as stream, Image.open(stream) as picture:
-        if picture.format == "TIFF" and getattr(picture, "n_frames", 1) > 1:
+        several = getattr(picture, "n_frames", 1) > 1
+        if several and picture.format == "TIFF":
             raise DataError(
                 f"{path}: holds several pages; save each page as a file, or make images of them "
                 f"with cycada convert."
             )
+        if several and picture.format != "MPO":  # a JPEG with a preview of itself
+            raise DataError(f"{path}: is animated; save each of its pictures as a file.")
+        _check_all_listed(picture, path)
         return _pixels(picture, path)
+
+
+def _check_all_listed(picture: Image.Image, path: Path) -> None:
+    """Refuse a TIFF of one page with more pictures after it, whose description alone names them.
+
+    ImageJ writes stacks beyond 4 GB so ("images=20"), tifffile those that it is to truncate.
+    """
+    if picture.format != "TIFF":
+        return
+    tags: Any = picture.tag_v2  # type: ignore[attr-defined]
+    description = str(tags.get(_DESCRIPTION, ""))
+    found = (
+        re.search(r"^images=(\d+)", description, re.MULTILINE) if "ImageJ" in description else None
+    )
+    truncated = re.search(r'"shape": \[(\d+), .*"truncated": true', description)
+    count = int((found or truncated or ["", "1"])[1])
+    # A page that was taken out of a stack may have kept the description of all.
+    if count > 1 and path.stat().st_size > count * sum(tags.get(_STRIP_BYTES, (math.inf,))):
+        raise DataError(
+            f"{path}: holds {count} pictures, but lists the first alone, as ImageJ writes very "
+            f"large stacks; save it in parts, each picture a page, or as NPY."
+        )
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    """Return what to say of a file that Pillow cannot open, with the way out where there is one."""
+    if isinstance(error, UnidentifiedImageError):
+        told = "it is broken or of an unknown kind"
+        if "tif" in path.suffix.lower():
+            told += "; known are 8 or 16 bits, or floats of 32 bits in one channel"
+        return DataError(f"{path}: cannot be read as an image ({told}).")
+    return DataError(f"{path}: cannot be read as an image ({reason(error)}).")
 
 
 def _pixels(picture: Image.Image, path: Path) -> NDArray[Any]:
@@ -308,6 +347,9 @@ def _array(picture: Image.Image) -> NDArray[Any]:
 
 def _is_deep_colour(picture: Image.Image) -> bool:
     """Tell whether Pillow would cut 16 bits per channel down to 8 without a word."""
+    if picture.format == "TIFF":
+        bits = picture.tag_v2.get(_BITS, ())  # type: ignore[attr-defined]
+        return len(bits) > 1 and max(bits) > 8
     for tile in getattr(picture, "tile", ()):
         args = tile[3]
         mode = args[0] if isinstance(args, tuple) and args else args
@@ -339,8 +381,12 @@ def image_planes(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
             f"{path}: an image has height, width and 1 or 3 channels, not the shape {pixels.shape}."
         )
     if pixels.dtype.kind == "f":
-        if not np.isfinite(pixels).all():
-            raise DataError(f"{path}: holds pixels that are not finite numbers.")
+        odd = int(np.count_nonzero(~np.isfinite(pixels)))
+        if odd:
+            raise DataError(
+                f"{path}: holds pixels that are not finite numbers, {odd} of {pixels.size}; crop "
+                f"them off, or give them a temperature."
+            )
         dtype: type[np.generic] = np.float32
     elif pixels.dtype == np.uint8:
         dtype = np.uint8

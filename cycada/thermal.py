@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cycada.errors import DataError
@@ -21,6 +23,7 @@ _COUNTS_PER_KELVIN = MappingProxyType(
     {"centikelvin": 100.0, "decikelvin": 10.0, "kelvin64": 64.0, "kelvin16": 16.0, "kelvin": 1.0}
 )
 _LARGEST_COUNT = 65535  # of 16 bits
+_SPAN = 100.0  # K
 
 INTEGER_UNITS: frozenset[Unit] = frozenset({"centikelvin", "decikelvin", "kelvin64", "kelvin16"})
 """Units that a 16-bit file holds with a step of 0.1 K or finer; the others need floats."""
@@ -123,6 +126,15 @@ def guess_unit(median: float, *, integer: bool) -> Unit | None:
         if low <= median <= high and (not integer or unit in INTEGER_UNITS):
             return unit
     return None
+
+
+def is_plausible(celsius: NDArray[np.float32]) -> bool:
+    """Tell whether a guessed unit gives temperatures that one scene can have, in deg C.
+
+    The coldest and the warmest 1% of the pixels lie within 100 K.
+    """
+    low, high = np.percentile(celsius, (1, 99))
+    return bool(high - low <= _SPAN)
 
 
 def _scale(unit: Unit) -> float:

@@ -270,9 +270,65 @@ def several_pages(file: Path) -> None:
     page.save(file, save_all=True, append_images=[page])
 
 
+def tiff(file: Path, planes: list[bytes], *, bits: int, kind: int, rgb: bool) -> None:
+    """Write a TIFF of 2 x 2 pixels by the specification, each channel in a plane of its own."""
+    count, place = len(planes), 8 + 2 + 12 * 10 + 4
+    extra = struct.pack(f"<{3 * count}H", *[bits] * count, *[0] * (2 * count))
+    starts = [place + len(extra) + at * len(planes[0]) for at in range(count)]
+    lengths = [len(plane) for plane in planes]
+    many = struct.pack(f"<{2 * count}I", *starts, *lengths)
+    starts = [start + len(many) for start in starts]
+    many = struct.pack(f"<{2 * count}I", *starts, *lengths)
+    at = place + len(extra)
+    tags = [
+        (256, 4, 1, 2), (257, 4, 1, 2), (258, 3, count, place if count > 2 else bits),
+        (259, 3, 1, 1), (262, 3, 1, 2 if rgb else 1),
+        (273, 4, count, at if count > 1 else starts[0]), (277, 3, 1, count),
+        (279, 4, count, at + 4 * count if count > 1 else lengths[0]), (284, 3, 1, 2),
+        (339, 3, 1, kind),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    head = b"II*\0" + struct.pack("<I", 8)
+    file.write_bytes(head + directory + bytes(4) + extra + many + b"".join(planes))
+
+
+def planes_with_16_bits(file: Path) -> None:
+    tiff(file, [struct.pack("<4H", *[30000 + i] * 4) for i in range(3)], bits=16, kind=1, rgb=True)
+
+
+def floats_with_64_bits(file: Path) -> None:
+    tiff(file, [struct.pack("<4d", 31, 32, 33, 34)], bits=64, kind=3, rgb=False)
+
+
+def stack_of_one_page(description: str) -> Callable[[Path], None]:
+    def make(file: Path) -> None:
+        page = np.full((40, 40), 30000, np.uint16)
+        Image.fromarray(page).save(file, tiffinfo={270: description})
+        with file.open("ab") as stream:
+            stream.write(page.tobytes() * 2)
+
+    return make
+
+
+def animated(file: Path) -> None:
+    page = Image.new("L", (2, 2))
+    page.save(file, save_all=True, append_images=[Image.new("L", (2, 2), 9)])
+
+
 def truncated(file: Path) -> None:
     Image.effect_noise((64, 64), 50).save(file)
     file.write_bytes(file.read_bytes()[:-500])
+
+
+def test_the_file_by_hand_that_planes_are_put_in_is_a_tiff(tmp_path: Path) -> None:
+    tiff(tmp_path / "a.tif", [bytes([1, 2, 3, 4 + i]) for i in range(3)], bits=8, kind=1, rgb=True)
+    assert read_image(tmp_path / "a.tif")[:, 1, 1].tolist() == [4, 5, 6]
+
+
+def test_a_page_taken_out_of_a_stack_may_keep_its_description(tmp_path: Path) -> None:
+    page = np.full((40, 40), 30000, np.uint16)
+    Image.fromarray(page).save(tmp_path / "a.tif", tiffinfo={270: "ImageJ=1.54\nimages=3\n"})
+    assert read_image(tmp_path / "a.tif").shape == (1, 40, 40)
 
 
 BAD: list[tuple[str, Callable[[Path], object], str]] = [
@@ -286,9 +342,18 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     ("text.npy", lambda file: file.write_text("hello"), "cannot be read as an image"),
     ("folder.png", lambda file: file.mkdir(), "cannot be read as an image"),
     ("pages.tif", several_pages, "holds several pages"),
+    ("imagej.tif", stack_of_one_page("ImageJ=1.54\nimages=3\n"), "holds 3 pictures, but lists"),
+    (
+        "shaped.tif",
+        stack_of_one_page('{"shape": [3, 40, 40], "truncated": true}'),
+        "holds 3 pictures, but lists",
+    ),
+    ("moving.png", animated, "is animated"),
+    ("planes.tif", planes_with_16_bits, "16 bits in each of several channels"),
+    ("double.tif", floats_with_64_bits, "known are 8 or 16 bits, or floats of 32 bits"),
     ("deep.png", colour_png_with_16_bits, "16 bits in each of several channels"),
     ("print.jpg", lambda file: Image.new("CMYK", (2, 2)).save(file), "kind CMYK"),
-    ("nan.npy", lambda file: np.save(file, np.full((2, 2), np.nan)), "not finite"),
+    ("nan.npy", lambda file: np.save(file, np.full((2, 2), np.nan)), "not finite numbers, 4 of 4"),
     ("line.npy", lambda file: np.save(file, np.zeros(5, np.uint8)), r"not the shape \(5,"),
     ("none.npy", lambda file: np.save(file, np.zeros((0, 5), np.uint8)), "not the shape"),
     ("minus.npy", lambda file: np.save(file, np.full((2, 2), -1)), "values from -1 to -1"),

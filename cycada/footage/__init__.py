@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cycada.footage.flir import is_radiometric
 from cycada.footage.frames import (
     Domain,
     Footage,
@@ -25,6 +26,7 @@ __all__ = [
     "Sources",
     "find_sources",
     "holds_several",
+    "is_radiometric",
     "open_footage",
     "write_frame",
 ]

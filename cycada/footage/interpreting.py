@@ -14,13 +14,12 @@ from cycada.footage.frames import Footage, Frame, Pixels, Reading, ReadOptions, 
 from cycada.footage.palettes import positions, read_palette
 from cycada.footage.radiometry import Calibration, celsius_from_raw, read_calibration, told
 from cycada.footage.telemetry import telemetry_rows
-from cycada.thermal import Unit, Window, celsius_from_counts, guess_unit
+from cycada.thermal import Unit, Window, celsius_from_counts, guess_unit, is_plausible
 
 Step = Callable[[Pixels], Pixels]
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 _COLOURFUL = 10  # mean difference of channels; a grey JPEG stays below 2
-_SPAN = 100.0  # K between the coldest and warmest 1%: a guess that gives more is none
 _DARKER = 0.15  # of the range, by which a middle is darker than the border
 
 
@@ -32,13 +31,15 @@ def interpret(reading: Reading, options: ReadOptions) -> Footage:
     """
     if not reading.sample:
         raise DataError(f"{reading.path}: holds no frame.")
+    like, path = _kind(reading.sample[0].pixels), reading.path
+    for shot in reading.sample:
+        _check_kind(shot.pixels, like, where=f"{path}, frame {shot.name}")
     meaning = _Meaning(reading, options)
     try:
         meaning.understand(options)
     except DataError as error:
-        raise DataError(f"{reading.path}: {error}") from None
+        raise DataError(f"{path}: {error}") from None
     shots = reading.shots
-    like, path = _kind(reading.sample[0].pixels), reading.path
     steps = tuple(meaning.steps)
 
     def stream() -> Iterator[Frame]:
@@ -193,8 +194,7 @@ def _frames(
     for number, shot in enumerate(shots):
         pixels = shot.pixels
         where = f"{path}, frame {number}"
-        if _kind(pixels) != like:
-            raise DataError(f"{where}: is {_told(_kind(pixels))}, the first is {_told(like)}.")
+        _check_kind(pixels, like, where=where)
         try:
             for step in steps:
                 pixels = step(pixels)
@@ -206,6 +206,11 @@ def _frames(
 
 def _kind(pixels: Pixels) -> tuple[object, ...]:
     return (pixels.dtype, *pixels.shape)
+
+
+def _check_kind(pixels: Pixels, like: tuple[object, ...], *, where: str) -> None:
+    if _kind(pixels) != like:
+        raise DataError(f"{where}: is {_told(_kind(pixels))}, the first is {_told(like)}.")
 
 
 def _told(kind: tuple[object, ...]) -> str:
@@ -262,10 +267,8 @@ def _guessed(sample: Sequence[Pixels]) -> tuple[Unit, float]:
         for median, picture in zip(medians, sample, strict=True)
     }
     unit = guesses.pop() if len(guesses) == 1 else None
-    if unit is not None:
-        ends = np.percentile(np.stack(_celsius(sample, unit)), (1, 99))
-        if ends[1] - ends[0] <= _SPAN:
-            return unit, float(np.median(medians))
+    if unit is not None and is_plausible(np.stack(_celsius(sample, unit))):
+        return unit, float(np.median(medians))
     low, high = min(medians), max(medians)
     found = f"{low:g}" if low == high else f"from {low:g} to {high:g}"
     raise DataError(

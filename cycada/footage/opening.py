@@ -104,10 +104,10 @@ def _picture(path: Path, options: ReadOptions) -> Reading:
     suffix = path.suffix.lower()
     if suffix in pictures.TIFF and count_pages(path) > 1:
         return pictures.open_pages(path)
-    if options.domain == "thermal" and suffix in pictures.JPEG and flir.is_radiometric(path):
-        return flir.open_flir(path, options)
     if suffix == ".npy":
         return arrays.open_array(path, options.domain)
+    if options.domain == "thermal" and flir.is_radiometric(path):  # by any name
+        return flir.open_flir(path, options)
     return pictures.open_picture(path)
 
 

@@ -23,9 +23,20 @@ SUFFIXES = (".csv", ".tsv")
 
 _SMALLEST = 8  # px, rows and columns: less is a table of something else
 _PEEK = 65536  # bytes that tell whether a file may be a map
-_FAHRENHEIT = re.compile(r"fahrenheit|°\s*F\b", re.IGNORECASE)
+_FAHRENHEIT = re.compile(
+    r"""fahrenheit | \N{DEGREE FAHRENHEIT} | °\s*F\b | \bdeg(rees?)?[.\s]*F\b | [(\[]\s*F\s*[)\]]
+    | units?[\s:;,="']{1,4}F\b | (?<![\w/\\])temp\w*[\s:;,=./]{1,4}F\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# Medians of tables without names of columns that may be maps: deg C and kelvin of any scene, but
+# not the 0 to 5 of labels and scores.
+_MEDIANS = ((-60.0, -5.0), (5.0, 80.0), (220.0, 360.0))
 _SEPARATORS = (";", "\t", ",", None)  # None: blanks
 _Row = tuple[float, ...]
+
+
+class _NoMapError(DataError):
+    """A table of something else, or no table at all."""
 
 
 class _Map(NamedTuple):
@@ -40,10 +51,10 @@ def open_table(path: Path) -> Reading:
     """Open a temperature map: CSV with commas, semicolons, tabs or blanks, decimal commas too.
 
     Lines of text before the numbers, as FLIR's programs write them, are left out with a note; so
-    is a first row or column that only counts.
+    is a first row or column that only counts or tells places.
 
     Raises:
-        DataError: there is no map in the file, or more than one.
+        DataError: there is no map in the file, or more than one, or one that lacks pixels.
     """
     found = _read(path)
 
@@ -55,16 +66,23 @@ def open_table(path: Path) -> Reading:
 
 
 def may_be_map(path: Path) -> bool:
-    """Tell whether the beginning of a file looks like temperatures, not like another table."""
+    """Tell whether the beginning of a file looks like temperatures, not like another table.
+
+    A map that cannot be read is one, too: opening it tells why.
+    """
     with path.open("rb") as stream:
         data = stream.read(_PEEK)
     whole_lines = data if len(data) < _PEEK else data[: data.rfind(b"\n") + 1]
     try:
         found = _parse(_decoded(whole_lines), path)
-    except DataError:
+    except _NoMapError:
         return False
+    except DataError:
+        return True
     median = float(np.median(found.values))
-    return not found.whole and guess_unit(median, integer=False) in ("celsius", "kelvin")
+    if found.whole:
+        return guess_unit(median, integer=True) is not None
+    return any(low <= median <= high for low, high in _MEDIANS)
 
 
 def _read(path: Path) -> _Map:
@@ -103,7 +121,7 @@ def _parse(text: str, path: Path) -> _Map:
     blocks = [block for separator in _SEPARATORS for block in _blocks(lines, separator)]
     blocks = [block for block in blocks if block.height >= _SMALLEST <= block.width]
     if not blocks:
-        raise DataError(
+        raise _NoMapError(
             f"{path}: holds no temperature map, that is {_SMALLEST} or more rows of "
             f"{_SMALLEST} or more numbers."
         )
@@ -114,15 +132,30 @@ def _parse(text: str, path: Path) -> _Map:
             f"{path}: holds {len(alike)} maps of {best.width} columns, from the lines "
             f"{', '.join(str(block.first + 1) for block in alike)}; save each as a file."
         )
-    header = lines[: best.first]
     if best.named:
-        raise DataError(
+        raise _NoMapError(
             f"{path}: names its columns in line {best.first}, so it is a table and no map of "
             f"temperatures."
         )
-    if any(_FAHRENHEIT.search(line) for line in header):
+    header, footer = lines[: best.first], lines[best.end :]
+    if any(_FAHRENHEIT.search(line) for line in (*header, *footer)):
         raise DataError(f"{path}: is in Fahrenheit; export deg C.")
+    _check_whole(lines, best, path)
     return _without_counters(best, header)
+
+
+def _check_whole(lines: list[str], best: _Block, path: Path) -> None:
+    """Refuse a map whose first or last rows miss a pixel: it would be read without them."""
+    for at in (*reversed(range(best.first)), *range(best.end, len(lines))):
+        cells = _cells(lines[at], best.separator)
+        values = [value for value in map(_number, cells) if not math.isinf(value)]
+        cut_off = at == best.end and len(values) == len(cells) > 0
+        if (cut_off or len(values) >= _SMALLEST) and not _are_places(np.asarray(values)):
+            raise DataError(
+                f"{path}: line {at + 1} holds {len(values)} numbers and is no row of the map of "
+                f"{best.width} columns; is a cell empty or a word, or was the file cut off? "
+                f"Export it again, or mend or delete that line."
+            )
 
 
 class _Block(NamedTuple):
@@ -138,6 +171,10 @@ class _Block(NamedTuple):
     @property
     def height(self) -> int:
         return len(self.rows)
+
+    @property
+    def end(self) -> int:
+        return self.first + self.height
 
     @property
     def width(self) -> int:
@@ -177,7 +214,8 @@ def _kind(cells: list[str]) -> tuple[int, int]:
     numbers = [not math.isinf(_number(cell)) for cell in cells]
     if all(numbers):
         return 0, len(cells)
-    return (1, len(cells) - 1) if all(numbers[1:]) else (0, 0)
+    word = not cells[0] or any(map(str.isalnum, cells[0]))  # "---" is a pixel without a value
+    return (1, len(cells) - 1) if word and all(numbers[1:]) else (0, 0)
 
 
 def _number(cell: str) -> float:
@@ -195,10 +233,10 @@ def _is_whole(cell: str) -> bool:
 def _without_counters(block: _Block, header: list[str]) -> _Map:
     values = np.asarray(block.rows, dtype=np.float64)
     notes = []
-    if _counts(values[0, 1:] if _counts(values[1:, 0]) else values[0]):
+    if _are_places(values[0, 1:] if _are_places(values[1:, 0]) else values[0]):
         values = values[1:]
         notes.append("a first row that numbers the columns left out")
-    if _counts(values[:, 0]):
+    if _are_places(values[:, 0]):
         values = values[:, 1:]
         notes.append("a first column that numbers the rows left out")
     if block.labelled:
@@ -214,7 +252,8 @@ def _without_counters(block: _Block, header: list[str]) -> _Map:
     return _Map(values, whole, (kind, *notes))
 
 
-def _counts(values: NDArray[np.float64]) -> bool:
-    """Tell whether numbers only count, from 0 or 1."""
-    steps = np.arange(len(values))
-    return len(values) > 1 and bool((values == steps).all() or (values == steps + 1).all())
+def _are_places(values: NDArray[np.float64]) -> bool:
+    """Tell whether numbers are the evenly spaced places of rows or columns: 1, 2 or 0, 0.5, 1."""
+    steps = np.diff(values)
+    even = len(steps) > 0 and bool(steps[0] > 0 and np.allclose(steps, steps[0], atol=0))
+    return even and bool(np.isclose(values[0], (0, 1, steps[0])).any())

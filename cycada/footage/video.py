@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import islice
@@ -23,6 +25,8 @@ _LOSSLESS = ("ffv1", "ffvhuff", "huffyuv", "png", "qtrle", "rawvideo", "utvideo"
 _WHOLE_COLOUR = ("gray", "rgb", "bgr", "gbr", "argb", "pal")  # beginnings of formats' names
 _DEEP = ("gray9", "gray10", "gray12", "gray14", "gray16")
 _TWO_IN_ONE = "yuyv422"  # UVC cameras of InfiRay and TOPDON: a picture above its temperatures
+_DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")  # of a stream, as Matroska files tag it
+_COVER = 0x400  # disposition of a stream that is a still picture of the file (FFmpeg)
 _LATE = 1.0  # second by which a file may end before its header says
 
 
@@ -46,7 +50,8 @@ def open_video(path: Path, domain: Domain) -> Reading:
     rotation in the metadata is applied. Times are those of the frames, at irregular rates too.
 
     Raises:
-        DataError: the file is no video, or its kind of pixels would lose values.
+        DataError: the file is no video, holds several, is mirrored, or its kind of pixels would
+            lose values.
         UsageError: PyAV is not installed.
     """
     av = optional("av", extra="video", what="a video")
@@ -119,9 +124,15 @@ class _Times:
 
 
 def _stream(container: Any, path: Path) -> Any:
-    if not container.streams.video:
+    streams = [each for each in container.streams.video if not each.disposition.value & _COVER]
+    if not streams:
         raise DataError(f"{path}: holds no pictures.")
-    return container.streams.best("video")
+    if len(streams) > 1:
+        raise DataError(
+            f"{path}: holds {len(streams)} videos; save the one that is meant as a file, the "
+            f"first with ffmpeg -i {path.name} -map 0:v:0 -c copy one{path.suffix}"
+        )
+    return streams[0]
 
 
 def _about(container: Any, domain: Domain, path: Path) -> _About:
@@ -129,21 +140,48 @@ def _about(container: Any, domain: Domain, path: Path) -> _About:
     first = next(container.decode(stream), None)
     if first is None:
         raise DataError(f"{path}: holds no frame.")
+    if _is_mirrored(first):
+        raise DataError(f"{path}: its metadata mirror it; save it the right way round first.")
     turns, odd = divmod(round(first.rotation), 90)
     if odd:
         raise DataError(
             f"{path}: its metadata turn it by {first.rotation} degrees; turn it upright first."
         )
-    # Sound may go on when the pictures have ended, so then the duration tells nothing.
-    alone = len(container.streams) == 1 and container.duration is not None
-    ends = container.duration / 1_000_000 if alone else None
     convert, note = _conversion(first, domain, path)
     return _About(
-        convert=convert, turns=turns, ends=ends, note=note,
+        convert=convert, turns=turns, ends=_end(container, stream), note=note,
         frames=stream.frames or None,
         rate=float(stream.average_rate) if stream.average_rate else None,
         codec=stream.codec_context.name, layout=first.format.name,
     )  # fmt: skip
+
+
+def _end(container: Any, stream: Any) -> float | None:
+    """Return the second at which the pictures end by the header, ``None`` where it does not tell.
+
+    The duration of an AVI file is reckoned from what is there of it, but its header counts the
+    frames. Sound may go on when the pictures have ended, so a duration of both tells nothing.
+    """
+    kind, tagged = container.format.name, _DURATION.match(stream.metadata.get("DURATION", ""))
+    if kind == "avi":
+        rate = stream.average_rate
+        return float(stream.frames / rate) if stream.frames and rate else None
+    if kind.startswith("mov") and stream.duration is not None:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    if kind.startswith("matroska") and tagged:
+        hours, minutes, seconds = map(float, tagged.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    alone = len(container.streams) == 1 and container.duration is not None
+    return container.duration / 1_000_000 if alone else None
+
+
+def _is_mirrored(frame: Any) -> bool:
+    """Tell whether the display matrix, 3 x 3 numbers with fixed points, turns left into right."""
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))
+            return bool(a * d - b * c < 0)
+    return False
 
 
 def _conversion(first: Any, domain: Domain, path: Path) -> tuple[Callable[[Any], Pixels], str]:

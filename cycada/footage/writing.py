@@ -45,12 +45,17 @@ def write_frame(
     """
     if path.suffix != SUFFIX_OF[kind]:
         raise ValueError(f"{kind} is written to a {SUFFIX_OF[kind]}, not {path.suffix}")
-    images.write_image(path, _pixels(path, image, unit=unit, kind=kind, window=window))
+    images.write_image(path, pixels_of_file(path, image, unit=unit, kind=kind, window=window))
 
 
-def _pixels(
+def pixels_of_file(
     path: Path, image: Tensor, *, unit: Unit, kind: FileKind, window: Window | None
 ) -> Tensor:
+    """Return what :func:`write_frame` puts into a file.
+
+    Raises:
+        DataError: the kind cannot hold the frame; ``path`` is named.
+    """
     if unit == "grey":
         if kind != "npy" and (kind == "png8") != (image.dtype == torch.uint8):
             bits, other = (8, "png8") if image.dtype == torch.uint8 else (16, "png16 or tiff16")

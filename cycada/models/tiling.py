@@ -13,6 +13,9 @@ from torch.nn import functional as F  # noqa: N812
 MULTIPLE = 4
 """The generators halve an image twice."""
 
+SMALLEST = 8
+"""Shortest side that is translated, in px: instance normalisation needs more than one place."""
+
 TILE = 1024
 """Longest side, in px, of what is translated in one pass: some 1.5 GB with 64 base channels."""
 
@@ -29,9 +32,9 @@ def translate_any_size(
 ) -> Tensor:
     """Return what ``translate`` makes of an image whose sides need not suit it.
 
-    The image is reflected at its lower and right border up to multiples of 4, and what was added
-    is cut off again. An image with a side beyond ``tile`` is translated in equal tiles that
-    overlap; where they do, they are blended in proportion to the distance from their borders.
+    The image is reflected at its lower and right border up to multiples of 4, 8 or more, and what
+    was added is cut off again. An image with a side beyond ``tile`` is translated in equal tiles
+    that overlap; where they do, they are blended in proportion to the distance from their borders.
     Instance normalisation sees one tile at a time, so brightness may drift over a very large image.
 
     Args:
@@ -62,11 +65,13 @@ def translate_any_size(
 
 
 def padded(image: Tensor) -> Tensor:
-    """Reflect ``(C, H, W)`` at the lower and right border up to multiples of 4.
+    """Reflect ``(C, H, W)`` at the lower and right border up to multiples of 4, 8 or more.
 
     A side too short to be reflected is repeated at its edge.
     """
-    below, right = (-image.shape[-2]) % MULTIPLE, (-image.shape[-1]) % MULTIPLE
+    below, right = (
+        max(SMALLEST - side, -side % MULTIPLE) for side in (image.shape[-2], image.shape[-1])
+    )
     if not below and not right:
         return image
     mode = "reflect" if below < image.shape[-2] and right < image.shape[-1] else "replicate"

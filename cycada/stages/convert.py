@@ -27,7 +27,7 @@ from cycada.footage import (
     write_frame,
 )
 from cycada.footage.pictures import TIMES_NAME
-from cycada.footage.writing import SUFFIX_OF, natural_kind
+from cycada.footage.writing import SUFFIX_OF, natural_kind, pixels_of_file
 from cycada.progress import Progress
 
 CLAIM_NAME = ".convert"
@@ -108,6 +108,7 @@ def plan_conversion(options: ConvertOptions, *, progress: Progress) -> Plan:
         else:
             try:
                 footage = open_footage(job.source, options.read)
+                _check_kind(job.source, footage, options)
                 told.setdefault(described(footage), []).append(job.source)
             except UsageError:
                 raise
@@ -116,6 +117,19 @@ def plan_conversion(options: ConvertOptions, *, progress: Progress) -> Plan:
         opened.append((job, footage))
     notes = (f"{_counted(sources)}: {text}" for text, sources in told.items())
     return Plan(options, tuple(opened), tuple(notes), tuple(problems))
+
+
+def _check_kind(source: Path, footage: Footage, options: ConvertOptions) -> None:
+    """Refuse a stated kind of image that cannot hold the first frame, before anything is written.
+
+    Raises:
+        DataError: saying why.
+    """
+    if options.kind is not None:
+        pixels_of_file(
+            source, next(footage.frames()).image, unit=footage.unit, kind=options.kind,
+            window=options.read.window,
+        )  # fmt: skip
 
 
 def described(footage: Footage) -> str:

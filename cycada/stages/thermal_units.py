@@ -9,8 +9,9 @@ from torch import Tensor
 
 from cycada.data.folders import Found
 from cycada.errors import DataError, UsageError
+from cycada.footage import is_radiometric
 from cycada.images import read_image
-from cycada.thermal import Unit, Window, celsius_from_counts, guess_unit
+from cycada.thermal import Unit, Window, celsius_from_counts, guess_unit, is_plausible
 
 _SAMPLED_FRAMES = 16  # of the thermal images, for the unit and the temperatures
 _PALETTE_DIFFERENCE = 10  # mean difference of channels; a grey JPEG stays below 2
@@ -50,6 +51,7 @@ def thermal_unit(
     step = max(1, len(thermal) // _SAMPLED_FRAMES)
     sample = [image for image, _ in thermal[::step][:_SAMPLED_FRAMES]]
     frames = [read_image(image.file) for image in sample]
+    _check_no_thermogram(sample)
     _check_no_palette(sample, frames)
     if torch.uint8 in first:
         if stated not in (None, "grey"):
@@ -89,7 +91,24 @@ def _guessed_unit(sample: Sequence[Found], frames: Sequence[Tensor]) -> tuple[Un
             f"temperatures; give --unit (centikelvin, decikelvin, kelvin64, kelvin16, kelvin, "
             f"celsius, or grey for pixels without a temperature scale)."
         )
+    for found, frame in zip(sample, frames, strict=True):
+        celsius = celsius_from_counts(frame, unit).numpy()
+        if not is_plausible(celsius):
+            raise DataError(
+                f"{found.file}: spans {celsius.min():.0f} to {celsius.max():.0f} deg C as {unit}, "
+                f"guessed from its median pixel; if rows of telemetry are in it, `cycada convert` "
+                f"cuts them off; else give --unit (grey for pixels without a temperature scale)."
+            )
     return unit, sorted(medians)[len(medians) // 2]
+
+
+def _check_no_thermogram(sample: Sequence[Found]) -> None:
+    for found in sample:
+        if found.file.suffix.lower() != ".npy" and is_radiometric(found.file):
+            raise DataError(
+                f"{found.file}: is a radiometric JPEG, whose picture has no temperatures; "
+                f"`cycada convert` makes images of those that it holds beside."
+            )
 
 
 def _check_no_palette(sample: Sequence[Found], frames: Sequence[Tensor]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ Scale = Literal["fit", "keep"]
 Bits = Literal["8", "16", "original"]
 
 BATCH = 32
+MOST_PIXELS = BATCH * 512 * 512
+"""Pixels of the images that are in memory at a time, unless one alone has more."""
+
 CLAIM_NAME = ".translator"
 
 _DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"8": torch.uint8, "16": torch.uint16})
@@ -150,13 +154,29 @@ def _translate(
         pixels = images.from_signed(made, dtype=dtype, unit=unit, window=translator.window)
         images.write_image(job.target, pixels)
 
-    batches = [jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH)]
+    several = [jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH)]
     with ThreadPoolExecutor() as pool:
-        for batch in progress(batches, total=len(batches), desc="faces"):
+        for some in progress(several, total=len(several), desc="faces"):
+            sizes = pool.map(images.read_size, [job.source for job in some])
             # One batch at a time: reading ahead without a limit would fill the memory.
-            pictures, dtypes = zip(*pool.map(read, batch), strict=True)
-            made = _translated_together(translator, pictures, scale=scale)
-            list(pool.map(write, batch, made, dtypes))
+            for batch in _batches(some, [math.prod(size) for size in sizes]):
+                pictures, dtypes = zip(*pool.map(read, batch), strict=True)
+                made = _translated_together(translator, pictures, scale=scale)
+                list(pool.map(write, batch, made, dtypes))
+
+
+def _batches(jobs: Sequence[_Job], pixels: Sequence[int]) -> Iterator[list[_Job]]:
+    """Yield the jobs in runs of ``MOST_PIXELS`` at most, or of one."""
+    batch: list[_Job] = []
+    held = 0
+    for job, count in zip(jobs, pixels, strict=True):
+        if batch and held + count > MOST_PIXELS:
+            yield batch
+            batch, held = [], 0
+        batch.append(job)
+        held += count
+    if batch:
+        yield batch
 
 
 def _translated_together(

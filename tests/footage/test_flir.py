@@ -97,6 +97,12 @@ def by_the_formula(raw: NDArray[np.uint16], emissivity: float, reflected: float)
     return B / np.log(R1 / (R2 * (seen + O)) + F) - 273.15
 
 
+@pytest.mark.parametrize("name", ["a.JPG", "a.png", "a.tiff"])
+def test_a_radiometric_jpeg_is_known_by_any_name(tmp_path: Path, name: str) -> None:
+    footage = open_footage(radiometric(tmp_path / name, scene()))
+    assert (footage.unit, footage.size) == ("celsius", (48, 64))
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("stored", ["png swapped", "png", "numbers", "numbers reversed"])
 def test_temperatures_are_those_of_the_formula_in_every_order_of_bytes(

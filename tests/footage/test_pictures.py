@@ -201,6 +201,11 @@ def test_a_page_unlike_the_first_is_named(tmp_path: Path) -> None:
         DataError, match=r"a\.tif, frame 20: is 40 x 47 .* the first is 40 x 48 with 1 channels"
     ):
         list(footage.frames())
+    save_pages(tmp_path / "b.tif", [counts, counts[::2, ::2]])  # a thumbnail
+    with pytest.raises(
+        DataError, match=r"b\.tif, frame 000001: is 20 x 24 .* the first is 40 x 48"
+    ):
+        open_footage(tmp_path / "b.tif")
 
 
 def test_a_folder_of_numbered_images_is_read_in_the_order_of_its_numbers(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_decimal_commas_that_pass_for_separators_are_not_taken_for_temperatures(
 
 NAMED = ",".join(f"AU{i:02d}" for i in range(12)) + "\n" + lines(",")
 FEW = "\n".join(lines(",").splitlines()[:5])
+TALL = "\n".join(";".join(f"{24 + (12 * y + x) * 0.11:.2f}" for x in range(12)) for y in range(12))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,18 @@ FEW = "\n".join(lines(",").splitlines()[:5])
         (FEW, "holds no temperature map, that is 8 or more rows"),
         (NAMED, r"names its columns in line 1, so it is a table"),
         ("Unit;\N{DEGREE SIGN}F\n" + lines(";"), "is in Fahrenheit; export deg C"),
+        ("Units: F\n" + lines(";"), "is in Fahrenheit"),
+        ("Temperature (F)\n" + lines(";"), "is in Fahrenheit"),
+        ("Temp. / F\n" + lines(";"), "is in Fahrenheit"),
+        ("in degF\n" + lines(";"), "is in Fahrenheit"),
+        ("in \N{DEGREE FAHRENHEIT}\n" + lines(";"), "is in Fahrenheit"),
+        (lines(";") + "\nUnit: Fahrenheit\n", "is in Fahrenheit"),
+        (TALL.replace("25.43", "---"), "line 2 holds 11 numbers and is no row of the map of 12"),
+        (TALL.replace("25.43", ""), "line 2 holds 11 numbers and is no row of the map of 12"),
+        (TALL.replace("25.32", "---"), "line 2 holds 11 numbers"),
+        (TALL.replace("37.20", ">150"), "line 11 holds 11 numbers"),
+        (TALL[:-56], "line 12 holds 3 numbers"),
+        ("\n".join(f"---;{line}" for line in TALL.splitlines()), "holds no temperature map"),
         (lines(";") + "\n" + lines(";"), "holds 2 maps of 12 columns, from the lines 1, 11"),
         (lines(";").replace("24.11", "nan"), "not finite numbers"),
         ("\n".join(["-5,-3,-2,0,1,2,4,5"] * 9), "values from -5 to 5"),
@@ -129,6 +142,31 @@ def test_maps_are_told_from_other_tables_in_a_folder(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "bp4d.csv", codes, delimiter=",", fmt="%d")
     np.savetxt(tmp_path / "scores.csv", codes * 0.37, delimiter=",", fmt="%.3f")
     assert find_sources(tmp_path).images == (tmp_path / "map.csv",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lines(";").replace("2", "1"),  # a median of 18.4
+        "\n".join(";".join(f"{value:.1f}" for value in row) for row in celsius() - 17),
+        "\n".join(";".join(f"{value:.0f}" for value in row) for row in celsius() * 100 + 27315),
+        "Unit: F\n" + lines(";"),
+        TALL.replace("25.43", ""),
+    ],
+    ids=["warm", "cold", "counts", "fahrenheit", "incomplete"],
+)
+def test_no_map_in_a_folder_is_passed_over_without_a_word(tmp_path: Path, text: str) -> None:
+    (tmp_path / "map.csv").write_text(text, encoding="utf-8")
+    assert find_sources(tmp_path).images == (tmp_path / "map.csv",)
+
+
+@pytest.mark.parametrize("first", ["", "Row "])
+@pytest.mark.parametrize("step", [1, 10, 0.5])
+def test_places_of_rows_and_columns_are_no_pixels(tmp_path: Path, first: str, step: float) -> None:
+    places = ";" + ";".join(f"{step * i:g}" for i in range(12))
+    rows = [f"{first}{step * i:g};{line}" for i, line in enumerate(lines(";").splitlines())]
+    (tmp_path / "a.csv").write_text("\n".join([places, *rows]))
+    np.testing.assert_array_equal(read(tmp_path / "a.csv"), celsius().astype(np.float32))
 
 
 def test_a_map_is_no_rgb_image(tmp_path: Path) -> None:

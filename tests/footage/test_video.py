@@ -114,22 +114,48 @@ def test_colours_that_begin_later_are_refused_with_their_frame(tmp_path: Path) -
         list(open_footage(file).frames())
 
 
+def set_matrix(file: Path, matrix: tuple[int, ...]) -> None:
+    """Change how an MP4 is to be shown.
+
+    The matrix of the track header (ISO 14496-12): (x, y) becomes (a x + c y, b x + d y).
+    """
+    data = file.read_bytes()
+    identity = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+    at = data.index(identity, data.index(b"tkhd"))
+    file.write_bytes(data[:at] + struct.pack(">9i", *matrix) + data[at + 36 :])
+
+
 def test_the_rotation_in_the_metadata_is_applied(tmp_path: Path) -> None:
     half = np.zeros((48, 64), np.uint8)
     half[:, :32] = 250  # left in the file
     file = write(tmp_path / "a.mp4", [half] * 3, codec="libx264", layout="yuv420p", given="gray")
-    data = file.read_bytes()
-    # The matrix of the track header (ISO 14496-12): (x, y) becomes (a x + c y, b x + d y).
-    identity = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
-    quarter = struct.pack(">9i", 0, 0x10000, 0, -0x10000, 0, 0, 48 << 16, 0, 0x40000000)
-    at = data.index(identity, data.index(b"tkhd"))
-    file.write_bytes(data[:at] + quarter + data[at + 36 :])
+    set_matrix(file, (0, 0x10000, 0, -0x10000, 0, 0, 48 << 16, 0, 0x40000000))
     footage = open_footage(file)
     image = next(footage.frames()).image[0]
     assert footage.size == tuple(image.shape) == (64, 48)
     assert image[:28].min() > 200  # right becomes down, so left becomes up
     assert image[36:].max() < 50
     assert "turned by 90 degrees" in footage.notes[0]
+
+
+def test_a_video_that_its_metadata_mirror_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.mp4", [grey(0)] * 3, codec="libx264", layout="yuv420p", given="gray")
+    set_matrix(file, (-0x10000, 0, 0, 0, 0x10000, 0, 64 << 16, 0, 0x40000000))
+    with pytest.raises(DataError, match=r"a\.mp4: its metadata mirror it"):
+        open_footage(file)
+
+
+def test_of_two_videos_in_a_file_none_is_taken_without_a_word(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        streams: list[Any] = [container.add_stream("ffv1", rate=10) for _ in range(2)]
+        for stream, layout in zip(streams, ("gray", "gray16le"), strict=True):
+            stream.height, stream.width, stream.pix_fmt = 48, 64, layout
+        pictures: list[Any] = [grey(0), counts(0)]
+        for stream, pixels in zip(streams, pictures, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format=stream.pix_fmt)
+            container.mux([*stream.encode(frame), *stream.encode()])
+    with pytest.raises(DataError, match=r"holds 2 videos; .* ffmpeg -i a\.mkv -map 0:v:0"):
+        open_footage(tmp_path / "a.mkv")
 
 
 def test_the_temperatures_below_the_picture_of_a_uvc_camera_are_taken(tmp_path: Path) -> None:
@@ -151,6 +177,19 @@ def cut(file: Path) -> None:
     file.write_bytes(whole[: len(whole) // 2])
 
 
+def test_an_avi_of_still_pictures_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "a.avi", [grey(i) for i in range(60)], codec="mjpeg", layout="yuvj444p",
+        given="gray",
+    )  # fmt: skip
+    whole = file.read_bytes()
+    file.write_bytes(whole[: whole.rindex(b"00dc", 0, len(whole) // 2)])  # between two pictures
+    with pytest.raises(
+        DataError, match=r"ends after \d+ frames at \d\.\d s, .* 6\.0 s; it was cut"
+    ):
+        list(open_footage(file).frames())
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -166,6 +205,35 @@ def test_a_video_that_was_cut_off_gives_its_frames_and_then_an_error(
     with pytest.raises(DataError, match=message):
         seen.extend(open_footage(tmp_path / name).frames())
     assert 20 < len(seen) < 40
+
+
+def with_sound(file: Path, **options: str) -> None:
+    """Write 6 s of pictures, and 8 s of sound beside them."""
+    with av.open(str(file), "w", options=options) as container:
+        video: Any = container.add_stream("mpeg4", rate=10)
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        audio: Any = container.add_stream("aac", rate=16000, layout="mono")
+        for tenth in range(80):
+            if tenth < 60:
+                frame = av.VideoFrame.from_ndarray(grey(tenth), format="gray")
+                container.mux(video.encode(frame))
+            noise = np.random.default_rng(tenth).normal(0, 0.1, (1, 1600)).astype(np.float32)
+            sound = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
+            sound.rate = 16000
+            container.mux(audio.encode(sound))
+        container.mux([*video.encode(), *audio.encode()])
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+def test_a_video_with_sound_that_was_cut_off_is_told_by_its_pictures(
+    tmp_path: Path, name: str
+) -> None:
+    with_sound(tmp_path / name, **({"movflags": "faststart"} if name == "a.mp4" else {}))
+    assert len(list(open_footage(tmp_path / name).frames())) == 60
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"frames at \d\.\d s, though its header says 6\.\d s"):
+        list(open_footage(tmp_path / name).frames())
 
 
 def silence(file: Path) -> None:

@@ -71,4 +71,4 @@ def test_padding_reflects_below_and_right_and_repeats_what_is_too_short_to_refle
     assert torch.equal(made[:, :5, :6], image)
     assert torch.equal(made[0, 5:, 0], image[0, [3, 2, 1], 0])
     assert torch.equal(made[0, 0, 6:], image[0, 0, [4, 3]])
-    assert torch.equal(padded(torch.full((1, 1, 2), 7.0)), torch.full((1, 4, 4), 7.0))
+    assert torch.equal(padded(torch.full((1, 1, 2), 7.0)), torch.full((1, 8, 8), 7.0))

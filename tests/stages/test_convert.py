@@ -210,3 +210,16 @@ def test_a_dry_run_tells_of_every_source_that_cannot_be_read(camera: Path, tmp_p
     assert "T1.npz: 16 x 20, celsius" in told.stdout
     assert "T3.npz: cannot be read as NPZ" in told.stdout
     assert told.stderr.startswith("Error: 1 of 5 sources cannot be read")
+
+
+@pytest.mark.parametrize(("bits", "kind"), [(8, "png16"), (16, "png8")])
+def test_a_kind_that_cannot_hold_a_source_is_refused_before_anything_is_written(
+    tmp_path: Path, bits: int, kind: Any
+) -> None:
+    counts = torch.full((1, 16, 16), 30515 if bits == 16 else 90)
+    write_image(tmp_path / "a.png", counts.to(torch.uint16 if bits == 16 else torch.uint8))
+    options = ConvertOptions(sources=(tmp_path / "a.png",), out=tmp_path / "out", kind=kind)
+    plan = plan_conversion(options, progress=Progress(shown=False))
+    with pytest.raises(DataError, match=rf"a\.png: {kind} (cannot hold 8-bit grey|needs --window)"):
+        plan.check()
+    assert not (tmp_path / "out").exists()

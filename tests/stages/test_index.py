@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import io
+import struct
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from cycada.cli.index import index as command
 from cycada.data.index import Index, check_files, read_index
@@ -201,6 +204,25 @@ def palette(rgb: Path, _thermal: Path) -> dict[str, object]:
     return {"thermal": rgb / "iron"}
 
 
+def telemetry(_rgb: Path, thermal: Path) -> dict[str, object]:
+    counts = counts_from_celsius(celsius(), "centikelvin").to(torch.int32)
+    counts[:, -1] = 3
+    for file in thermal.rglob("*.tiff"):
+        write_image(file, counts.to(torch.uint16))
+    return {"thermal": thermal}
+
+
+def thermograms(rgb: Path, _thermal: Path) -> dict[str, object]:
+    camera = b"FLIR\0\x01\0\0FFF\0"
+    for file in rgb.rglob("*.png"):
+        shown = io.BytesIO()
+        Image.new("L", (8, 8), 90).save(shown, "jpeg")
+        segment = b"\xff\xe1" + struct.pack(">H", len(camera) + 2) + camera
+        file.with_suffix(".jpg").write_bytes(shown.getvalue()[:2] + segment + shown.getvalue()[2:])
+        file.unlink()
+    return {"thermal": rgb}
+
+
 def float_rgb(rgb: Path, _thermal: Path) -> dict[str, object]:
     write_image(rgb / "F000" / "1.npy", celsius())
     return {"rgb": rgb}
@@ -263,6 +285,8 @@ BAD = {
     "raw": (raw_counts, DataError, "its median pixel 8192 does not tell the unit"),
     "units": (one_frame_in_another_unit, DataError, r"9\.tiff: its median pixel .*does not tell"),
     "palette": (palette, DataError, "is in colour; a palette such as iron"),
+    "telemetry": (telemetry, DataError, r"spans -273 to 34 deg C as centikelvin, guessed"),
+    "thermograms": (thermograms, DataError, r"is a radiometric JPEG, .* `cycada convert`"),
     "float rgb": (float_rgb, DataError, r"1\.npy: holds floats, which have no known range"),
     "unit": (lambda rgb, _: {"rgb": rgb, "unit": "kelvin"}, UsageError, "--unit is about thermal"),
     "8-bit unit": (

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from cycada.config import TranslatorConfig
 from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
 from cycada.errors import DataError, RunError
 from cycada.progress import Progress
+from cycada.stages import translate
 from cycada.stages.train_translator import run_training
 from cycada.stages.translate import run_translation
 from cycada.thermal import Window
@@ -236,7 +237,10 @@ def test_depth_follows_each_original_where_the_translator_knows_no_temperatures(
 def test_three_to_four_and_odd_sizes_come_back_with_their_size(
     translator_run: Path, scale: Literal["fit", "keep"], quiet: Progress, tmp_path: Path
 ) -> None:
-    sizes = {"portrait.png": (64, 48), "odd.png": (101, 75), "wide.png": (75, 101)}
+    sizes = {
+        "portrait.png": (64, 48), "odd.png": (101, 75), "wide.png": (75, 101), "dot.png": (1, 1),
+        "strip.png": (3, 40),
+    }  # fmt: skip
     for name, size in sizes.items():
         images.write_image(tmp_path / "in" / name, torch.zeros(3, *size, dtype=torch.uint8))
     run_translation(
@@ -246,6 +250,29 @@ def test_three_to_four_and_odd_sizes_come_back_with_their_size(
     assert {
         name: tuple(images.read_image(tmp_path / "out" / name).shape[1:]) for name in sizes
     } == sizes
+
+
+def test_no_more_pixels_are_in_memory_than_are_allowed(
+    translator_run: Path, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        side = 80 if number == 3 else 40  # one alone is larger than allowed
+        picture = torch.zeros(3, side, side, dtype=torch.uint8)
+        images.write_image(tmp_path / "in" / f"{number}.png", picture)
+    together: list[int] = []
+
+    def spy(translator: LoadedTranslator, pictures: Any, *, scale: Any) -> Any:
+        together.append(len(pictures))
+        return translated_together(translator, pictures, scale=scale)
+
+    translated_together = translate._translated_together
+    monkeypatch.setattr(translate, "_translated_together", spy)
+    monkeypatch.setattr(translate, "MOST_PIXELS", 2 * 40 * 40)
+    made = run_translation(
+        translator_run, tmp_path / "in", tmp_path / "out", depth="auto", progress=quiet
+    )
+    assert together == [2, 1, 1, 2, 1]
+    assert all(made.file(face).exists() for face in made.faces)
 
 
 def test_kept_scale_shows_the_generator_the_pixels_as_they_are(
