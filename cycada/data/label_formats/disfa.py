@@ -55,14 +55,19 @@ def read(source: Source, reading: Reading) -> LabelTable:
     """Read the files of all subjects and AUs.
 
     Raises:
-        DataError: naming the file and the row; a file whose name does not tell the AU.
+        DataError: naming the file and the row; a file whose name does not tell the AU; files of
+            both corpora, whose frames count differently.
     """
     rows: dict[_Key, tuple[Path, int, dict[int, float]]] = {}
     texts: dict[str, float | None] = {}
-    plus = False
+    plus = {bool(_whose(file)[1]): file for file, _ in source.files}
+    if len(plus) > 1:
+        raise DataError(
+            f"{source.root}: holds DISFA ({plus[False]}) and DISFA+ ({plus[True]}), whose frames "
+            f"count differently; give --labels once for each."
+        )
     for file, _ in source.files:
         subject, sequence, number = _whose(file)
-        plus = plus or bool(sequence)
         for row, frame, text in _plus_lines(file) if sequence else _lines(file):
             if text not in texts:
                 texts[text] = _intensity(text, reading, where=_place(file, row))
@@ -72,7 +77,7 @@ def read(source: Source, reading: Reading) -> LabelTable:
                 raise DataError(
                     f"{_place(file, row)}: frame {frame} is there twice, with two intensities."
                 )
-    first = None if plus else 1
+    first = None if True in plus else 1
     return LabelTable(
         source.root, "intensity", _shared(rows), (), layout="disfa", first_frame=first
     )

@@ -91,6 +91,16 @@ def test_disfa_plus_names_images_within_trials(tmp_path: Path) -> None:
     assert table.first_frame is None
 
 
+def test_disfa_and_disfa_plus_which_count_frames_differently_are_not_one_corpus(
+    tmp_path: Path,
+) -> None:
+    plus = {"Labels/SN003/A1_TrailNo_1/AU12.txt": "000.jpg  4\n"}
+    with pytest.raises(
+        DataError, match=r"holds DISFA \(.*au\d+\.txt\) and DISFA\+ \(.*AU12\.txt\)"
+    ):
+        read(write(tmp_path, DISFA | plus))
+
+
 # BP4D: 9 is not coded; FACS knows no AU 3; the columns of the second file stand elsewhere.
 BP4D = {
     "AU_OCC/F001_T1.csv": "0,1,2,3,12\r\n2440,0,1,1,9\r\n2441,1,9,0,0\r\n",
