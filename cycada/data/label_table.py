@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -223,6 +224,35 @@ def fits(value: float | None, kind: LabelKind | None) -> bool:
     if value is None or kind == "occurrence":
         return value in (0, 1, None)
     return 0 <= value <= (INTENSITY_MAX if kind is None else LARGEST[kind])
+
+
+def kind_of_values(
+    found: AbstractSet[float], *, graded: bool = False, cuts: bool = False, file: Path
+) -> tuple[LabelKind, str]:
+    """Return what values seem to be of which nothing else tells it, and the note about that.
+
+    Args:
+        found: all values of a table.
+        graded: some were letters from A to E.
+        cuts: they are to become occurrences, so that fractions are no weak intensities.
+        file: the table, for messages.
+
+    Raises:
+        DataError: they may be probabilities as well as weak intensities.
+    """
+    kind: LabelKind = "probability"
+    if graded or max(found, default=0) > 1:
+        kind = "intensity"
+    elif found <= {0, 1}:
+        kind = "occurrence"
+    elif not cuts:
+        odd = min(found - {0, 1})
+        raise DataError(
+            f"{file}: values between 0 and 1 (such as {odd:g}) may be probabilities or weak "
+            f"intensities; state what they are with --kind."
+        )
+    otherwise = "" if cuts else "; --kind says otherwise"
+    return kind, f"{file}: the values look like {PLURAL[kind]}{otherwise}."
 
 
 def check_value(value: float, kind: LabelKind | None, *, where: str, advice: str = "") -> None:

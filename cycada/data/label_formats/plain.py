@@ -37,6 +37,7 @@ from cycada.data.label_table import (
     columns_text,
     fits,
     is_letter,
+    kind_of_values,
     number_in,
     read_table,
     whole_number,
@@ -206,9 +207,8 @@ def _settled(
         if graded and kind != "intensity":
             raise DataError(f"{file}: the letters A to E grade intensities, not {PLURAL[kind]}.")
         return kind, []
-    inferred = _kind_by_values(found, graded=graded, cuts=cut, file=file)
-    otherwise = "" if kind else "; --kind says otherwise"
-    return inferred, [f"{file}: the values look like {PLURAL[inferred]}{otherwise}."]
+    inferred, note = kind_of_values(found, graded=graded, cuts=cut, file=file)
+    return inferred, [note]
 
 
 def _check_values(
@@ -225,22 +225,6 @@ def _check_values(
             if value is not None:
                 where = _cell(file, row, unit.name)
                 check_value(value, kind, where=where, advice=_ADVICE)
-
-
-def _kind_by_values(found: set[float], *, graded: bool, cuts: bool, file: Path) -> LabelKind:
-    if graded:
-        return "intensity"
-    if found <= {0, 1}:
-        return "occurrence"
-    if max(found) > 1:
-        return "intensity"
-    if cuts:
-        return "probability"
-    odd = min(found - {0, 1})
-    raise DataError(
-        f"{file}: values between 0 and 1 (such as {odd:g}) may be probabilities or weak "
-        f"intensities; state what they are with --kind."
-    )
 
 
 def _known(

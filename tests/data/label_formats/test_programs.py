@@ -199,7 +199,29 @@ def test_tables_that_libreface_is_trained_from_are_read(
     table = read(write(tmp_path, {"train.csv": text}))
     assert named(table) == {"SN001/a.png": {12: float(value), 1: 0}, "SN001/b.png": {12: 0, 1: 1}}
     assert table.kind == kind
+    assert noted(table, f"the values look like {kind[:-1]}")
     assert not noted(table, "by a program")
+
+
+def test_occurrences_with_a_gap_that_libreface_is_trained_from_are_no_intensities(
+    tmp_path: Path,
+) -> None:
+    text = "image_path,au12,au1\nSN001/a.png,1,nan\nSN001/b.png,0,NaN\nSN001/c.png,,-1\n"
+    table = read(write(tmp_path, {"train.csv": text}), missing=frozenset({-1.0}))
+    assert named(table) == {"SN001/a.png": {12: 1}, "SN001/b.png": {12: 0}, "SN001/c.png": {}}
+    assert table.kind == "occurrence"
+
+
+def test_fractions_that_libreface_is_trained_from_are_refused_until_their_kind_is_told(
+    tmp_path: Path,
+) -> None:
+    text = "image_path,au12,au1\nSN001/a.png,0.7,0\nSN001/b.png,1,0.25\n"
+    folder = write(tmp_path, {"train.csv": text})
+    with pytest.raises(DataError, match=r"train\.csv: values between 0 and 1 \(such as 0\.25\)"):
+        read(folder)
+    assert read(folder, kind="probability").kind == "probability"
+    assert read(folder, kind="intensity").kind == "intensity"
+    assert read(folder, kind="occurrence", cuts=True).kind == "probability"
 
 
 # PyAFAR: pandas writes its index first; frame 1 has no face and so no row; infants have an AU 3.
