@@ -43,6 +43,10 @@ def frame_offset(
 ) -> tuple[int, str]:
     """Return what to add to the frame of a label to get that of its image, and a note about it.
 
+    Programs that are given a folder of images may count the images in it, whatever their numbers.
+    As many images as labels, some of them with numbers beyond those of the labels, tell so; such
+    labels are refused.
+
     An image of frame 0 proves, where labels begin at 1, that images count from 0; where labels
     begin at 0, the lack of image 0 and an image beyond the last label prove that they count from
     1. In the same way they may prove that both count alike. Without proof they are taken to.
@@ -54,8 +58,11 @@ def frame_offset(
         images: what to call the images in messages.
 
     Raises:
-        DataError: one recording proves the one, another the other.
+        DataError: one recording proves the one, another the other; labels count images.
     """
+    recordings = list(recordings)
+    for recording in recordings:
+        _check_same_numbers(recording, file=file, images=images)
     proof: dict[int, str] = {}
     for recording in recordings:
         offset = _proved(recording, first)
@@ -80,6 +87,17 @@ def frame_offset(
         f"{file}: labels count from {first}; {images} are assumed to do so, too, for none proves "
         f"the contrary. --frame-offset says otherwise."
     )
+
+
+def _check_same_numbers(recording: Recording, *, file: Path, images: str) -> None:
+    there, labelled = recording.images, recording.labels
+    if there and len(there) == len(labelled) and max(there) > max(labelled) + 1:
+        raise DataError(
+            f"{file}: {recording.name} has labels of {len(labelled)} frames, {min(labelled)} to "
+            f"{max(labelled)}, and as many {images}, but with numbers up to {max(there)}; labels "
+            f"seem to count the images, not the frames. Number the images likewise, or give "
+            f"--frame-offset if the numbers do mean the same."
+        )
 
 
 def _proved(recording: Recording, first: int) -> int | None:
@@ -232,13 +250,15 @@ def _by_subject(
     wanted: _Rows = {key: rows for key, rows in labels.items() if len(key) == 2}
     if not wanted:
         return [], []
-    mine = [n for n, found in enumerate(claims.images) if found.domain == domain]
-    names = {n: claims.drafts[n].subject or subject_of(claims.images[n], pattern) for n in mine}
-    aliases = _aliases({*names.values()}, {key[0] for key in wanted}, claims.table)
+    drafts = zip(claims.images, claims.drafts, strict=True)
+    subjects = [draft.subject or subject_of(found, pattern) for found, draft in drafts]
+    aliases = _aliases({*subjects}, {key[0] for key in wanted}, claims.table)
     depths = sorted({len(PurePosixPath(key[1]).parts) for key in wanted}, reverse=True)
     groups: dict[_Key, _Group] = {}
-    for number, name in names.items():
-        sequence = sequence_of(claims.images[number], subject=name)
+    for number, (found, name) in enumerate(zip(claims.images, subjects, strict=True)):
+        if found.domain != domain:
+            continue
+        sequence = sequence_of(found, subject=name)
         key = _sequence_key(aliases.get(name, name), sequence, depths, wanted)
         if key is not None:
             group = groups.setdefault(key, _Group(" ".join(filter(None, key)), wanted[key]))
@@ -251,13 +271,25 @@ def _by_subject(
 def _aliases(names: set[str], labelled: set[str], table: LabelTable) -> dict[str, str]:
     """Return the codes of subjects that the images call otherwise, such as SN2 for SN002.
 
-    None, if some are called as the labels do: then others are those of another corpus.
+    None, if some are called as the labels do, in either domain: then others are those of another
+    corpus, or of a clinic.
     """
     corpus = _CODES.get(table.layout)
     if corpus is None or names & labelled:
         return {}
-    codes = {name: code_of(name, corpus) for name in names}
-    return {name: code for name, code in codes.items() if code in labelled}
+    aliases: dict[str, str] = {}
+    name_of: dict[str, str] = {}
+    for name in sorted(names):
+        code = code_of(name, corpus)
+        if code in labelled:
+            aliases[name] = code
+            other = name_of.setdefault(code, name)
+            if other != name:
+                raise DataError(
+                    f"{table.file}: images of both {other!r} and {name!r} may be of the subject "
+                    f"{code}; call them as the labels do, or index them apart."
+                )
+    return aliases
 
 
 def _sequence_key(subject: str, sequence: str, depths: Sequence[int], wanted: _Rows) -> _Key | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from cycada.data.claims import Claims, Draft
 from cycada.data.folders import Found
@@ -69,7 +69,8 @@ def match_labels(
         if rows:
             notes += match_frames(claim, rows, pattern, offset)
         notes += _unmatched(claim, images)
-    return [Known(draft.subject, draft.label, draft.action_units) for draft in drafts], notes
+    known = [Known(draft.subject, draft.label, draft.action_units) for draft in drafts]
+    return known, [*notes, *_labelled(images, known)]
 
 
 class _Finder:
@@ -77,17 +78,17 @@ class _Finder:
 
     def __init__(self, images: Sequence[Found]) -> None:
         self._at_file = {str(found.file): number for number, found in enumerate(images)}
-        self._searched = list(dict.fromkeys(found.folder for found in images))
+        self._searched = list(dict.fromkeys(str(found.folder) for found in images))
         self._by_stem: dict[str, list[int]] = defaultdict(list)
         for number, found in enumerate(images):
             self._by_stem[PurePosixPath(found.relative).stem].append(number)
 
-    def at_path(self, path: str, home: Path) -> list[int]:
+    def at_path(self, path: str, home: str) -> list[int]:
         """Return the image at ``path`` from ``home`` or, failing that, the searched folders."""
-        number = self._at_file.get(os.path.normpath(home / path))
+        number = self._at_file.get(_joined(home, path))
         if number is not None:
             return [number]
-        names = (os.path.normpath(folder / path) for folder in self._searched)
+        names = (_joined(folder, path) for folder in self._searched)
         return [self._at_file[name] for name in names if name in self._at_file]
 
     def called(self, stem: str) -> list[int]:
@@ -95,13 +96,18 @@ class _Finder:
         return [*self._by_stem.get(stem, ()), *self._by_stem.get(stem + ALIGNED, ())]
 
 
+def _joined(folder: str, path: str) -> str:
+    return os.path.normpath(os.path.join(folder, path))  # noqa: PTH118  # of a million rows
+
+
 def _match_files(claims: Claims, finder: _Finder) -> None:
     """Match the rows that name files."""
     table = claims.table
+    home = str(table.file.resolve().parent)
     tails: dict[str, list[LabelRow]] = defaultdict(list)
     for row in table.rows:
         if row.path:
-            numbers = finder.at_path(row.path, (row.file or table.file).resolve().parent)
+            numbers = finder.at_path(row.path, home)
             if len(numbers) > 1:
                 raise DataError(
                     f"{place_of(table, row)}: {row.path!r} is in several of the searched folders; "
@@ -167,6 +173,20 @@ def _unmatched(claims: Claims, images: Sequence[Found]) -> list[str]:
         )
     left = total - matched
     return [f"{table.file}: {left} of {total} rows name no found image."] if left else []
+
+
+def _labelled(images: Sequence[Found], known: Sequence[Known]) -> list[str]:
+    """Return the note about how many images have labels, if some have none or in two domains."""
+    total = Counter(found.domain for found in images)
+    labelled = Counter(
+        found.domain
+        for found, said in zip(images, known, strict=True)
+        if said.action_units or said.label
+    )
+    if not labelled or (len(total) == 1 and labelled == total):
+        return []
+    counts = [f"{labelled[domain]} of {count} {domain}" for domain, count in total.items()]
+    return [f"{' and '.join(counts)} images have labels."]
 
 
 def _what_it_says(row: LabelRow) -> str:

@@ -44,6 +44,15 @@ def of_subject(subject: str, *numbers: int, sequence: str = "") -> list[dict[str
     return [{"subject": subject, "sequence": sequence, "frame": number} for number in numbers]
 
 
+def test_two_images_of_a_frame_are_told_what_helps() -> None:
+    images = found("S1/left/1.png", "S1/right/1.png")
+    with pytest.raises(DataError, match="frame 1 of 'S1'; add a column 'sequence', or name paths"):
+        match(images, table(*of_subject("S1", 1)))
+    images = found("SN001/left/1.png", "SN001/right/1.png")
+    with pytest.raises(DataError, match="frame 1 of 'SN001'; index such folders apart"):
+        match(images, table(*of_subject("SN001", 1), layout="disfa"))
+
+
 # The names of files
 
 
@@ -51,7 +60,7 @@ def test_a_stem_names_the_image_of_either_domain_whatever_its_folder_and_suffix(
     images = found("S005/001/a.png", "S005/002/b.png") + found("x/a.tiff", domain="thermal")
     values, notes = match(images, table({"stem": "a"}, {"stem": "c"}))
     assert values == [1, None, 1]
-    assert notes == [f"{HOME}: 1 of 2 rows name no found image."]
+    assert f"{HOME}: 1 of 2 rows name no found image." in notes
 
 
 def test_an_aligned_image_has_the_name_of_its_original() -> None:
@@ -153,6 +162,22 @@ def test_subjects_of_another_corpus_are_not_taken_for_codes() -> None:
     assert match(images, rows)[0] == [1, None]
 
 
+def test_subjects_of_the_other_domain_are_not_taken_for_codes() -> None:
+    images = found("SN002/1.png")
+    images += found("002/1.tiff", folder="/hot", domain="thermal")  # somebody else, at a clinic
+    rows = table(*of_subject("SN002", 1), layout="disfa")
+    values, notes = match(images, rows)
+    assert values == [1, None]
+    assert notes == ["1 of 1 rgb and 0 of 1 thermal images have labels."]
+
+
+def test_two_names_that_may_be_of_one_code_are_refused() -> None:
+    images = found("SN2/1.png") + found("2/1.tiff", folder="/hot", domain="thermal")
+    rows = table(*of_subject("SN002", 1), layout="disfa")
+    with pytest.raises(DataError, match=r"both '2' and 'SN2' may be of the subject SN002"):
+        match(images, rows)
+
+
 # Numbers of frames
 
 
@@ -208,6 +233,18 @@ def test_recordings_that_prove_the_contrary_of_each_other_are_refused() -> None:
     assert match(images, rows, offset=0)[0] == [None, 3, 4]
 
 
+def test_labels_that_count_the_images_of_a_folder_are_refused() -> None:
+    images = found(*(f"one/{number}.png" for number in (5, 10, 15, 20, 25)))
+    rows = table(*frames("one", 1, 2, 3, 4, 5), first=1)
+    with pytest.raises(
+        DataError, match=r"one has labels of 5 frames, 1 to 5, and as many rgb images, but .* to 25"
+    ):
+        match(images, rows)
+    assert match(images, rows, offset=0)[0] == [5, None, None, None, None]
+    some = found("one/1.png", "one/2.png", "one/4.png", "one/5.png", "one/6.png")
+    assert match(some, rows)[0] == [1, 2, 4, 5, None]  # one more frame than labels, and one lost
+
+
 def test_a_given_offset_goes_before_the_images() -> None:
     images = found("one/0.png", "one/1.png")
     values, notes = match(images, table(*frames("one", 1, 2), first=1), offset=0)
@@ -221,6 +258,15 @@ def test_a_given_offset_goes_before_the_images() -> None:
 def test_frames_of_a_layout_that_lays_nothing_down_mean_the_images() -> None:
     images = found("F001/0.png", "F001/1.png")
     assert match(images, table(*of_subject("F001", 1, 2)))[0] == [None, 1]
+
+
+def test_images_without_labels_are_counted_and_those_of_two_domains_always() -> None:
+    images = found("S1/1.png", "S1/2.png", "S1/3.png")
+    assert match(images, table(*of_subject("S1", 1, 2)))[1] == ["2 of 3 rgb images have labels."]
+    assert match(images, table(*of_subject("S1", 1, 2, 3)))[1] == []
+    images += found("S1/1.tiff", folder="/hot", domain="thermal")
+    told = ["3 of 3 rgb and 1 of 1 thermal images have labels."]
+    assert match(images, table(*of_subject("S1", 1, 2, 3)))[1] == told
 
 
 def test_rows_dropped_while_reading_count_as_unmatched() -> None:
