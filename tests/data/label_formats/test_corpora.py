@@ -273,6 +273,8 @@ def test_row_n_of_affwild2_is_frame_n_of_the_recording(tmp_path: Path) -> None:
 def test_a_blank_row_of_affwild2_does_not_shift_the_frames(tmp_path: Path) -> None:
     table = read(write(tmp_path, {"v.txt": "AU1,AU2\n1,1\n\n0,0\n"}))
     assert [(row.frame, row.action_units[1]) for row in table.rows] == [(1, 1), (3, 0)]
+    table = read(write(tmp_path / "first", {"v.txt": "\r\nAU1,AU2\r\n1,1\r\n0,0\r\n"}))
+    assert [(row.frame, row.action_units[1]) for row in table.rows] == [(1, 1), (2, 0)]
 
 
 BAD = {
