@@ -108,6 +108,7 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
     """
     _check_target(options)
     _check_folders(options)
+    _check_labels(options)
     crops: tuple[CropRow, ...] = ()
     crop_notes: tuple[str, ...] = ()
     if options.crop:
@@ -214,6 +215,20 @@ def _check_folders(options: IndexOptions) -> None:
         rgb, thermal = options.rgb.resolve(), options.thermal.resolve()
         if rgb.is_relative_to(thermal) or thermal.is_relative_to(rgb):
             raise UsageError(f"--rgb {options.rgb} and --thermal {options.thermal} overlap.")
+
+
+def _check_labels(options: IndexOptions) -> None:
+    """Refuse options that say how to read labels when there are none."""
+    given = {
+        "--format": options.layout != "auto",
+        "--kind": options.kind is not None,
+        "--threshold": options.threshold is not None,
+        "--missing": bool(options.missing),
+        "--frame-offset": options.frame_offset is not None,
+    }
+    names = [name for name, is_given in given.items() if is_given]
+    if names and not options.labels:
+        raise UsageError(f"{names[0]} is for labels: give --labels.")
 
 
 def _find(options: IndexOptions) -> list[Found]:
