@@ -1,9 +1,11 @@
 """``csv``: plain tables, one row per image, one column per Action Unit, found by name.
 
 The layout is our own, so nothing here is assumed. A table needs the column ``path``, or
-``subject`` and ``frame``; ``sequence`` and ``label`` (a class) are read where present. AU columns
-may be called ``AU1``, ``AU01``, ``au_1``, ``AU01_r`` (intensity), ``AU01_c`` (occurrence),
-``AU01_p`` (probability), ``AUL1`` and ``AUR1``, or ``L1`` and ``R1``. Other columns are ignored.
+``subject`` and ``frame`` and perhaps ``sequence``; ``label`` (a class) is read where present, and
+``subject`` beside ``path``. AU columns may be called ``AU1``, ``AU01``, ``au_1``, ``AU01_r``
+(intensity), ``AU01_c`` (occurrence), ``AU01_p`` (probability), and for halves of the face ``AUL1``
+and ``AUR1``, ``L1`` and ``R1``, or ``AU01L`` and ``AU01R``. Other columns are
+left out, with a note.
 
 Not annotated are empty cells, NaN, -1 and 999, which can be no value; 9 in a column that holds
 else only 0 and 1, as BP4D codes it; and what the user says (``--missing``).
@@ -38,6 +40,7 @@ from cycada.data.label_table import (
     fits,
     is_letter,
     kind_of_values,
+    listed,
     number_in,
     read_table,
     whole_number,
@@ -92,7 +95,8 @@ def read_plain(file: Path, reading: Reading) -> LabelTable:
         kind, chosen, values, reading, graded=any(map(is_letter, texts)), file=file
     )
     _check_values(chosen, values, rows, kind, file)
-    notes = [*left_out(without, kind, file), *masked, *told]
+    notes = [*left_out(without, kind, file), *_not_read(header, place, chosen, file)]
+    notes += [*masked, *told]
     known = list(_known(chosen, values, kind, len(rows)))
     if halves := sided(chosen):
         notes.append(
@@ -128,6 +132,17 @@ def _places(header: Sequence[str], file: Path) -> dict[str, int]:
             f"found {', '.join(map(repr, header[:8]))}. --format names another layout."
         )
     return place
+
+
+def _not_read(
+    header: Sequence[str], place: Mapping[str, int], chosen: Iterable[UnitColumn], file: Path
+) -> list[str]:
+    """Return the note about other columns, those first whose names look like an AU's."""
+    keys = {"path", "subject", "label"} if "path" in place else {*_KEYS}
+    read = {unit.at for unit in chosen} | {at for key, at in place.items() if key in keys}
+    names = [name for at, name in enumerate(header) if name and at not in read]
+    names.sort(key=lambda name: not name.upper().startswith("AU"))
+    return [f"{file}: columns not read: {listed(names)}."] if names else []
 
 
 def _kind_asked(columns: Sequence[UnitColumn], reading: Reading) -> LabelKind | None:
