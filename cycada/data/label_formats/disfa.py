@@ -27,6 +27,7 @@ from cycada.data.label_table import (
     Reading,
     Source,
     check_value,
+    listed,
     number_in,
     read_lines,
 )
@@ -66,9 +67,14 @@ def read(source: Source, reading: Reading) -> LabelTable:
             f"{source.root}: holds DISFA ({plus[False]}) and DISFA+ ({plus[True]}), whose frames "
             f"count differently; give --labels once for each."
         )
+    lengths: dict[tuple[str, str], dict[str, int]] = {}
     for file, _ in source.files:
         subject, sequence, number = _whose(file)
-        for row, frame, text in _plus_lines(file) if sequence else _lines(file):
+        lines = list(_plus_lines(file) if sequence else _lines(file))
+        if not lines:
+            raise DataError(f"{file}: is empty.")
+        lengths.setdefault((subject, sequence), {})[file.name] = len(lines)
+        for row, frame, text in lines:
             if text not in texts:
                 texts[text] = _intensity(text, reading, where=_place(file, row))
             value = texts[text]
@@ -78,9 +84,21 @@ def read(source: Source, reading: Reading) -> LabelTable:
                     f"{_place(file, row)}: frame {frame} is there twice, with two intensities."
                 )
     first = None if True in plus else 1
+    notes = _shorter(source.root, lengths)
     return LabelTable(
-        source.root, "intensity", _shared(rows), (), layout="disfa", first_frame=first
+        source.root, "intensity", _shared(rows), notes, layout="disfa", first_frame=first
     )
+
+
+def _shorter(root: Path, lengths: Mapping[tuple[str, str], Mapping[str, int]]) -> tuple[str, ...]:
+    """Return the note about files with fewer frames than others of the subject and trial."""
+    shorter = [
+        "/".join(filter(None, (*whose, f"{name} ({count} of {max(counts.values())})")))
+        for whose, counts in lengths.items()
+        for name, count in counts.items()
+        if count < max(counts.values())
+    ]
+    return (f"{root}: fewer frames than others have {listed(shorter)}.",) if shorter else ()
 
 
 def _intensity(text: str, reading: Reading, *, where: str) -> float | None:
@@ -116,8 +134,8 @@ def _lines(file: Path) -> Iterable[tuple[int, int, str]]:
         frame, comma, text = line.partition(",")
         if not (comma and frame.strip().isdecimal()):
             raise DataError(
-                f"{_place(file, row)}: expected 'frame,intensity' (0 to {INTENSITY_MAX:g}), "
-                f"found {line[:40]!r}."
+                f"{_place(file, row)}: expected the numbers of a frame and an intensity (0 to "
+                f"{INTENSITY_MAX:g}), such as '12,3', found {line[:40]!r}."
             )
         yield row, int(frame), text.strip()
 

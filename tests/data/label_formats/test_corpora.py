@@ -64,6 +64,8 @@ def test_disfa_takes_the_unit_from_the_name_of_the_file(tmp_path: Path) -> None:
     }
     assert (table.kind, table.layout, table.first_frame) == ("intensity", "disfa", 1)
     assert "recognised as DISFA, for the name SN001_au1.txt" in table.notes[0]
+    assert table.notes[1].endswith("fewer frames than others have SN001/SN001_au25.txt (2 of 3).")
+    assert len(table.notes) == 2
 
 
 def test_one_file_of_disfa_is_a_corpus_too(tmp_path: Path) -> None:
@@ -278,7 +280,12 @@ def test_a_blank_row_of_affwild2_does_not_shift_the_frames(tmp_path: Path) -> No
 
 
 BAD = {
-    "disfa line": ({"SN001_au1.txt": "1 0\n"}, "disfa", "row 1: expected 'frame,intensity'"),
+    "disfa line": ({"SN001_au1.txt": "1 0\n"}, "disfa", "row 1: expected the numbers of a frame"),
+    "disfa empty": (
+        {"SN001_au1.txt": "1,0\n", "SN001_au2.txt": ""},
+        "disfa",
+        r"au2\.txt: is empty",
+    ),
     "disfa value": (
         {"SN001_au1.txt": "1,6\n"},
         "disfa",
