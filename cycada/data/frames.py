@@ -154,6 +154,7 @@ def match_frames(
             )
     notes = []
     hits: list[tuple[LabelRow, list[int]]] = []
+    last: dict[str, dict[Domain, int]] = {}
     for domain in DOMAINS:
         groups, told = _by_subject(claims, labels, domain, pattern)
         groups += _by_recording(claims, labels, domain)
@@ -163,12 +164,29 @@ def match_frames(
         shift, note = _shift(table, groups, domain, offset)
         notes += [note] if note else []
         for group in groups:
+            if group.images:
+                last.setdefault(group.name, {})[domain] = max(group.images) - shift
             for frame, row in group.rows.items():
                 if numbers := group.images.get(frame + shift):
                     hits.append((row, numbers))
     for row, numbers in hits:
         claims.claim(row, numbers)
-    return notes
+    return notes + _not_together(table, last)
+
+
+def _not_together(table: LabelTable, last: Mapping[str, Mapping[Domain, int]]) -> list[str]:
+    """Return the note about recordings of which one camera seems to have taken more frames."""
+    odd = [name for name, ends in last.items() if max(ends.values()) - min(ends.values()) > 1]
+    if not odd:
+        return []
+    ends = last[odd[0]]
+    more = f", and so of {len(odd) - 1} more" if len(odd) > 1 else ""
+    note = (
+        f"{table.file}: rgb images of {odd[0]} end with frame {ends['rgb']} of the labels, thermal "
+        f"ones with {ends['thermal']}{more}; both have the same labels, which is right only if the "
+        f"cameras took frames together."
+    )
+    return [note]
 
 
 def _shift(

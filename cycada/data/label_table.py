@@ -250,7 +250,7 @@ def kind_of_values(
         DataError: they may be probabilities as well as weak intensities.
     """
     kind: LabelKind = "probability"
-    if graded or max(found, default=0) > 1:
+    if graded or not all(0 <= value <= 1 for value in found):
         kind = "intensity"
     elif found <= {0, 1}:
         kind = "occurrence"

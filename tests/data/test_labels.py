@@ -85,6 +85,7 @@ BAD = {
     "text": ("path,AU01\na,1\nb,yes\n", "row 3, column AU01: expected a number.*'yes'"),
     "comma": ("path;AU01\na;1,5\n", "row 2, column AU01: expected a number.*'1,5'.*with a point"),
     "probability": ("path,AU01\na,0.37\n", r"such as 0\.37\) may be probabilities"),
+    "negative": ("path,AU01\na,-2\nb,1\n", "row 2, .* from 0 to 5, found -2.*--missing -2"),
     "range": ("path,AU01\na,7\nb,2\n", "row 2, column AU01: expected an intensity from 0 to 5"),
     "frame": ("subject,frame,AU01\na,x,1\n", "row 2, column frame: .*'x'"),
     "no frame": ("subject,frame,AU01\na,,1\n", "row 2: the subject or frame is empty"),

@@ -7,7 +7,8 @@ import pytest
 
 from cycada.data.folders import Found
 from cycada.data.index import Domain
-from cycada.data.label_table import LabelLayout, LabelRow, LabelTable
+from cycada.data.label_table import LabelLayout, LabelRow, LabelTable, Reading
+from cycada.data.labels import read_labels
 from cycada.data.matching import match_labels
 from cycada.errors import DataError, UsageError
 
@@ -190,6 +191,15 @@ def test_image_0_proves_that_images_count_from_0_where_labels_begin_at_1() -> No
     assert told in notes
 
 
+def test_a_first_frame_with_several_faces_still_tells_how_labels_count(tmp_path: Path) -> None:
+    head = "frame,face_id,confidence,success,AU01_c\n"
+    file = tmp_path / "one.csv"
+    file.write_text(head + "1,0,1,1,0\n1,1,1,1,0\n2,0,1,1,1\n3,0,1,1,0\n")
+    made = read_labels(file, reading=Reading())
+    values, _ = match(found("one/0.png", "one/1.png", "one/2.png"), made[0])
+    assert values == [None, 1, 0]
+
+
 def test_an_image_of_the_last_label_proves_that_both_count_from_1() -> None:
     images = found("one/1.png", "one/3.png")
     values, notes = match(images, table(*frames("one", 1, 2, 3), first=1))
@@ -264,9 +274,20 @@ def test_images_without_labels_are_counted_and_those_of_two_domains_always() -> 
     images = found("S1/1.png", "S1/2.png", "S1/3.png")
     assert match(images, table(*of_subject("S1", 1, 2)))[1] == ["2 of 3 rgb images have labels."]
     assert match(images, table(*of_subject("S1", 1, 2, 3)))[1] == []
-    images += found("S1/1.tiff", folder="/hot", domain="thermal")
+    images += found("S1/3.tiff", folder="/hot", domain="thermal")
     told = ["3 of 3 rgb and 1 of 1 thermal images have labels."]
     assert match(images, table(*of_subject("S1", 1, 2, 3)))[1] == told
+
+
+def test_cameras_that_took_different_numbers_of_frames_are_told() -> None:
+    rows = table(*frames("one", 1, 2, 3), *frames("two", 1, 2, 3), first=1)
+    rgb = found(*(f"{name}/{number}.png" for name in ("one", "two") for number in (1, 2, 3)))
+    slow = found("one/0.tiff", "two/0.tiff", "two/2.tiff", folder="/hot", domain="thermal")
+    notes = match([*rgb, *slow], rows)[1]
+    told = f"{HOME}: rgb images of one end with frame 3 of the labels, thermal ones with 1; both "
+    assert [note for note in notes if "cameras took frames together" in note] == [
+        f"{told}have the same labels, which is right only if the cameras took frames together."
+    ]
 
 
 def test_rows_dropped_while_reading_count_as_unmatched() -> None:
