@@ -172,7 +172,10 @@ def summary(index: Index) -> str:
             lines.append(f"{domain:8}{numbers}{len(index.select(domain=domain).subjects()):10}")
     numbers_of_units = index.action_units()
     if numbers_of_units:
-        lines += ["", f"{'':8}{'annotated':>11}{'present':>9}"]
+        info = index.info
+        graded = info.kind in ("intensity", "probability")
+        since = f", present from {info.threshold:g}" if graded else ""
+        lines += ["", f"labels: {info.kind}{since}", f"{'':8}{'annotated':>11}{'present':>9}"]
     labels, known = index.occurrences(numbers_of_units)
     for number, annotated, present in zip(
         numbers_of_units, known.sum(0).tolist(), labels.sum(0).tolist(), strict=True

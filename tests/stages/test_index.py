@@ -300,6 +300,17 @@ def test_the_summary_counts_images_subjects_and_labels(tmp_path: Path, rgb: Path
     lines = summary(make(tmp_path / "index", rgb=rgb, labels=(table,)).faces).splitlines()
     assert lines[1].split() == ["rgb", "12", "8", "2", "2", "6"]
     assert lines[-1].split() == ["AU01", "3", "33.3%"]
+    assert "labels: occurrence" in lines
+
+
+def test_the_summary_says_from_which_value_an_intensity_is_present(
+    tmp_path: Path, rgb: Path
+) -> None:
+    table = labels(tmp_path, "path,AU01\nF000/T1/1.png,2\nF000/T1/12.png,3\n")
+    made = make(tmp_path / "index", rgb=rgb, labels=(table,), threshold=3.0)
+    lines = summary(made.faces).splitlines()
+    assert "labels: intensity, present from 3" in lines
+    assert lines[-1].split() == ["AU01", "2", "50.0%"]
 
 
 def test_the_command_writes_the_index_and_prints_the_table(
