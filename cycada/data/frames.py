@@ -128,6 +128,7 @@ def match_frames(
     rows: Sequence[LabelRow],
     pattern: re.Pattern[str] | None,
     offset: int | None,
+    from_zero: AbstractSet[Path],
 ) -> list[str]:
     """Match rows that name frames, domain by domain, and return notes.
 
@@ -136,6 +137,7 @@ def match_frames(
         rows: with the name of a recording, or of a subject and perhaps a sequence.
         pattern: gives the subject of an image that no table names.
         offset: from the frame of a label to that of its image; ``None``: found, or 0.
+        from_zero: folders in which images are known to count from 0, even if 0 is not there.
 
     Raises:
         DataError: two rows are of the same frame; two images are; a recording fits two folders;
@@ -161,6 +163,10 @@ def match_frames(
         notes += [note for note in told if note not in notes]
         if not groups:
             continue
+        for group in groups:
+            there = (claims.images[number] for same in group.images.values() for number in same)
+            if any(found.file.parent in from_zero for found in there):
+                group.images.setdefault(0, [])
         shift, note = _shift(table, groups, domain, offset)
         notes += [note] if note else []
         for group in groups:

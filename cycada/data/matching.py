@@ -6,8 +6,9 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from cycada.data.claims import Claims, Draft
 from cycada.data.folders import Found
@@ -31,6 +32,7 @@ def match_labels(
     pattern: re.Pattern[str] | None,
     *,
     offset: int | None = None,
+    from_zero: AbstractSet[Path] = frozenset(),
 ) -> tuple[list[Known], list[str]]:
     """Return what the tables say of each image, in the order of the images, and notes.
 
@@ -51,6 +53,8 @@ def match_labels(
         tables: of labels.
         pattern: gives the subject of an image that no table names.
         offset: from the frame of a label to that of its image; ``None``: found, or 0.
+        from_zero: folders in which images are known to count frames from 0, even if the first ones
+            are not there.
 
     Raises:
         DataError: a table that fits no image, a row that fits several, two rows that disagree.
@@ -67,7 +71,7 @@ def match_labels(
     for claim in claims:
         rows = [row for row in claim.table.rows if not (row.path or row.tail or row.stem)]
         if rows:
-            notes += match_frames(claim, rows, pattern, offset)
+            notes += match_frames(claim, rows, pattern, offset, from_zero)
         notes += _unmatched(claim, images)
     known = [Known(draft.subject, draft.label, draft.action_units) for draft in drafts]
     return known, [*notes, *_labelled(images, known)]

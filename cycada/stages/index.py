@@ -128,7 +128,10 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
         raise DataError(_told(rejected, len(found)))
     _check_some_left(images, found)
     unit, unit_notes = thermal_unit(images, dtypes, stated=options.unit, window=options.window)
-    known, label_notes = match_labels(images, unified.tables, pattern, offset=options.frame_offset)
+    known, label_notes = match_labels(
+        images, unified.tables, pattern, offset=options.frame_offset,
+        from_zero=_numbered_folders(crops, options.out),
+    )  # fmt: skip
     subjects = [
         said.subject or subject_of(image, pattern)
         for image, said in zip(images, known, strict=True)
@@ -209,6 +212,17 @@ def _with_faces_cut_out(
     )  # fmt: skip
     rows = tuple(row for part in made.values() for row in part.rows)
     return changed, rows, tuple(note for part in made.values() for note in part.notes)
+
+
+def _numbered_folders(crops: Sequence[CropRow], out: Path) -> frozenset[Path]:
+    """Return the folders of crops of files, whose frames are numbered from 0, with a face or not.
+
+    Those of a folder of frames keep the names of the frames.
+    """
+    made = {row.source: row.path for row in crops if row.path and row.frame is not None}
+    return frozenset(
+        (out / path).resolve().parent for source, path in made.items() if (out / source).is_file()
+    )
 
 
 def _check_folders(options: IndexOptions) -> None:

@@ -200,6 +200,19 @@ def test_a_first_frame_with_several_faces_still_tells_how_labels_count(tmp_path:
     assert values == [None, 1, 0]
 
 
+def test_images_known_to_count_from_0_do_so_though_the_first_is_not_there() -> None:
+    images = found("one/1.png", "one/2.png", "one/3.png")
+    folder = frozenset({Path("/images/one")})
+    labels = frames("one", 1, 2, 3)  # of which the last seems to prove that both count from 1
+    known, notes = match_labels(images, [table(*labels, first=1)], None, from_zero=folder)
+    assert [one.action_units.get(1) for one in known] == [2, 3, None]
+    assert f"{HOME}: rgb images count from 0, labels from 1: label 1 belongs to frame 0." in notes
+    known, _ = match_labels(
+        images, [table(*frames("one", 0, 1, 2), first=0)], None, from_zero=folder
+    )
+    assert [one.action_units.get(1) for one in known] == [2, 3, None]
+
+
 def test_an_image_of_the_last_label_proves_that_both_count_from_1() -> None:
     images = found("one/1.png", "one/3.png")
     values, notes = match(images, table(*frames("one", 1, 2, 3), first=1))
