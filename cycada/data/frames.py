@@ -100,6 +100,20 @@ def _check_same_numbers(recording: Recording, *, file: Path, images: str) -> Non
         )
 
 
+def _check_not_shifted(recording: Recording, *, file: Path, images: str) -> None:
+    """Refuse images whose numbers are those of the labels, all shifted by the same."""
+    there, labelled = recording.images, recording.labels
+    if len(there) < 2 or len(there) != len(labelled):
+        return
+    by = min(there) - min(labelled)
+    if by and there == {frame + by for frame in labelled}:
+        raise DataError(
+            f"{file}: {recording.name} has labels of the frames {min(labelled)} to "
+            f"{max(labelled)}, but {images} {min(there)} to {max(there)}, as many. If they are the "
+            f"same frames, give --frame-offset {by}; if the numbers are right, --frame-offset 0."
+        )
+
+
 def _proved(recording: Recording, first: int) -> int | None:
     """Return the offset that the recording proves, if any."""
     labels, images = recording.labels, recording.images
@@ -204,9 +218,11 @@ def _shift(
             f"{table.file}: label 1 belongs to frame {1 + offset} of the {domain} images, as "
             f"--frame-offset says."
         )
-    if table.first_frame is None:
-        return 0, ""
     recordings = [Recording(group.name, group.rows.keys(), group.images.keys()) for group in groups]
+    if table.first_frame is None:
+        for recording in recordings:
+            _check_not_shifted(recording, file=table.file, images=f"{domain} images")
+        return 0, ""
     return frame_offset(
         recordings, first=table.first_frame, file=table.file, images=f"{domain} images"
     )

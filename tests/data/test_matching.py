@@ -279,8 +279,21 @@ def test_a_given_offset_goes_before_the_images() -> None:
 
 
 def test_frames_of_a_layout_that_lays_nothing_down_mean_the_images() -> None:
-    images = found("F001/0.png", "F001/1.png")
-    assert match(images, table(*of_subject("F001", 1, 2)))[0] == [None, 1]
+    images = found("F001/0.png", "F001/1.png", "F001/2.png")
+    assert match(images, table(*of_subject("F001", 1, 2)))[0] == [None, 1, 2]
+
+
+def test_images_numbered_like_the_labels_but_shifted_are_refused_until_told() -> None:
+    images = found(*(f"S1/{number}.png" for number in (1, 2, 3)))
+    rows = table(*of_subject("S1", 0, 1, 2))
+    with pytest.raises(
+        DataError,
+        match=r"S1 has labels of the frames 0 to 2, but rgb images 1 to 3, as many\. .*offset 1; ",
+    ):
+        match(images, rows)
+    assert match(images, rows, offset=1)[0] == [1, 2, 3]
+    assert match(images, rows, offset=0)[0] == [2, 3, None]
+    assert match(images[:2], rows)[0] == [2, 3]  # which may be some of the frames
 
 
 def test_images_without_labels_are_counted_and_those_of_two_domains_always() -> None:
