@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cycada.data.claims import Claims, Draft
@@ -26,18 +26,28 @@ class Known:
     action_units: Mapping[int, float]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutOut:
+    """What is known of images that were cut out of others, as ``cycada index --crop`` does."""
+
+    folders: Mapping[Path, Path] = field(default_factory=dict)  # searched -> of the originals
+    from_zero: AbstractSet[Path] = (
+        frozenset()
+    )  # in which frames count so, be the first there or not
+
+
 def match_labels(
     images: Sequence[Found],
     tables: Sequence[LabelTable],
     pattern: re.Pattern[str] | None,
     *,
     offset: int | None = None,
-    from_zero: AbstractSet[Path] = frozenset(),
+    cut_out: CutOut = CutOut(),
 ) -> tuple[list[Known], list[str]]:
     """Return what the tables say of each image, in the order of the images, and notes.
 
     - A path is taken from the folder of the table or, if no image lies there, from the searched
-      folders.
+      folders; it may be that of the original of an image that was cut out.
     - A path of another machine names the image whose own path, below a searched folder, it ends
       in; suffixes may differ.
     - The name of a file names the image of that name, whatever its folder and suffix; that of
@@ -53,8 +63,7 @@ def match_labels(
         tables: of labels.
         pattern: gives the subject of an image that no table names.
         offset: from the frame of a label to that of its image; ``None``: found, or 0.
-        from_zero: folders in which images are known to count frames from 0, even if the first ones
-            are not there.
+        cut_out: what is known of images that were cut out of others.
 
     Raises:
         DataError: a table that fits no image, a row that fits several, two rows that disagree.
@@ -62,7 +71,7 @@ def match_labels(
     """
     drafts = [Draft() for _ in images]
     claims = [Claims(table, images, drafts) for table in tables]
-    finder = _Finder(images)
+    finder = _Finder(images, cut_out.folders)
     for claim in claims:  # first the rows that may name subjects
         _match_files(claim, finder)
     notes: list[str] = []
@@ -71,7 +80,7 @@ def match_labels(
     for claim in claims:
         rows = [row for row in claim.table.rows if not (row.path or row.tail or row.stem)]
         if rows:
-            notes += match_frames(claim, rows, pattern, offset, from_zero)
+            notes += match_frames(claim, rows, pattern, offset, cut_out.from_zero)
         notes += _unmatched(claim, images)
     known = [Known(draft.subject, draft.label, draft.action_units) for draft in drafts]
     return known, [*notes, *_labelled(images, known)]
@@ -80,28 +89,37 @@ def match_labels(
 class _Finder:
     """Finds images by their paths and names."""
 
-    def __init__(self, images: Sequence[Found]) -> None:
+    def __init__(self, images: Sequence[Found], originals: Mapping[Path, Path]) -> None:
         self._at_file = {str(found.file): number for number, found in enumerate(images)}
-        self._searched = list(dict.fromkeys(str(found.folder) for found in images))
+        self._of_original = {  # without its suffix
+            str((originals[found.folder] / found.relative).with_suffix("")): number
+            for number, found in enumerate(images)
+            if found.folder in originals
+        }
+        folders = (*(found.folder for found in images), *originals.values())
+        self._searched = list(dict.fromkeys(map(str, folders)))
         self._by_stem: dict[str, list[int]] = defaultdict(list)
         for number, found in enumerate(images):
             self._by_stem[PurePosixPath(found.relative).stem].append(number)
 
     def at_path(self, path: str, home: str) -> list[int]:
         """Return the image at ``path`` from ``home`` or, failing that, the searched folders."""
-        number = self._at_file.get(_joined(home, path))
-        if number is not None:
-            return [number]
-        names = (_joined(folder, path) for folder in self._searched)
-        return [self._at_file[name] for name in names if name in self._at_file]
+        here = self._at(home, path)
+        if here is not None:
+            return [here]
+        found = (self._at(folder, path) for folder in self._searched)
+        return list(dict.fromkeys(number for number in found if number is not None))
+
+    def _at(self, folder: str, path: str) -> int | None:
+        name = os.path.normpath(os.path.join(folder, path))  # noqa: PTH118  # of a million rows
+        number = self._at_file.get(name)
+        if number is None and self._of_original:
+            return self._of_original.get(os.path.splitext(name)[0])  # noqa: PTH122
+        return number
 
     def called(self, stem: str) -> list[int]:
         """Return the images whose files have this name, without folder and suffix."""
         return [*self._by_stem.get(stem, ()), *self._by_stem.get(stem + ALIGNED, ())]
-
-
-def _joined(folder: str, path: str) -> str:
-    return os.path.normpath(os.path.join(folder, path))  # noqa: PTH118  # of a million rows
 
 
 def _match_files(claims: Claims, finder: _Finder) -> None:

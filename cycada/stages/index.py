@@ -40,7 +40,7 @@ from cycada.data.index import (
 from cycada.data.label_kinds import unify
 from cycada.data.label_table import LabelKind, LabelTable, Reading
 from cycada.data.labels import AnyLayout, read_labels
-from cycada.data.matching import Known, match_labels
+from cycada.data.matching import CutOut, Known, match_labels
 from cycada.data.splits import deal_subjects
 from cycada.errors import DataError, UsageError
 from cycada.files import replacing
@@ -111,8 +111,11 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
     _check_labels(options)
     crops: tuple[CropRow, ...] = ()
     crop_notes: tuple[str, ...] = ()
+    cut_out = CutOut()
     if options.crop:
-        options, crops, crop_notes = _with_faces_cut_out(options, progress)
+        given = options
+        options, crops, crop_notes = _with_faces_cut_out(given, progress)
+        cut_out = _cut_out(given, options, crops)
     else:
         crop_notes = (*passed_over(options.rgb), *passed_over(options.thermal))
     pattern = subject_pattern(options.subject)
@@ -129,9 +132,8 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
     _check_some_left(images, found)
     unit, unit_notes = thermal_unit(images, dtypes, stated=options.unit, window=options.window)
     known, label_notes = match_labels(
-        images, unified.tables, pattern, offset=options.frame_offset,
-        from_zero=_numbered_folders(crops, options.out),
-    )  # fmt: skip
+        images, unified.tables, pattern, offset=options.frame_offset, cut_out=cut_out
+    )
     subjects = [
         said.subject or subject_of(image, pattern)
         for image, said in zip(images, known, strict=True)
@@ -214,14 +216,21 @@ def _with_faces_cut_out(
     return changed, rows, tuple(note for part in made.values() for note in part.notes)
 
 
-def _numbered_folders(crops: Sequence[CropRow], out: Path) -> frozenset[Path]:
-    """Return the folders of crops of files, whose frames are numbered from 0, with a face or not.
+def _cut_out(given: IndexOptions, options: IndexOptions, crops: Sequence[CropRow]) -> CutOut:
+    """Return what labels may name crops by.
 
-    Those of a folder of frames keep the names of the frames.
+    Those of a file with frames are numbered from 0; those of a folder of frames keep their names.
     """
+    folders = ((options.rgb, given.rgb), (options.thermal, given.thermal))
     made = {row.source: row.path for row in crops if row.path and row.frame is not None}
-    return frozenset(
-        (out / path).resolve().parent for source, path in made.items() if (out / source).is_file()
+    out = options.out
+    return CutOut(
+        folders={cut.resolve(): whole.resolve() for cut, whole in folders if cut and whole},
+        from_zero={
+            (out / path).resolve().parent
+            for source, path in made.items()
+            if (out / source).is_file()
+        },
     )
 
 

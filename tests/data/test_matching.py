@@ -9,7 +9,7 @@ from cycada.data.folders import Found
 from cycada.data.index import Domain
 from cycada.data.label_table import LabelLayout, LabelRow, LabelTable, Reading
 from cycada.data.labels import read_labels
-from cycada.data.matching import match_labels
+from cycada.data.matching import CutOut, match_labels
 from cycada.errors import DataError, UsageError
 
 HOME = Path("/labels/corpus")
@@ -93,6 +93,17 @@ def test_of_paths_that_end_alike_the_one_whose_folders_agree_is_meant() -> None:
     assert match(images, table({"tail": "/y/F1/a.png"}, {"tail": "/y/F2/a.png"}))[0] == [2]
     with pytest.raises(DataError, match=r"'/y/F3/a.png' fits /data/F2/a.png as well as"):
         match(images, table({"tail": "/y/F1/a.png"}, {"tail": "/y/F3/a.png"}))
+
+
+@pytest.mark.parametrize("path", ["../whole/S1/a.jpg", "S1/a.jpg", "S1/a.png", "/whole/S1/a.jpg"])
+def test_a_path_may_be_that_of_the_original_of_a_crop(path: str) -> None:
+    images = found("S1/a.png", "S1/b.png", folder="/out/images/rgb")
+    cut = CutOut(folders={Path("/out/images/rgb"): Path("/whole")})
+    rows = LabelTable(Path("/labels/au.csv"), "intensity", table({"path": path}).rows, ())
+    known, _ = match_labels(images, [rows], None, cut_out=cut)
+    assert [one.action_units.get(1) for one in known] == [1, None]
+    with pytest.raises(DataError, match="none of its 1 rows names a found image"):
+        match_labels(images, [table({"path": "../whole/S1/a.jpg"})], None)
 
 
 def test_two_rows_of_one_image_are_refused() -> None:
@@ -202,14 +213,12 @@ def test_a_first_frame_with_several_faces_still_tells_how_labels_count(tmp_path:
 
 def test_images_known_to_count_from_0_do_so_though_the_first_is_not_there() -> None:
     images = found("one/1.png", "one/2.png", "one/3.png")
-    folder = frozenset({Path("/images/one")})
+    cut = CutOut(from_zero={Path("/images/one")})
     labels = frames("one", 1, 2, 3)  # of which the last seems to prove that both count from 1
-    known, notes = match_labels(images, [table(*labels, first=1)], None, from_zero=folder)
+    known, notes = match_labels(images, [table(*labels, first=1)], None, cut_out=cut)
     assert [one.action_units.get(1) for one in known] == [2, 3, None]
     assert f"{HOME}: rgb images count from 0, labels from 1: label 1 belongs to frame 0." in notes
-    known, _ = match_labels(
-        images, [table(*frames("one", 0, 1, 2), first=0)], None, from_zero=folder
-    )
+    known, _ = match_labels(images, [table(*frames("one", 0, 1, 2), first=0)], None, cut_out=cut)
     assert [one.action_units.get(1) for one in known] == [2, 3, None]
 
 
