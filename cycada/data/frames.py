@@ -35,7 +35,7 @@ class Recording:
 
     name: str
     labels: AbstractSet[int]
-    images: AbstractSet[int]
+    images: AbstractSet[int]  # and 0, if it is known to have been one
 
 
 def frame_offset(
@@ -43,13 +43,12 @@ def frame_offset(
 ) -> tuple[int, str]:
     """Return what to add to the frame of a label to get that of its image, and a note about it.
 
-    Programs that are given a folder of images may count the images in it, whatever their numbers.
-    As many images as labels, some of them with numbers beyond those of the labels, tell so; such
-    labels are refused.
-
     An image of frame 0 proves, where labels begin at 1, that images count from 0; where labels
     begin at 0, the lack of image 0 and an image beyond the last label prove that they count from
     1. In the same way they may prove that both count alike. Without proof they are taken to.
+
+    Programs that are given a folder of images may count the images in it, whatever their numbers.
+    As many images as labels, some of them with numbers beyond those of the labels, tell so.
 
     Args:
         recordings: those with labels and images.
@@ -90,6 +89,7 @@ def frame_offset(
 
 
 def _check_same_numbers(recording: Recording, *, file: Path, images: str) -> None:
+    """Refuse labels that count the images of a folder in their order, whatever their numbers."""
     there, labelled = recording.images, recording.labels
     if there and len(there) == len(labelled) and max(there) > max(labelled) + 1:
         raise DataError(

@@ -189,9 +189,12 @@ def _unmatched(claims: Claims, images: Sequence[Found]) -> list[str]:
     if not total:
         raise DataError(f"{table.file}: holds no rows.")
     if not matched:
+        row = table.rows[0]
+        by_subject = row.subject and not row.path
+        advice = " --subject tells where the subject stands in a path." if by_subject else ""
         raise DataError(
             f"{table.file}: none of its {total} rows names a found image; it says "
-            f"{_what_it_says(table.rows[0])!r}, an image is {images[0].relative!r}."
+            f"{_what_it_says(row)!r}, an image is {images[0].relative!r}.{advice}"
         )
     left = total - matched
     return [f"{table.file}: {left} of {total} rows name no found image."] if left else []

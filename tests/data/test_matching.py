@@ -164,7 +164,9 @@ def test_codes_of_subjects_are_told_in_any_spelling() -> None:
     assert notes == [
         f"{HOME}: subjects of images taken: 003 for SN003, SN2 for SN002, sn0004 for SN004."
     ]
-    with pytest.raises(DataError, match=r"says 'frame 1 of SN002', an image is 'SN2/1.png'"):
+    with pytest.raises(
+        DataError, match=r"says 'frame 1 of SN002', an image is 'SN2/1.png'\. --subject"
+    ):
         match(images[:1], table(*of_subject("SN002", 1)))  # a plain table means what it says
 
 
