@@ -21,6 +21,7 @@ from cycada.data.label_table import (
     Side,
     check_value,
     columns_text,
+    listed,
     merge_sides,
     number_in,
 )
@@ -123,6 +124,25 @@ def left_out(numbers: Sequence[int], kind: LabelKind | None, file: Path) -> list
     if not numbers:
         return []
     return [f"{file}: no {kind or 'plain'} column for {columns_text(numbers)}; left out."]
+
+
+def not_read(
+    header: Sequence[str], used: Iterable[int], columns: Iterable[UnitColumn], file: Path
+) -> list[str]:
+    """Return the note about columns of a table that are not read, if there are any.
+
+    Those come first whose names look like an AU's.
+
+    Args:
+        header: of the table.
+        used: places of those that name images and the like.
+        columns: the AUs that are read.
+        file: the table.
+    """
+    read = {*used, *(unit.at for unit in columns)}
+    names = [name for at, name in enumerate(header) if name and at not in read]
+    names.sort(key=lambda name: not name.upper().startswith("AU"))
+    return [f"{file}: columns not read: {listed(names)}."] if names else []
 
 
 def sided(columns: Iterable[UnitColumn]) -> list[int]:

@@ -22,6 +22,7 @@ from cycada.data.label_columns import (
     UnitColumn,
     check_columns,
     left_out,
+    not_read,
     of_kind,
     unit_columns,
     units_in,
@@ -89,7 +90,8 @@ def read(source: Source, reading: Reading) -> LabelTable:
         else:
             trained = True
             kind, told = _kind(columns, rows, reading, file.file)
-            notes += told
+            used = [at for at, name in enumerate(header) if name in _PATHS]
+            notes += [*told, *not_read(header, used, columns, file.file)]
         kinds.add(kind)
         chosen, without = of_kind(columns, kind)
         if made and not notes:

@@ -22,6 +22,7 @@ from cycada.data.label_columns import (
     check_columns,
     left_out,
     merged,
+    not_read,
     of_kind,
     sided,
     unit_columns,
@@ -40,7 +41,6 @@ from cycada.data.label_table import (
     fits,
     is_letter,
     kind_of_values,
-    listed,
     number_in,
     read_table,
     whole_number,
@@ -95,7 +95,9 @@ def read_plain(file: Path, reading: Reading) -> LabelTable:
         kind, chosen, values, reading, graded=any(map(is_letter, texts)), file=file
     )
     _check_values(chosen, values, rows, kind, file)
-    notes = [*left_out(without, kind, file), *_not_read(header, place, chosen, file)]
+    keys = {"path", "subject", "label"} if "path" in place else {*_KEYS}
+    used = [at for key, at in place.items() if key in keys]
+    notes = [*left_out(without, kind, file), *not_read(header, used, chosen, file)]
     notes += [*masked, *told]
     known = list(_known(chosen, values, kind, len(rows)))
     if halves := sided(chosen):
@@ -132,17 +134,6 @@ def _places(header: Sequence[str], file: Path) -> dict[str, int]:
             f"found {', '.join(map(repr, header[:8]))}. --format names another layout."
         )
     return place
-
-
-def _not_read(
-    header: Sequence[str], place: Mapping[str, int], chosen: Iterable[UnitColumn], file: Path
-) -> list[str]:
-    """Return the note about other columns, those first whose names look like an AU's."""
-    keys = {"path", "subject", "label"} if "path" in place else {*_KEYS}
-    read = {unit.at for unit in chosen} | {at for key, at in place.items() if key in keys}
-    names = [name for at, name in enumerate(header) if name and at not in read]
-    names.sort(key=lambda name: not name.upper().startswith("AU"))
-    return [f"{file}: columns not read: {listed(names)}."] if names else []
 
 
 def _kind_asked(columns: Sequence[UnitColumn], reading: Reading) -> LabelKind | None:

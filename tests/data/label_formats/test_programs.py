@@ -196,11 +196,12 @@ def test_an_image_of_libreface_is_named_by_the_file_or_its_path(tmp_path: Path) 
 def test_tables_that_libreface_is_trained_from_are_read(
     tmp_path: Path, value: str, kind: str
 ) -> None:
-    text = f"image_path,au12,au1\nSN001/a.png,{value},0\nSN001/b.png,0,1\n"
+    text = f"image_path,au12,au1,subject\nSN001/a.png,{value},0,x\nSN001/b.png,0,1,x\n"
     table = read(write(tmp_path, {"train.csv": text}))
     assert named(table) == {"SN001/a.png": {12: float(value), 1: 0}, "SN001/b.png": {12: 0, 1: 1}}
     assert table.kind == kind
     assert noted(table, f"the values look like {kind[:-1]}")
+    assert noted(table, "columns not read: subject.")
     assert not noted(table, "by a program")
 
 
