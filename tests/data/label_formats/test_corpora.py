@@ -248,6 +248,12 @@ def test_ckplus_lists_what_is_present_graded_or_not(tmp_path: Path) -> None:
     assert any("1 AUs that were seen but not graded count as present" in n for n in table.notes)
 
 
+def test_a_file_of_ckplus_that_lists_nothing_is_told(tmp_path: Path) -> None:
+    table = read(write(tmp_path, {"S005_001_00000011_facs.txt": "9 3\n", "S6_facs.txt": " \n"}))
+    assert by_stem(table) == {"S005_001_00000011": {9: 1}, "S6": {9: 0}}
+    assert any("1 files list no AU, so that all are absent" in note for note in table.notes)
+
+
 def test_ckplus_intensities_leave_ungraded_units_unknown(tmp_path: Path) -> None:
     assert by_stem(read(write(tmp_path, CKPLUS), kind="intensity")) == {
         "S005_001_00000011": {1: 0, 9: 5},
