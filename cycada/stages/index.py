@@ -138,6 +138,12 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
         said.subject or subject_of(image, pattern)
         for image, said in zip(images, known, strict=True)
     ]
+    by_table = sum(bool(said.subject) for said in known)
+    if 0 < by_table < len(known):
+        label_notes.append(
+            f"subjects of {by_table} images are those of a label file, of {len(known) - by_table} "
+            f"those of their paths; see that nobody has two names."
+        )
     info = IndexInfo(
         kind=unified.kind,
         threshold=unified.threshold,

@@ -134,6 +134,14 @@ def test_subjects_come_from_a_pattern_or_from_a_table(tmp_path: Path) -> None:
     assert [face.subject for face in made.faces] == ["x", "y", "z", "z"]
 
 
+def test_subjects_of_tables_and_of_paths_together_are_told(tmp_path: Path, rgb: Path) -> None:
+    table = labels(tmp_path, "path,subject\nF000/T1/1.png,anna\nF001/T1/1.png,ben\n")
+    notes = make(tmp_path / "index", rgb=rgb, labels=(table,)).notes
+    assert any(
+        note.startswith("subjects of 2 images are those of a label file, of 10") for note in notes
+    )
+
+
 def test_a_given_unit_and_window_are_kept_and_the_clipping_is_told(
     tmp_path: Path, thermal: Path
 ) -> None:
