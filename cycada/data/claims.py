@@ -67,7 +67,7 @@ class Claims:
             found = self.images[number]
             other = by_domain.setdefault(found.domain, found)
             if other is not found:
-                raise DataError(f"{place}: {_twice(row, other, found)}")
+                raise DataError(f"{place}: {_twice(self.table, row, other, found)}")
             first = self.by_image.setdefault(number, row)
             if first is not row:
                 raise DataError(
@@ -77,7 +77,7 @@ class Claims:
             self.rows.add(id(row))
 
 
-def _twice(row: LabelRow, one: Found, other: Found) -> str:
+def _twice(table: LabelTable, row: LabelRow, one: Found, other: Found) -> str:
     if row.path:
         return (
             f"{row.path!r} is in several of the searched folders; write paths relative to the "
@@ -88,4 +88,7 @@ def _twice(row: LabelRow, one: Found, other: Found) -> str:
         return f"{both} called {row.stem or row.tail!r}; nothing tells which is meant."
     if row.recording:
         return f"{both} frame {row.frame} of {row.recording!r}."
-    return f"{both} frame {row.frame} of {row.subject!r}; add a column 'sequence', or name paths."
+    advice = "index such folders apart"  # of the cameras of DISFA, for one
+    if table.layout == "csv":
+        advice = "add a column 'sequence', or name paths"
+    return f"{both} frame {row.frame} of {row.subject!r}; {advice}."

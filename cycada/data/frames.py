@@ -35,7 +35,7 @@ class Recording:
 
     name: str
     labels: AbstractSet[int]
-    images: AbstractSet[int]
+    images: AbstractSet[int]  # and 0, if it is known to have been one
 
 
 def frame_offset(
@@ -47,6 +47,9 @@ def frame_offset(
     begin at 0, the lack of image 0 and an image beyond the last label prove that they count from
     1. In the same way they may prove that both count alike. Without proof they are taken to.
 
+    Programs that are given a folder of images may count the images in it, whatever their numbers.
+    As many images as labels, some of them with numbers beyond those of the labels, tell so.
+
     Args:
         recordings: those with labels and images.
         first: number that the layout of the labels gives the first frame of a recording, 0 or 1.
@@ -54,8 +57,11 @@ def frame_offset(
         images: what to call the images in messages.
 
     Raises:
-        DataError: one recording proves the one, another the other.
+        DataError: one recording proves the one, another the other; labels count images.
     """
+    recordings = list(recordings)
+    for recording in recordings:
+        _check_same_numbers(recording, file=file, images=images)
     proof: dict[int, str] = {}
     for recording in recordings:
         offset = _proved(recording, first)
@@ -80,6 +86,32 @@ def frame_offset(
         f"{file}: labels count from {first}; {images} are assumed to do so, too, for none proves "
         f"the contrary. --frame-offset says otherwise."
     )
+
+
+def _check_same_numbers(recording: Recording, *, file: Path, images: str) -> None:
+    """Refuse labels that count the images of a folder in their order, whatever their numbers."""
+    there, labelled = recording.images, recording.labels
+    if there and len(there) == len(labelled) and max(there) > max(labelled) + 1:
+        raise DataError(
+            f"{file}: {recording.name} has labels of {len(labelled)} frames, {min(labelled)} to "
+            f"{max(labelled)}, and as many {images}, but with numbers up to {max(there)}; labels "
+            f"seem to count the images, not the frames. Number the images likewise, or give "
+            f"--frame-offset if the numbers do mean the same."
+        )
+
+
+def _check_not_shifted(recording: Recording, *, file: Path, images: str) -> None:
+    """Refuse images whose numbers are those of the labels, all shifted by the same."""
+    there, labelled = recording.images, recording.labels
+    if len(there) < 2 or len(there) != len(labelled):
+        return
+    by = min(there) - min(labelled)
+    if by and there == {frame + by for frame in labelled}:
+        raise DataError(
+            f"{file}: {recording.name} has labels of the frames {min(labelled)} to "
+            f"{max(labelled)}, but {images} {min(there)} to {max(there)}, as many. If they are the "
+            f"same frames, give --frame-offset {by}; if the numbers are right, --frame-offset 0."
+        )
 
 
 def _proved(recording: Recording, first: int) -> int | None:
@@ -110,6 +142,7 @@ def match_frames(
     rows: Sequence[LabelRow],
     pattern: re.Pattern[str] | None,
     offset: int | None,
+    from_zero: AbstractSet[Path],
 ) -> list[str]:
     """Match rows that name frames, domain by domain, and return notes.
 
@@ -118,6 +151,7 @@ def match_frames(
         rows: with the name of a recording, or of a subject and perhaps a sequence.
         pattern: gives the subject of an image that no table names.
         offset: from the frame of a label to that of its image; ``None``: found, or 0.
+        from_zero: folders in which images are known to count from 0, even if 0 is not there.
 
     Raises:
         DataError: two rows are of the same frame; two images are; a recording fits two folders;
@@ -136,21 +170,43 @@ def match_frames(
             )
     notes = []
     hits: list[tuple[LabelRow, list[int]]] = []
+    last: dict[str, dict[Domain, int]] = {}
     for domain in DOMAINS:
         groups, told = _by_subject(claims, labels, domain, pattern)
         groups += _by_recording(claims, labels, domain)
         notes += [note for note in told if note not in notes]
         if not groups:
             continue
+        for group in groups:
+            there = (claims.images[number] for same in group.images.values() for number in same)
+            if any(found.file.parent in from_zero for found in there):
+                group.images.setdefault(0, [])
         shift, note = _shift(table, groups, domain, offset)
         notes += [note] if note else []
         for group in groups:
+            if group.images:
+                last.setdefault(group.name, {})[domain] = max(group.images) - shift
             for frame, row in group.rows.items():
                 if numbers := group.images.get(frame + shift):
                     hits.append((row, numbers))
     for row, numbers in hits:
         claims.claim(row, numbers)
-    return notes
+    return notes + _not_together(table, last)
+
+
+def _not_together(table: LabelTable, last: Mapping[str, Mapping[Domain, int]]) -> list[str]:
+    """Return the note about recordings of which one camera seems to have taken more frames."""
+    odd = [name for name, ends in last.items() if max(ends.values()) - min(ends.values()) > 1]
+    if not odd:
+        return []
+    ends = last[odd[0]]
+    more = f", and so of {len(odd) - 1} more" if len(odd) > 1 else ""
+    note = (
+        f"{table.file}: rgb images of {odd[0]} end with frame {ends['rgb']} of the labels, thermal "
+        f"ones with {ends['thermal']}{more}; both have the same labels, which is right only if the "
+        f"cameras took frames together."
+    )
+    return [note]
 
 
 def _shift(
@@ -162,9 +218,11 @@ def _shift(
             f"{table.file}: label 1 belongs to frame {1 + offset} of the {domain} images, as "
             f"--frame-offset says."
         )
-    if table.first_frame is None:
-        return 0, ""
     recordings = [Recording(group.name, group.rows.keys(), group.images.keys()) for group in groups]
+    if table.first_frame is None:
+        for recording in recordings:
+            _check_not_shifted(recording, file=table.file, images=f"{domain} images")
+        return 0, ""
     return frame_offset(
         recordings, first=table.first_frame, file=table.file, images=f"{domain} images"
     )
@@ -232,13 +290,15 @@ def _by_subject(
     wanted: _Rows = {key: rows for key, rows in labels.items() if len(key) == 2}
     if not wanted:
         return [], []
-    mine = [n for n, found in enumerate(claims.images) if found.domain == domain]
-    names = {n: claims.drafts[n].subject or subject_of(claims.images[n], pattern) for n in mine}
-    aliases = _aliases({*names.values()}, {key[0] for key in wanted}, claims.table)
+    drafts = zip(claims.images, claims.drafts, strict=True)
+    subjects = [draft.subject or subject_of(found, pattern) for found, draft in drafts]
+    aliases = _aliases({*subjects}, {key[0] for key in wanted}, claims.table)
     depths = sorted({len(PurePosixPath(key[1]).parts) for key in wanted}, reverse=True)
     groups: dict[_Key, _Group] = {}
-    for number, name in names.items():
-        sequence = sequence_of(claims.images[number], subject=name)
+    for number, (found, name) in enumerate(zip(claims.images, subjects, strict=True)):
+        if found.domain != domain:
+            continue
+        sequence = sequence_of(found, subject=name)
         key = _sequence_key(aliases.get(name, name), sequence, depths, wanted)
         if key is not None:
             group = groups.setdefault(key, _Group(" ".join(filter(None, key)), wanted[key]))
@@ -251,13 +311,25 @@ def _by_subject(
 def _aliases(names: set[str], labelled: set[str], table: LabelTable) -> dict[str, str]:
     """Return the codes of subjects that the images call otherwise, such as SN2 for SN002.
 
-    None, if some are called as the labels do: then others are those of another corpus.
+    None, if some are called as the labels do, in either domain: then others are those of another
+    corpus, or of a clinic.
     """
     corpus = _CODES.get(table.layout)
     if corpus is None or names & labelled:
         return {}
-    codes = {name: code_of(name, corpus) for name in names}
-    return {name: code for name, code in codes.items() if code in labelled}
+    aliases: dict[str, str] = {}
+    name_of: dict[str, str] = {}
+    for name in sorted(names):
+        code = code_of(name, corpus)
+        if code in labelled:
+            aliases[name] = code
+            other = name_of.setdefault(code, name)
+            if other != name:
+                raise DataError(
+                    f"{table.file}: images of both {other!r} and {name!r} may be of the subject "
+                    f"{code}; call them as the labels do, or index them apart."
+                )
+    return aliases
 
 
 def _sequence_key(subject: str, sequence: str, depths: Sequence[int], wanted: _Rows) -> _Key | None:

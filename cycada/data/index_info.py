@@ -122,7 +122,6 @@ def _is_number(value: object) -> bool:
 
 def info_text(info: IndexInfo) -> str:
     """Return ``info`` as the text of ``index.toml``."""
-    # A string as JSON writes it is a TOML string too.
     lines = [f"kind = {json.dumps(info.kind)}"]
     if info.kind in ("intensity", "probability"):
         lines.append(
@@ -139,10 +138,15 @@ def info_text(info: IndexInfo) -> str:
     lines.append(f"window = [{low!r}, {high!r}]  # deg C")
     for name in ("source", "licence", "translator", "translator_hash"):
         if text := getattr(info, name):
-            lines.append(f"{name} = {json.dumps(text)}")
+            lines.append(f"{name} = {_toml(text)}")
     if info.seen_subjects:
-        lines.append(f"seen_subjects = {json.dumps(list(info.seen_subjects))}")
+        lines.append(f"seen_subjects = {_toml(list(info.seen_subjects))}")
     return "\n".join(lines) + "\n"
+
+
+def _toml(value: str | list[str]) -> str:
+    """Return texts as TOML: as in JSON, but without halves of characters, and with DEL escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

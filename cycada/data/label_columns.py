@@ -2,7 +2,8 @@
 
 A name tells the FACS number and may tell what the values are (``AU01_r`` and ``au_1_intensity``:
 intensity; ``AU01_c``: occurrence; ``AU01_p``: probability) and the half of the face (``AUL1``,
-``AUR1``, ``L4``, ``R10``).
+``AUR1``, ``L4``, ``R10``, ``AU12L``, ``AU12_L``). ``AU12_R`` is the right half where there is
+``AU12_L``, else an intensity.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cycada.data.label_table import (
     Side,
     check_value,
     columns_text,
+    listed,
     merge_sides,
     number_in,
 )
@@ -29,6 +31,7 @@ _UNIT = re.compile(
     r"au[ _]?([lr]?)(\d{1,3})(?:_(r|c|p|intensity|occurrence|probability))?", re.IGNORECASE
 )
 _BARE_SIDE = re.compile(r"([LR])(\d{1,2})()")  # in capitals, for a short name may be anything
+_SIDE_LAST = re.compile(r"(?:AU|au|Au)[ _]?(\d{1,3})(?:_([LRlr])|([LR]))")
 _FLAVOUR: Mapping[str, LabelKind] = MappingProxyType(
     {
         "r": "intensity",
@@ -55,13 +58,32 @@ class UnitColumn:
 def unit_columns(header: Sequence[str]) -> list[UnitColumn]:
     """Return the columns whose names are those of AUs; also of numbers that FACS does not know."""
     found = []
+    halves = _halves(header)
     for at, name in enumerate(header):
+        if name in halves:
+            found.append(UnitColumn(at, name, *halves[name], None))
+            continue
         match = _UNIT.fullmatch(name) or _BARE_SIDE.fullmatch(name)
         if match:
             side = match[1].upper()
             kind = _FLAVOUR[match[3].lower()] if match[3] else None
             found.append(UnitColumn(at, name, int(match[2]), side, kind))  # type: ignore[arg-type]
     return found
+
+
+def _halves(header: Sequence[str]) -> dict[str, tuple[int, Side]]:
+    """Return the AU and the side of names that end in a side, such as ``AU12L`` and ``AU12_R``."""
+    found: dict[str, tuple[int, Side]] = {}
+    for name in header:
+        if match := _SIDE_LAST.fullmatch(name):
+            side: Side = "L" if (match[2] or match[3]) in "Ll" else "R"
+            found[name] = int(match[1]), side
+    left = {number for number, side in found.values() if side == "L"}
+    return {
+        name: (number, side)
+        for name, (number, side) in found.items()
+        if number in left or not _UNIT.fullmatch(name)
+    }
 
 
 def check_columns(columns: Iterable[UnitColumn], file: Path) -> None:
@@ -102,6 +124,25 @@ def left_out(numbers: Sequence[int], kind: LabelKind | None, file: Path) -> list
     if not numbers:
         return []
     return [f"{file}: no {kind or 'plain'} column for {columns_text(numbers)}; left out."]
+
+
+def not_read(
+    header: Sequence[str], used: Iterable[int], columns: Iterable[UnitColumn], file: Path
+) -> list[str]:
+    """Return the note about columns of a table that are not read, if there are any.
+
+    Those come first whose names look like an AU's.
+
+    Args:
+        header: of the table.
+        used: places of those that name images and the like.
+        columns: the AUs that are read.
+        file: the table.
+    """
+    read = {*used, *(unit.at for unit in columns)}
+    names = [name for at, name in enumerate(header) if name and at not in read]
+    names.sort(key=lambda name: not name.upper().startswith("AU"))
+    return [f"{file}: columns not read: {listed(names)}."] if names else []
 
 
 def sided(columns: Iterable[UnitColumn]) -> list[int]:

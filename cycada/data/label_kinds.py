@@ -39,7 +39,7 @@ def unify(
 
     Raises:
         DataError: the tables hold several kinds, or another than is asked for.
-        UsageError: ``threshold`` is no value of the kind that it is for.
+        UsageError: ``threshold`` is no value of the kind that it is for, or changes nothing.
     """
     tables = list(tables)
     first = {table.kind: table.file for table in reversed(tables) if table.kind}
@@ -58,6 +58,11 @@ def unify(
         raise DataError(
             f"{first[others[0]]}: holds {PLURAL[others[0]]}, of which no {PLURAL[wanted]} can be "
             f"made; --kind occurrence makes occurrences of all."
+        )
+    if threshold is not None and first.keys() == {"occurrence"}:
+        raise UsageError(
+            f"--threshold {threshold:g}: {first['occurrence']} holds occurrences, which no "
+            f"threshold changes; if there are intensities in it, --kind intensity reads those."
         )
     cuts = _thresholds(others or [wanted], threshold)
     if not others:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -39,6 +41,7 @@ ALIGNED = "_aligned"
 _SEPARATORS = ",;\t"
 _UNKNOWN = frozenset({"", "nan", "na", "n/a", "none"})
 _LETTERS = MappingProxyType({letter: float(n) for n, letter in enumerate("abcde", start=1)})
+_DECIMAL_COMMA = re.compile(r"-?\d*,\d+")
 _NAMED = 4  # examples in a note
 
 
@@ -109,6 +112,16 @@ class Peek(NamedTuple):
     header: tuple[str, ...]  # the same, cut at its separator
 
 
+def unreadable(file: Path, error: Exception, *, as_: str = "text") -> DataError:
+    """Return the error about a file that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{file}: there is no such label file.")
+    advice = ""
+    if isinstance(error, UnicodeDecodeError):
+        advice = " Save it in UTF-8; Excel calls that 'CSV UTF-8'."
+    return DataError(f"{file}: cannot be read as {as_} in UTF-8 ({error}).{advice}")
+
+
 def read_lines(file: Path) -> list[tuple[int, str]]:
     """Return the lines that are not blank, stripped, with their numbers from 1.
 
@@ -117,10 +130,8 @@ def read_lines(file: Path) -> list[tuple[int, str]]:
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{file}: there is no such label file.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read as text in UTF-8 ({error}).") from error
+        raise unreadable(file, error) from error
     lines = enumerate(map(str.strip, text.splitlines()), start=1)
     return [(number, line) for number, line in lines if line]
 
@@ -150,10 +161,8 @@ def read_cells(file: Path) -> Iterator[tuple[int, list[str]]]:
                         f"{length}."
                     )
                 yield row, stripped
-    except FileNotFoundError:
-        raise DataError(f"{file}: there is no such label file.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: cannot be read as a CSV table in UTF-8 ({error}).") from error
+        raise unreadable(file, error, as_="a CSV table") from error
 
 
 def read_table(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
@@ -197,7 +206,8 @@ def number_in(text: str, *, missing: frozenset[float], where: str) -> float | No
     try:
         value = _LETTERS[text.lower()] if is_letter(text) else float(text)
     except ValueError:
-        raise DataError(f"{where}: expected a number or nothing, found {text!r}.") from None
+        advice = " Write decimals with a point." if _DECIMAL_COMMA.fullmatch(text) else ""
+        raise DataError(f"{where}: expected a number or nothing, found {text!r}.{advice}") from None
     return None if value in missing or math.isnan(value) else value
 
 
@@ -223,6 +233,35 @@ def fits(value: float | None, kind: LabelKind | None) -> bool:
     if value is None or kind == "occurrence":
         return value in (0, 1, None)
     return 0 <= value <= (INTENSITY_MAX if kind is None else LARGEST[kind])
+
+
+def kind_of_values(
+    found: AbstractSet[float], *, graded: bool = False, cuts: bool = False, file: Path
+) -> tuple[LabelKind, str]:
+    """Return what values seem to be of which nothing else tells it, and the note about that.
+
+    Args:
+        found: all values of a table.
+        graded: some were letters from A to E.
+        cuts: they are to become occurrences, so that fractions are no weak intensities.
+        file: the table, for messages.
+
+    Raises:
+        DataError: they may be probabilities as well as weak intensities.
+    """
+    kind: LabelKind = "probability"
+    if graded or not all(0 <= value <= 1 for value in found):
+        kind = "intensity"
+    elif found <= {0, 1}:
+        kind = "occurrence"
+    elif not cuts:
+        odd = min(found - {0, 1})
+        raise DataError(
+            f"{file}: values between 0 and 1 (such as {odd:g}) may be probabilities or weak "
+            f"intensities; state what they are with --kind."
+        )
+    otherwise = "" if cuts else "; --kind says otherwise"
+    return kind, f"{file}: the values look like {PLURAL[kind]}{otherwise}."
 
 
 def check_value(value: float, kind: LabelKind | None, *, where: str, advice: str = "") -> None:

@@ -36,6 +36,7 @@ from cycada.data.label_table import (
     Source,
     listed,
     separator_of,
+    unreadable,
 )
 from cycada.errors import DataError
 
@@ -154,7 +155,7 @@ def _peek(file: Path, *, strict: bool) -> Peek:
                 line = read
     except (OSError, UnicodeDecodeError) as error:
         if strict:
-            raise DataError(f"{file}: cannot be read as text in UTF-8 ({error}).") from error
+            raise unreadable(file, error) from error
         return Peek(file, "", ())
     if strict and not line.strip():
         raise DataError(f"{file}: is empty.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cycada.data.claims import Claims, Draft
@@ -25,17 +26,28 @@ class Known:
     action_units: Mapping[int, float]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutOut:
+    """What is known of images that were cut out of others, as ``cycada index --crop`` does."""
+
+    folders: Mapping[Path, Path] = field(default_factory=dict)  # searched -> of the originals
+    from_zero: AbstractSet[Path] = (
+        frozenset()
+    )  # in which frames count so, be the first there or not
+
+
 def match_labels(
     images: Sequence[Found],
     tables: Sequence[LabelTable],
     pattern: re.Pattern[str] | None,
     *,
     offset: int | None = None,
+    cut_out: CutOut = CutOut(),
 ) -> tuple[list[Known], list[str]]:
     """Return what the tables say of each image, in the order of the images, and notes.
 
     - A path is taken from the folder of the table or, if no image lies there, from the searched
-      folders.
+      folders; it may be that of the original of an image that was cut out.
     - A path of another machine names the image whose own path, below a searched folder, it ends
       in; suffixes may differ.
     - The name of a file names the image of that name, whatever its folder and suffix; that of
@@ -51,6 +63,7 @@ def match_labels(
         tables: of labels.
         pattern: gives the subject of an image that no table names.
         offset: from the frame of a label to that of its image; ``None``: found, or 0.
+        cut_out: what is known of images that were cut out of others.
 
     Raises:
         DataError: a table that fits no image, a row that fits several, two rows that disagree.
@@ -58,7 +71,7 @@ def match_labels(
     """
     drafts = [Draft() for _ in images]
     claims = [Claims(table, images, drafts) for table in tables]
-    finder = _Finder(images)
+    finder = _Finder(images, cut_out.folders)
     for claim in claims:  # first the rows that may name subjects
         _match_files(claim, finder)
     notes: list[str] = []
@@ -67,28 +80,42 @@ def match_labels(
     for claim in claims:
         rows = [row for row in claim.table.rows if not (row.path or row.tail or row.stem)]
         if rows:
-            notes += match_frames(claim, rows, pattern, offset)
+            notes += match_frames(claim, rows, pattern, offset, cut_out.from_zero)
         notes += _unmatched(claim, images)
-    return [Known(draft.subject, draft.label, draft.action_units) for draft in drafts], notes
+    known = [Known(draft.subject, draft.label, draft.action_units) for draft in drafts]
+    return known, [*notes, *_labelled(images, known)]
 
 
 class _Finder:
     """Finds images by their paths and names."""
 
-    def __init__(self, images: Sequence[Found]) -> None:
+    def __init__(self, images: Sequence[Found], originals: Mapping[Path, Path]) -> None:
         self._at_file = {str(found.file): number for number, found in enumerate(images)}
-        self._searched = list(dict.fromkeys(found.folder for found in images))
+        self._of_original = {  # without its suffix
+            str((originals[found.folder] / found.relative).with_suffix("")): number
+            for number, found in enumerate(images)
+            if found.folder in originals
+        }
+        folders = (*(found.folder for found in images), *originals.values())
+        self._searched = list(dict.fromkeys(map(str, folders)))
         self._by_stem: dict[str, list[int]] = defaultdict(list)
         for number, found in enumerate(images):
             self._by_stem[PurePosixPath(found.relative).stem].append(number)
 
-    def at_path(self, path: str, home: Path) -> list[int]:
+    def at_path(self, path: str, home: str) -> list[int]:
         """Return the image at ``path`` from ``home`` or, failing that, the searched folders."""
-        number = self._at_file.get(os.path.normpath(home / path))
-        if number is not None:
-            return [number]
-        names = (os.path.normpath(folder / path) for folder in self._searched)
-        return [self._at_file[name] for name in names if name in self._at_file]
+        here = self._at(home, path)
+        if here is not None:
+            return [here]
+        found = (self._at(folder, path) for folder in self._searched)
+        return list(dict.fromkeys(number for number in found if number is not None))
+
+    def _at(self, folder: str, path: str) -> int | None:
+        name = os.path.normpath(os.path.join(folder, path))  # noqa: PTH118  # of a million rows
+        number = self._at_file.get(name)
+        if number is None and self._of_original:
+            return self._of_original.get(os.path.splitext(name)[0])  # noqa: PTH122
+        return number
 
     def called(self, stem: str) -> list[int]:
         """Return the images whose files have this name, without folder and suffix."""
@@ -98,10 +125,11 @@ class _Finder:
 def _match_files(claims: Claims, finder: _Finder) -> None:
     """Match the rows that name files."""
     table = claims.table
+    home = str(table.file.resolve().parent)
     tails: dict[str, list[LabelRow]] = defaultdict(list)
     for row in table.rows:
         if row.path:
-            numbers = finder.at_path(row.path, (row.file or table.file).resolve().parent)
+            numbers = finder.at_path(row.path, home)
             if len(numbers) > 1:
                 raise DataError(
                     f"{place_of(table, row)}: {row.path!r} is in several of the searched folders; "
@@ -161,12 +189,29 @@ def _unmatched(claims: Claims, images: Sequence[Found]) -> list[str]:
     if not total:
         raise DataError(f"{table.file}: holds no rows.")
     if not matched:
+        row = table.rows[0]
+        by_subject = row.subject and not row.path
+        advice = " --subject tells where the subject stands in a path." if by_subject else ""
         raise DataError(
             f"{table.file}: none of its {total} rows names a found image; it says "
-            f"{_what_it_says(table.rows[0])!r}, an image is {images[0].relative!r}."
+            f"{_what_it_says(row)!r}, an image is {images[0].relative!r}.{advice}"
         )
     left = total - matched
     return [f"{table.file}: {left} of {total} rows name no found image."] if left else []
+
+
+def _labelled(images: Sequence[Found], known: Sequence[Known]) -> list[str]:
+    """Return the note about how many images have labels, if some have none or in two domains."""
+    total = Counter(found.domain for found in images)
+    labelled = Counter(
+        found.domain
+        for found, said in zip(images, known, strict=True)
+        if said.action_units or said.label
+    )
+    if not labelled or (len(total) == 1 and labelled == total):
+        return []
+    counts = [f"{labelled[domain]} of {count} {domain}" for domain, count in total.items()]
+    return [f"{' and '.join(counts)} images have labels."]
 
 
 def _what_it_says(row: LabelRow) -> str:

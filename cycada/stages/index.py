@@ -41,7 +41,7 @@ from cycada.data.label_kinds import unify
 from cycada.data.label_table import LabelKind, LabelTable, Reading
 from cycada.data.labels import AnyLayout, read_labels
 from cycada.data.landmarks import LANDMARKS_NAME, Landmarks, write_landmarks
-from cycada.data.matching import Known, match_labels
+from cycada.data.matching import CutOut, Known, match_labels
 from cycada.data.splits import deal_subjects
 from cycada.errors import DataError, UsageError
 from cycada.files import replacing
@@ -109,9 +109,13 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
     """
     _check_target(options)
     _check_folders(options)
+    _check_labels(options)
     crops: _Crops | None = None
+    cut_out = CutOut()
     if options.crop:
-        options, crops = _with_faces_cut_out(options, progress)
+        given = options
+        options, crops = _with_faces_cut_out(given, progress)
+        cut_out = _cut_out(given, options, crops.rows)
     pattern = subject_pattern(options.subject)
     found, found_notes = _find(options, crops)
     tables = _read_tables(found, options)
@@ -122,11 +126,19 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
         raise DataError(_told(rejected, len(found)))
     _check_some_left(images, found)
     unit, unit_notes = thermal_unit(images, dtypes, stated=options.unit, window=options.window)
-    known, label_notes = match_labels(images, unified.tables, pattern, offset=options.frame_offset)
+    known, label_notes = match_labels(
+        images, unified.tables, pattern, offset=options.frame_offset, cut_out=cut_out
+    )
     subjects = [
         said.subject or subject_of(image, pattern)
         for image, said in zip(images, known, strict=True)
     ]
+    by_table = sum(bool(said.subject) for said in known)
+    if 0 < by_table < len(known):
+        label_notes.append(
+            f"subjects of {by_table} images are those of a label file, of {len(known) - by_table} "
+            f"those of their paths; see that nobody has two names."
+        )
     info = IndexInfo(
         kind=unified.kind,
         threshold=unified.threshold,
@@ -168,7 +180,10 @@ def summary(index: Index) -> str:
             lines.append(f"{domain:8}{numbers}{len(index.select(domain=domain).subjects()):10}")
     numbers_of_units = index.action_units()
     if numbers_of_units:
-        lines += ["", f"{'':8}{'annotated':>11}{'present':>9}"]
+        info = index.info
+        graded = info.kind in ("intensity", "probability")
+        since = f", present from {info.threshold:g}" if graded else ""
+        lines += ["", f"labels: {info.kind}{since}", f"{'':8}{'annotated':>11}{'present':>9}"]
     labels, known = index.occurrences(numbers_of_units)
     for number, annotated, present in zip(
         numbers_of_units, known.sum(0).tolist(), labels.sum(0).tolist(), strict=True
@@ -215,6 +230,24 @@ def _with_faces_cut_out(options: IndexOptions, progress: Progress) -> tuple[Inde
     )
 
 
+def _cut_out(given: IndexOptions, options: IndexOptions, crops: Sequence[CropRow]) -> CutOut:
+    """Return what labels may name crops by.
+
+    Those of a file with frames are numbered from 0; those of a folder of frames keep their names.
+    """
+    folders = ((options.rgb, given.rgb), (options.thermal, given.thermal))
+    made = {row.source: row.path for row in crops if row.path and row.frame is not None}
+    out = options.out
+    return CutOut(
+        folders={cut.resolve(): whole.resolve() for cut, whole in folders if cut and whole},
+        from_zero={
+            (out / path).resolve().parent
+            for source, path in made.items()
+            if (out / source).is_file()
+        },
+    )
+
+
 def _check_folders(options: IndexOptions) -> None:
     if options.rgb is None and options.thermal is None:
         raise UsageError("give --rgb DIR, --thermal DIR, or both.")
@@ -222,6 +255,20 @@ def _check_folders(options: IndexOptions) -> None:
         rgb, thermal = options.rgb.resolve(), options.thermal.resolve()
         if rgb.is_relative_to(thermal) or thermal.is_relative_to(rgb):
             raise UsageError(f"--rgb {options.rgb} and --thermal {options.thermal} overlap.")
+
+
+def _check_labels(options: IndexOptions) -> None:
+    """Refuse options that say how to read labels when there are none."""
+    given = {
+        "--format": options.layout != "auto",
+        "--kind": options.kind is not None,
+        "--threshold": options.threshold is not None,
+        "--missing": bool(options.missing),
+        "--frame-offset": options.frame_offset is not None,
+    }
+    names = [name for name, is_given in given.items() if is_given]
+    if names and not options.labels:
+        raise UsageError(f"{names[0]} is for labels: give --labels.")
 
 
 def _find(options: IndexOptions, crops: _Crops | None) -> tuple[list[Found], tuple[str, ...]]:

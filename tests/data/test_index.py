@@ -51,7 +51,7 @@ def some_index(root: Path) -> Index:
         threshold=1.5,
         unit="centikelvin",
         window=Window(24, 38),
-        source='A "set" of faces\nin two lines \x7f',
+        source='A "set" of faces\nin two lines \x7f \u00e9 \U0001f600',
         licence="CC0",
         translator="runs/t",
         translator_hash="ab12",

@@ -68,6 +68,17 @@ def test_a_threshold_is_of_intensities_if_there_are_any_else_of_probabilities() 
         unify([PROBABILITIES], kind=None, threshold=2)
 
 
+@pytest.mark.parametrize("kind", [None, "occurrence"])
+def test_a_threshold_that_would_change_nothing_is_refused(kind: LabelKind | None) -> None:
+    with pytest.raises(
+        UsageError, match=r"--threshold 3: occurrence\.csv holds occurrences, which"
+    ):
+        unify([OCCURRENCES], kind=kind, threshold=3)
+    assert unify([OCCURRENCES, INTENSITIES], kind="occurrence", threshold=3).cuts == {
+        "intensity": 3
+    }
+
+
 def test_no_intensity_is_made_of_an_occurrence() -> None:
     with pytest.raises(DataError, match=r"occurrence\.csv: holds occurrences, of which no inten"):
         unify([INTENSITIES, OCCURRENCES], kind="intensity", threshold=None)

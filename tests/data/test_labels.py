@@ -83,8 +83,9 @@ BAD = {
     "AU": ("path,AU99\na,1\n", "row 1: 'AU99' is no Action Unit"),
     "twice": ("path,AU01,au_1\na,1,1\n", "row 1: the column 'au_1' is there twice"),
     "text": ("path,AU01\na,1\nb,yes\n", "row 3, column AU01: expected a number.*'yes'"),
-    "comma": ("path;AU01\na;1,5\n", "row 2, column AU01: expected a number.*'1,5'"),
+    "comma": ("path;AU01\na;1,5\n", "row 2, column AU01: expected a number.*'1,5'.*with a point"),
     "probability": ("path,AU01\na,0.37\n", r"such as 0\.37\) may be probabilities"),
+    "negative": ("path,AU01\na,-2\nb,1\n", "row 2, .* from 0 to 5, found -2.*--missing -2"),
     "range": ("path,AU01\na,7\nb,2\n", "row 2, column AU01: expected an intensity from 0 to 5"),
     "frame": ("subject,frame,AU01\na,x,1\n", "row 2, column frame: .*'x'"),
     "no frame": ("subject,frame,AU01\na,,1\n", "row 2: the subject or frame is empty"),
@@ -112,7 +113,7 @@ def test_a_missing_file_or_another_encoding_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such label file"):
         read_plain(tmp_path / "gone.csv", Reading())
     (tmp_path / "wide.csv").write_bytes("path,AU01\n".encode("utf-16"))
-    with pytest.raises(DataError, match=r"wide\.csv: cannot be read as a CSV table in UTF-8"):
+    with pytest.raises(DataError, match=r"wide\.csv: .* CSV table in UTF-8 .*Save it in UTF-8"):
         read_plain(tmp_path / "wide.csv", Reading())
 
 
@@ -153,6 +154,35 @@ def test_occurrence_on_either_side_is_occurrence(tmp_path: Path) -> None:
 def test_the_intensity_of_two_sides_is_that_of_the_stronger(tmp_path: Path) -> None:
     read = table(tmp_path, "path,AUL12,AUR12,AU04\na,2,3.5,1\nb,2,,1\nc,0,0,1\n")
     assert units(read) == [{12: 3.5, 4: 1.0}, {4: 1.0}, {12: 0.0, 4: 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [("AUL12", "AUR12"), ("AU_L12", "au_r12"), ("L12", "R12"), ("AU12L", "AU12R"),
+     ("AU12_L", "AU12_R"), ("au12_l", "au12_r"), ("AU 12L", "AU 12R")],
+)  # fmt: skip
+def test_the_sides_of_the_face_may_stand_before_or_after_the_number(
+    tmp_path: Path, left: str, right: str
+) -> None:
+    read = table(tmp_path, f"path,{right},{left},AU01\na.png,0,1,1\nb.png,0,0,0\n")
+    assert units(read) == [{12: 1, 1: 1}, {12: 0, 1: 0}]
+    assert any("AU12 are coded for the left and the right half" in note for note in read.notes)
+
+
+def test_r_without_a_left_side_stays_an_intensity(tmp_path: Path) -> None:
+    read = table(tmp_path, "path,AU12_R\na.png,1\n")
+    assert (units(read), read.kind) == ([{12: 1}], "intensity")
+
+
+def test_columns_that_are_not_read_are_told_those_that_look_like_units_first(
+    tmp_path: Path,
+) -> None:
+    text = "path,frame,subject,pose,AU01,AU12 (left),AU06_onset\na.png,3,S1,0,1,1,1\n"
+    read = table(tmp_path, text)
+    assert read.notes[0].endswith(
+        "labels.csv: columns not read: AU12 (left), AU06_onset, frame, pose."
+    )
+    assert len(table(tmp_path, "subject,frame,sequence,AU01\nS1,3,T1,1\n").notes) == 1
 
 
 def test_one_side_alone_can_tell_presence_but_not_absence(tmp_path: Path) -> None:

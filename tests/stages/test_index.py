@@ -137,6 +137,14 @@ def test_subjects_come_from_a_pattern_or_from_a_table(tmp_path: Path) -> None:
     assert [face.subject for face in made.faces] == ["x", "y", "z", "z"]
 
 
+def test_subjects_of_tables_and_of_paths_together_are_told(tmp_path: Path, rgb: Path) -> None:
+    table = labels(tmp_path, "path,subject\nF000/T1/1.png,anna\nF001/T1/1.png,ben\n")
+    notes = make(tmp_path / "index", rgb=rgb, labels=(table,)).notes
+    assert any(
+        note.startswith("subjects of 2 images are those of a label file, of 10") for note in notes
+    )
+
+
 def test_a_given_unit_and_window_are_kept_and_the_clipping_is_told(
     tmp_path: Path, thermal: Path
 ) -> None:
@@ -324,6 +332,17 @@ def test_the_summary_counts_images_subjects_and_labels(tmp_path: Path, rgb: Path
     lines = summary(make(tmp_path / "index", rgb=rgb, labels=(table,)).faces).splitlines()
     assert lines[1].split() == ["rgb", "12", "8", "2", "2", "6"]
     assert lines[-1].split() == ["AU01", "3", "33.3%"]
+    assert "labels: occurrence" in lines
+
+
+def test_the_summary_says_from_which_value_an_intensity_is_present(
+    tmp_path: Path, rgb: Path
+) -> None:
+    table = labels(tmp_path, "path,AU01\nF000/T1/1.png,2\nF000/T1/12.png,3\n")
+    made = make(tmp_path / "index", rgb=rgb, labels=(table,), threshold=3.0)
+    lines = summary(made.faces).splitlines()
+    assert "labels: intensity, present from 3" in lines
+    assert lines[-1].split() == ["AU01", "2", "50.0%"]
 
 
 def test_the_command_writes_the_index_and_prints_the_table(

@@ -61,6 +61,38 @@ def cut(clips: Path, out: Path, **changes: object) -> IndexOptions:
     return IndexOptions(**facts)  # type: ignore[arg-type]
 
 
+def test_labels_that_count_from_1_meet_the_frames_whose_first_shows_nobody(
+    clips: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    for name in ("ann", "ben"):
+        lines = [f"{frame},0,1,1,{int(frame == 3)}" for frame in range(1, 12)]
+        text = "\n".join(["frame,face_id,confidence,success,AU12_c", *lines])
+        (tmp_path / "openface").mkdir(exist_ok=True)
+        (tmp_path / "openface" / f"{name}.csv").write_text(text)
+    options = cut(clips, tmp_path / "index", labels=(tmp_path / "openface",))
+    faces = make_index(options, progress=quiet).faces.faces
+    known = {face.frame: face.action_units for face in faces if face.subject == "ann"}
+    assert known == {n: {12: float(n == 2)} for n in (1, 2, 4, 5, 7, 8, 10)} | {11: {}}
+
+
+def test_labels_by_path_name_the_images_that_faces_are_cut_out_of(
+    quiet: Progress, tmp_path: Path
+) -> None:
+    lines = ["path,left,top,width,height"]
+    pixels = torch.randint(30000, 30900, (1, 60, 80)).to(torch.uint16)
+    for name in ("ann/1.tiff", "ben/1.tiff"):
+        images.write_image(tmp_path / "whole" / name, pixels)
+        lines.append(f"whole/{name},20,10,30,30")
+    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    (tmp_path / "au.csv").write_text("path,AU01\nwhole/ann/1.tiff,1\nwhole/ben/1.tiff,0\n")
+    options = cut(
+        tmp_path / "whole", tmp_path / "out" / "index", labels=(tmp_path / "au.csv",),
+        crop=str(tmp_path / "boxes.csv"), unit="centikelvin",
+    )  # fmt: skip
+    faces = make_index(options, progress=quiet).faces.faces
+    assert {face.subject: face.action_units for face in faces} == {"ann": {1: 1}, "ben": {1: 0}}
+
+
 def test_crops_are_the_pixels_of_the_recording_and_every_frame_has_a_row(
     clips: Path, quiet: Progress, tmp_path: Path
 ) -> None:

@@ -231,6 +231,21 @@ def test_a_plain_table_of_intensities_becomes_occurrences_with_a_threshold(tmp_p
     assert [dict(face.action_units) for face in read.faces] == [{1: 1}, {1: 0}, {}]
 
 
+@pytest.mark.parametrize(
+    "option",
+    [("--format", "disfa"), ("--kind", "intensity"), ("--threshold", 3), ("--missing", 9),
+     ("--frame-offset", 1)],
+)  # fmt: skip
+def test_options_for_labels_are_refused_without_any(
+    tmp_path: Path, frames: Path, option: tuple[str, object]
+) -> None:
+    result = run("--rgb", frames, "--out", tmp_path / "index", *option)
+    assert (result.exit_code, f"{option[0]} is for labels: give --labels." in result.output) == (
+        2,
+        True,
+    )
+
+
 def test_a_subject_of_disfa_plus_who_is_tested_on_in_disfa_is_caught(
     tmp_path: Path, disfa: Path, frames: Path
 ) -> None:

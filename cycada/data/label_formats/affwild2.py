@@ -17,7 +17,7 @@ from cycada.data.label_table import (
     Peek,
     Reading,
     Source,
-    read_table,
+    read_cells,
 )
 from cycada.errors import DataError
 
@@ -42,7 +42,8 @@ def read(source: Source, reading: Reading) -> LabelTable:
     seen: dict[tuple[tuple[str, ...], tuple[str, ...]], Mapping[int, float]] = {}
     rows: list[LabelRow] = []
     for file, name in source.files:
-        header, lines = read_table(file)
+        lines = read_cells(file)
+        top, header = next(lines, (1, []))
         columns = unit_columns(header)
         check_columns(columns, file)
         if not columns or len(columns) != len(header):
@@ -55,7 +56,9 @@ def read(source: Source, reading: Reading) -> LabelTable:
                     cells, columns, kind="occurrence", reading=reading, place=place
                 )
             rows.append(
-                LabelRow(row=row, file=file, recording=name, frame=row - 1, action_units=seen[key])
+                LabelRow(
+                    row=row, file=file, recording=name, frame=row - top, action_units=seen[key]
+                )
             )
     notes: tuple[str, ...] = ()
     if empty := sum(not row.action_units for row in rows):

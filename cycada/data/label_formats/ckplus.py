@@ -67,6 +67,8 @@ def read(source: Source, reading: Reading) -> LabelTable:
     if ungraded:
         meaning = "count as present" if kind == "occurrence" else "are not annotated"
         notes.append(f"{source.root}: {ungraded} AUs that were seen but not graded {meaning}.")
+    if bare := sum(not grades for _, grades in found):
+        notes.append(f"{source.root}: {bare} files list no AU, so that all are absent.")
     if odd:
         notes.append(f"{source.root}: FACS knows no AU {unknown_units(odd)}; left out.")
     return LabelTable(source.root, kind, tuple(rows), tuple(notes), layout="ckplus")

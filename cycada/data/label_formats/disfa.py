@@ -27,6 +27,7 @@ from cycada.data.label_table import (
     Reading,
     Source,
     check_value,
+    listed,
     number_in,
     read_lines,
 )
@@ -55,15 +56,25 @@ def read(source: Source, reading: Reading) -> LabelTable:
     """Read the files of all subjects and AUs.
 
     Raises:
-        DataError: naming the file and the row; a file whose name does not tell the AU.
+        DataError: naming the file and the row; a file whose name does not tell the AU; files of
+            both corpora, whose frames count differently.
     """
     rows: dict[_Key, tuple[Path, int, dict[int, float]]] = {}
     texts: dict[str, float | None] = {}
-    plus = False
+    plus = {bool(_whose(file)[1]): file for file, _ in source.files}
+    if len(plus) > 1:
+        raise DataError(
+            f"{source.root}: holds DISFA ({plus[False]}) and DISFA+ ({plus[True]}), whose frames "
+            f"count differently; give --labels once for each."
+        )
+    lengths: dict[tuple[str, str], dict[str, int]] = {}
     for file, _ in source.files:
         subject, sequence, number = _whose(file)
-        plus = plus or bool(sequence)
-        for row, frame, text in _plus_lines(file) if sequence else _lines(file):
+        lines = list(_plus_lines(file) if sequence else _lines(file))
+        if not lines:
+            raise DataError(f"{file}: is empty.")
+        lengths.setdefault((subject, sequence), {})[file.name] = len(lines)
+        for row, frame, text in lines:
             if text not in texts:
                 texts[text] = _intensity(text, reading, where=_place(file, row))
             value = texts[text]
@@ -72,10 +83,22 @@ def read(source: Source, reading: Reading) -> LabelTable:
                 raise DataError(
                     f"{_place(file, row)}: frame {frame} is there twice, with two intensities."
                 )
-    first = None if plus else 1
+    first = None if True in plus else 1
+    notes = _shorter(source.root, lengths)
     return LabelTable(
-        source.root, "intensity", _shared(rows), (), layout="disfa", first_frame=first
+        source.root, "intensity", _shared(rows), notes, layout="disfa", first_frame=first
     )
+
+
+def _shorter(root: Path, lengths: Mapping[tuple[str, str], Mapping[str, int]]) -> tuple[str, ...]:
+    """Return the note about files with fewer frames than others of the subject and trial."""
+    shorter = [
+        "/".join(filter(None, (*whose, f"{name} ({count} of {max(counts.values())})")))
+        for whose, counts in lengths.items()
+        for name, count in counts.items()
+        if count < max(counts.values())
+    ]
+    return (f"{root}: fewer frames than others have {listed(shorter)}.",) if shorter else ()
 
 
 def _intensity(text: str, reading: Reading, *, where: str) -> float | None:
@@ -111,8 +134,8 @@ def _lines(file: Path) -> Iterable[tuple[int, int, str]]:
         frame, comma, text = line.partition(",")
         if not (comma and frame.strip().isdecimal()):
             raise DataError(
-                f"{_place(file, row)}: expected 'frame,intensity' (0 to {INTENSITY_MAX:g}), "
-                f"found {line[:40]!r}."
+                f"{_place(file, row)}: expected the numbers of a frame and an intensity (0 to "
+                f"{INTENSITY_MAX:g}), such as '12,3', found {line[:40]!r}."
             )
         yield row, int(frame), text.strip()
 

@@ -28,6 +28,7 @@ from cycada.data.label_table import (
     check_value,
     number_in,
     unknown_units,
+    unreadable,
 )
 from cycada.errors import DataError
 
@@ -95,10 +96,8 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
             for row, line in enumerate(stream, start=1):
                 if stripped := line.strip():
                     yield row, stripped
-    except FileNotFoundError:
-        raise DataError(f"{file}: there is no such label file.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read as text in UTF-8 ({error}).") from error
+        raise unreadable(file, error) from error
 
 
 def _is_header(line: str) -> bool:

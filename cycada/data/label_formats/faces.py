@@ -36,8 +36,9 @@ def one_face_each(
 ) -> tuple[tuple[LabelRow, ...], list[str]]:
     """Return one row per image, and notes about those left out.
 
-    An image that shows several faces is left out: nothing tells which of them an image of one face
-    was cut from. One without a face keeps its row, which knows nothing.
+    Of an image that shows several faces the labels are left out: nothing tells which of them an
+    image of one face was cut from. Like that of one without a face, its row knows nothing; both are
+    there to tell which frames the recording has.
 
     Args:
         found: every row of the output.
@@ -52,10 +53,11 @@ def one_face_each(
         else:
             without.setdefault((face.file, face.named), face)
     single = [faces[0] for faces in shown.values() if len(faces) == 1]
+    several = [faces[0]._replace(units={}) for faces in shown.values() if len(faces) > 1]
     empty = [face for image, face in without.items() if image not in shown]
     notes = []
-    if several := len(shown) - len(single):
-        notes.append(f"{root}: {several} {what}(s) with several faces left out.")
+    if several:
+        notes.append(f"{root}: {len(several)} {what}(s) with several faces left out.")
     if empty:
         notes.append(f"{root}: {len(empty)} {what}(s) without a face are not annotated.")
     rows = (
@@ -68,7 +70,7 @@ def one_face_each(
             frame=face.named.frame,
             action_units=face.units,
         )
-        for face in (*single, *empty)
+        for face in (*single, *several, *empty)
     )
     return tuple(rows), notes
 

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from cycada.data.label_columns import (
     UnitColumn,
     check_columns,
     left_out,
+    not_read,
     of_kind,
     unit_columns,
     units_in,
@@ -40,6 +42,8 @@ from cycada.data.label_table import (
     Peek,
     Reading,
     Source,
+    kind_of_values,
+    number_in,
     read_table,
     whole_number,
 )
@@ -84,10 +88,13 @@ def read(source: Source, reading: Reading) -> LabelTable:
                 for unit in columns
             ]
         else:
-            trained, kind = True, reading.kind or _kind(columns, rows)
+            trained = True
+            kind, told = _kind(columns, rows, reading, file.file)
+            used = [at for at, name in enumerate(header) if name in _PATHS]
+            notes += [*told, *not_read(header, used, columns, file.file)]
         kinds.add(kind)
         chosen, without = of_kind(columns, kind)
-        if not notes:
+        if made and not notes:
             notes = left_out(without, kind, source.root)
         found += _faces(file, header, chosen, rows, kind=kind, reading=reading)
     if len(kinds) > 1 or (made and trained):
@@ -108,10 +115,27 @@ def _asked(reading: Reading) -> LabelKind:
     return "intensity" if reading.kind == "intensity" else "occurrence"
 
 
-def _kind(columns: Sequence[UnitColumn], rows: Sequence[tuple[int, list[str]]]) -> LabelKind:
-    """Return the kind of a table for training, whose names do not tell it."""
-    texts = {cells[unit.at] for unit in columns for _, cells in rows}
-    return "occurrence" if texts <= {"0", "1", "0.0", "1.0", ""} else "intensity"
+def _kind(
+    columns: Sequence[UnitColumn],
+    rows: Sequence[tuple[int, list[str]]],
+    reading: Reading,
+    file: Path,
+) -> tuple[LabelKind, list[str]]:
+    """Return the kind of a table for training, whose names do not tell it, and a note if so."""
+    cuts = reading.kind == "occurrence" and reading.cuts
+    if reading.kind and not cuts:
+        return reading.kind, []
+    values = {
+        number_in(
+            cells[unit.at], missing=reading.missing, where=f"{file}, row {row}, column {unit.name}"
+        )
+        for row, cells in rows
+        for unit in columns
+    }
+    kind, note = kind_of_values(
+        {value for value in values if value is not None}, cuts=cuts, file=file
+    )
+    return kind, [note]
 
 
 def _faces(

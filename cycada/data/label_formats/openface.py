@@ -81,7 +81,8 @@ def read(source: Source, reading: Reading) -> LabelTable:
         check_columns(columns, file.file)
         chosen, without = of_kind([unit for unit in columns if unit.kind], kind)
         if not chosen:
-            raise DataError(f"{file.file}, row 1: no column such as AU01_{kind_suffix(kind)}.")
+            suffix = "r" if kind == "intensity" else "c"
+            raise DataError(f"{file.file}, row 1: no column such as AU01_{suffix}.")
         if not notes:
             notes = left_out(without, kind, source.root)
         by_image = by_image or "frame" not in header
@@ -91,11 +92,6 @@ def read(source: Source, reading: Reading) -> LabelTable:
     return LabelTable(
         source.root, kind, rows, (made, *notes, *told), layout="openface", first_frame=1
     )
-
-
-def kind_suffix(kind: LabelKind) -> str:
-    """Return what the name of an AU ends in: ``c`` or ``r``."""
-    return "r" if kind == "intensity" else "c"
 
 
 def _faces(

@@ -1,9 +1,11 @@
 """``csv``: plain tables, one row per image, one column per Action Unit, found by name.
 
 The layout is our own, so nothing here is assumed. A table needs the column ``path``, or
-``subject`` and ``frame``; ``sequence`` and ``label`` (a class) are read where present. AU columns
-may be called ``AU1``, ``AU01``, ``au_1``, ``AU01_r`` (intensity), ``AU01_c`` (occurrence),
-``AU01_p`` (probability), ``AUL1`` and ``AUR1``, or ``L1`` and ``R1``. Other columns are ignored.
+``subject`` and ``frame`` and perhaps ``sequence``; ``label`` (a class) is read where present, and
+``subject`` beside ``path``. AU columns may be called ``AU1``, ``AU01``, ``au_1``, ``AU01_r``
+(intensity), ``AU01_c`` (occurrence), ``AU01_p`` (probability), and for halves of the face ``AUL1``
+and ``AUR1``, ``L1`` and ``R1``, or ``AU01L`` and ``AU01R``. Other columns are
+left out, with a note.
 
 Not annotated are empty cells, NaN, -1 and 999, which can be no value; 9 in a column that holds
 else only 0 and 1, as BP4D codes it; and what the user says (``--missing``).
@@ -20,6 +22,7 @@ from cycada.data.label_columns import (
     check_columns,
     left_out,
     merged,
+    not_read,
     of_kind,
     sided,
     unit_columns,
@@ -37,6 +40,7 @@ from cycada.data.label_table import (
     columns_text,
     fits,
     is_letter,
+    kind_of_values,
     number_in,
     read_table,
     whole_number,
@@ -91,7 +95,10 @@ def read_plain(file: Path, reading: Reading) -> LabelTable:
         kind, chosen, values, reading, graded=any(map(is_letter, texts)), file=file
     )
     _check_values(chosen, values, rows, kind, file)
-    notes = [*left_out(without, kind, file), *masked, *told]
+    keys = {"path", "subject", "label"} if "path" in place else {*_KEYS}
+    used = [at for key, at in place.items() if key in keys]
+    notes = [*left_out(without, kind, file), *not_read(header, used, chosen, file)]
+    notes += [*masked, *told]
     known = list(_known(chosen, values, kind, len(rows)))
     if halves := sided(chosen):
         notes.append(
@@ -206,9 +213,8 @@ def _settled(
         if graded and kind != "intensity":
             raise DataError(f"{file}: the letters A to E grade intensities, not {PLURAL[kind]}.")
         return kind, []
-    inferred = _kind_by_values(found, graded=graded, cuts=cut, file=file)
-    otherwise = "" if kind else "; --kind says otherwise"
-    return inferred, [f"{file}: the values look like {PLURAL[inferred]}{otherwise}."]
+    inferred, note = kind_of_values(found, graded=graded, cuts=cut, file=file)
+    return inferred, [note]
 
 
 def _check_values(
@@ -225,22 +231,6 @@ def _check_values(
             if value is not None:
                 where = _cell(file, row, unit.name)
                 check_value(value, kind, where=where, advice=_ADVICE)
-
-
-def _kind_by_values(found: set[float], *, graded: bool, cuts: bool, file: Path) -> LabelKind:
-    if graded:
-        return "intensity"
-    if found <= {0, 1}:
-        return "occurrence"
-    if max(found) > 1:
-        return "intensity"
-    if cuts:
-        return "probability"
-    odd = min(found - {0, 1})
-    raise DataError(
-        f"{file}: values between 0 and 1 (such as {odd:g}) may be probabilities or weak "
-        f"intensities; state what they are with --kind."
-    )
 
 
 def _known(

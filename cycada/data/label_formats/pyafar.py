@@ -32,6 +32,7 @@ from cycada.data.label_table import (
     Source,
     read_table,
     unknown_units,
+    unreadable,
     whole_number,
 )
 from cycada.errors import DataError
@@ -123,7 +124,7 @@ def _read_json(file: Path) -> tuple[list[str], _Lines]:
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as JSON in UTF-8 ({error}).") from error
+        raise unreadable(file, error, as_="JSON") from error
     records = _records(content)
     if not records:
         raise DataError(f"{file}: holds neither a list of rows nor columns of one length.")

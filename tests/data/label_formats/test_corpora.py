@@ -64,6 +64,8 @@ def test_disfa_takes_the_unit_from_the_name_of_the_file(tmp_path: Path) -> None:
     }
     assert (table.kind, table.layout, table.first_frame) == ("intensity", "disfa", 1)
     assert "recognised as DISFA, for the name SN001_au1.txt" in table.notes[0]
+    assert table.notes[1].endswith("fewer frames than others have SN001/SN001_au25.txt (2 of 3).")
+    assert len(table.notes) == 2
 
 
 def test_one_file_of_disfa_is_a_corpus_too(tmp_path: Path) -> None:
@@ -89,6 +91,16 @@ def test_disfa_plus_names_images_within_trials(tmp_path: Path) -> None:
         ("SN001", "B2_TrailNo_2", 0): {12: 2},
     }
     assert table.first_frame is None
+
+
+def test_disfa_and_disfa_plus_which_count_frames_differently_are_not_one_corpus(
+    tmp_path: Path,
+) -> None:
+    plus = {"Labels/SN003/A1_TrailNo_1/AU12.txt": "000.jpg  4\n"}
+    with pytest.raises(
+        DataError, match=r"holds DISFA \(.*au\d+\.txt\) and DISFA\+ \(.*AU12\.txt\)"
+    ):
+        read(write(tmp_path, DISFA | plus))
 
 
 # BP4D: 9 is not coded; FACS knows no AU 3; the columns of the second file stand elsewhere.
@@ -236,6 +248,12 @@ def test_ckplus_lists_what_is_present_graded_or_not(tmp_path: Path) -> None:
     assert any("1 AUs that were seen but not graded count as present" in n for n in table.notes)
 
 
+def test_a_file_of_ckplus_that_lists_nothing_is_told(tmp_path: Path) -> None:
+    table = read(write(tmp_path, {"S005_001_00000011_facs.txt": "9 3\n", "S6_facs.txt": " \n"}))
+    assert by_stem(table) == {"S005_001_00000011": {9: 1}, "S6": {9: 0}}
+    assert any("1 files list no AU, so that all are absent" in note for note in table.notes)
+
+
 def test_ckplus_intensities_leave_ungraded_units_unknown(tmp_path: Path) -> None:
     assert by_stem(read(write(tmp_path, CKPLUS), kind="intensity")) == {
         "S005_001_00000011": {1: 0, 9: 5},
@@ -263,10 +281,17 @@ def test_row_n_of_affwild2_is_frame_n_of_the_recording(tmp_path: Path) -> None:
 def test_a_blank_row_of_affwild2_does_not_shift_the_frames(tmp_path: Path) -> None:
     table = read(write(tmp_path, {"v.txt": "AU1,AU2\n1,1\n\n0,0\n"}))
     assert [(row.frame, row.action_units[1]) for row in table.rows] == [(1, 1), (3, 0)]
+    table = read(write(tmp_path / "first", {"v.txt": "\r\nAU1,AU2\r\n1,1\r\n0,0\r\n"}))
+    assert [(row.frame, row.action_units[1]) for row in table.rows] == [(1, 1), (2, 0)]
 
 
 BAD = {
-    "disfa line": ({"SN001_au1.txt": "1 0\n"}, "disfa", "row 1: expected 'frame,intensity'"),
+    "disfa line": ({"SN001_au1.txt": "1 0\n"}, "disfa", "row 1: expected the numbers of a frame"),
+    "disfa empty": (
+        {"SN001_au1.txt": "1,0\n", "SN001_au2.txt": ""},
+        "disfa",
+        r"au2\.txt: is empty",
+    ),
     "disfa value": (
         {"SN001_au1.txt": "1,6\n"},
         "disfa",

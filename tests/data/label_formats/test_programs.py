@@ -83,7 +83,7 @@ def test_a_frame_of_openface_with_two_faces_is_left_out_and_counted(tmp_path: Pa
     two = OPENFACE + "2, 1, 0.033, 0.90, 1, 0.1, 0.00, 0.00, 0, 0, 0\r\n"
     two += "1, 1, 0.000, 0.10, 0, 0.1, 0.00, 0.00, 0, 0, 0\r\n"  # no face, so 1 has one
     table = read(write(tmp_path, {"clip.csv": two}))
-    assert named(table) == {("clip", 1): {1: 1, 12: 1, 28: 0}, ("clip", 3): {}}
+    assert named(table) == {("clip", 1): {1: 1, 12: 1, 28: 0}, ("clip", 2): {}, ("clip", 3): {}}
     assert noted(table, "1 frame(s) with several faces left out")
 
 
@@ -91,7 +91,7 @@ def test_single_images_of_openface_are_named_by_the_file(tmp_path: Path) -> None
     text = "face,confidence,AU01_r,AU01_c\n0,0.975,1.20,1.0\n"
     both = text + "1,0.900,0.00,0.0\n"
     table = read(write(tmp_path, {"anna.csv": text, "group.csv": both}))
-    assert named(table) == {"anna": {1: 1}}
+    assert named(table) == {"anna": {1: 1}, "group": {}}
     assert noted(table, "1 image(s) with several faces left out")
 
 
@@ -116,7 +116,7 @@ OPENFACE3 = (
 
 def test_the_eight_numbers_of_openface3_go_by_their_order(tmp_path: Path) -> None:
     table = read(write(tmp_path, {"face_analysis_clip.csv": OPENFACE3}))
-    assert named(table) == {("clip", 0): EIGHT, ("clip", 1): {}}
+    assert named(table) == {("clip", 0): EIGHT, ("clip", 1): {}, ("clip", 2): {}}
     assert (table.kind, table.layout, table.first_frame) == ("probability", "openface3", 0)
     assert noted(table, "is taken for AU01, AU02, AU04, AU06, AU09, AU12, AU25, AU26")
     assert noted(table, "1 frame(s) with several faces left out")
@@ -150,7 +150,8 @@ PYFEAT = (
 
 def test_pyfeat_gives_probabilities_by_name(tmp_path: Path) -> None:
     table = read(write(tmp_path, {"fex.csv": PYFEAT}))
-    assert named(table) == {("clip", 0): {12: 0.75, 1: 0.1, 43: 0.5}, ("clip", 1): {}}
+    known = {("clip", 0): {12: 0.75, 1: 0.1, 43: 0.5}, ("clip", 1): {}, ("clip", 2): {}}
+    assert named(table) == known
     assert (table.kind, table.layout, table.first_frame) == ("probability", "pyfeat", 0)
     assert noted(table, "probabilities by a program (Py-Feat)")
 
@@ -195,11 +196,34 @@ def test_an_image_of_libreface_is_named_by_the_file_or_its_path(tmp_path: Path) 
 def test_tables_that_libreface_is_trained_from_are_read(
     tmp_path: Path, value: str, kind: str
 ) -> None:
-    text = f"image_path,au12,au1\nSN001/a.png,{value},0\nSN001/b.png,0,1\n"
+    text = f"image_path,au12,au1,subject\nSN001/a.png,{value},0,x\nSN001/b.png,0,1,x\n"
     table = read(write(tmp_path, {"train.csv": text}))
     assert named(table) == {"SN001/a.png": {12: float(value), 1: 0}, "SN001/b.png": {12: 0, 1: 1}}
     assert table.kind == kind
+    assert noted(table, f"the values look like {kind[:-1]}")
+    assert noted(table, "columns not read: subject.")
     assert not noted(table, "by a program")
+
+
+def test_occurrences_with_a_gap_that_libreface_is_trained_from_are_no_intensities(
+    tmp_path: Path,
+) -> None:
+    text = "image_path,au12,au1\nSN001/a.png,1,nan\nSN001/b.png,0,NaN\nSN001/c.png,,-1\n"
+    table = read(write(tmp_path, {"train.csv": text}), missing=frozenset({-1.0}))
+    assert named(table) == {"SN001/a.png": {12: 1}, "SN001/b.png": {12: 0}, "SN001/c.png": {}}
+    assert table.kind == "occurrence"
+
+
+def test_fractions_that_libreface_is_trained_from_are_refused_until_their_kind_is_told(
+    tmp_path: Path,
+) -> None:
+    text = "image_path,au12,au1\nSN001/a.png,0.7,0\nSN001/b.png,1,0.25\n"
+    folder = write(tmp_path, {"train.csv": text})
+    with pytest.raises(DataError, match=r"train\.csv: values between 0 and 1 \(such as 0\.25\)"):
+        read(folder)
+    assert read(folder, kind="probability").kind == "probability"
+    assert read(folder, kind="intensity").kind == "intensity"
+    assert read(folder, kind="occurrence", cuts=True).kind == "probability"
 
 
 # PyAFAR: pandas writes its index first; frame 1 has no face and so no row; infants have an AU 3.
@@ -214,7 +238,8 @@ PYAFAR = (
 
 def test_pyafar_gives_likelihoods_of_the_frames_that_it_has(tmp_path: Path) -> None:
     table = read(write(tmp_path, {"clip.csv": PYAFAR}))
-    assert named(table) == {("clip", 0): {12: 0.25, 1: 1}, ("clip", 2): {12: 0.75, 1: 0}}
+    known = {("clip", 0): {12: 0.25, 1: 1}, ("clip", 2): {12: 0.75, 1: 0}, ("clip", 3): {}}
+    assert named(table) == known
     assert (table.kind, table.layout) == ("probability", "pyafar")
     assert noted(table, "FACS knows no AU 3")
     assert noted(table, "1 frame(s) with several faces left out")
@@ -222,7 +247,8 @@ def test_pyafar_gives_likelihoods_of_the_frames_that_it_has(tmp_path: Path) -> N
 
 def test_pyafar_gives_intensities_when_asked(tmp_path: Path) -> None:
     table = read(write(tmp_path, {"clip.csv": PYAFAR}), kind="intensity")
-    assert named(table) == {("clip", 0): {6: 2.5, 12: 5}, ("clip", 2): {6: 0, 12: 0.5}}
+    known = {("clip", 0): {6: 2.5, 12: 5}, ("clip", 2): {6: 0, 12: 0.5}, ("clip", 3): {}}
+    assert named(table) == known
     assert noted(table, "no intensity column for AU01")
 
 
