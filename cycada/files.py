@@ -10,16 +10,25 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; rename it to ``path`` when the block succeeds.
 
     A reader sees the old file or the whole new one, also after a crash or a full disk. The
     temporary name keeps the suffix, by which writers choose the format.
+
+    Args:
+        path: The file.
+        synced: Whether that holds after a power cut, too. It takes some ms, too many for each of
+            a hundred thousand images; whoever writes those calls :func:`sync` for many of them.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
+        if synced:
+            sync([temporary])
         temporary.replace(path)
+        if synced:
+            sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -62,3 +71,14 @@ def sync(paths: Iterable[Path]) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder survive a power cut."""
+    if os.name == "nt":  # where folders cannot be opened
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

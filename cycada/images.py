@@ -157,7 +157,7 @@ def write_image(path: Path | str, image: Tensor) -> None:
     pixels = planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        with replacing(path, synced=False) as temporary:
             if suffix == ".npy":
                 np.save(temporary, np.ascontiguousarray(pixels))
             else:

@@ -12,6 +12,7 @@ import click
 import cycada
 from cycada.cli.output import is_main_process, processes, say_error
 from cycada.errors import CycadaError, UsageError
+from cycada.stopping import exit_code, raising_on_sigterm
 
 VERBS = (
     "demo",
@@ -28,9 +29,9 @@ VERBS = (
 )
 """In the order of the way that the data goes."""
 
-_SHARED = ("train-detector", "train-translator", "translate")  # work of several processes
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no place is told with these
 
-_INTERRUPTED = 130  # what shells report after Ctrl-C
+_SHARED = ("train-detector", "train-translator", "translate")  # work of several processes
 
 
 class Verbs(click.Group):
@@ -65,20 +66,24 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; end with the exit code that its outcome deserves."""
         try:
-            return super().invoke(ctx)
+            with raising_on_sigterm():
+                return super().invoke(ctx)
         except CycadaError as error:
             say_error(error)
             ctx.exit(error.exit_code)
         except OSError as error:
-            if error.filename is None and error.errno != errno.ENOSPC:
+            if error.filename is None and error.errno not in _DISK_FULL:
                 raise
             place = "" if error.filename is None else f"{error.filename}: "
             say_error(CycadaError(f"{place}{error.strerror}."))
             ctx.exit(CycadaError.exit_code)
-        except KeyboardInterrupt:
-            if is_main_process():
-                click.echo("\nStopped. The same command continues.", err=True)
-            ctx.exit(_INTERRUPTED)
+        except KeyboardInterrupt as stop:
+            code = exit_code(stop)
+        # With the exception its frames have gone, and with them the bars, which draw themselves
+        # once more at their end.
+        if is_main_process():
+            click.echo("\nStopped. The same command continues.", err=True)
+        raise click.exceptions.Exit(code)
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

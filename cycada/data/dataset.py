@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +14,7 @@ from cycada import images
 from cycada.data.index import Domain, Index
 from cycada.errors import CycadaError, DataError
 from cycada.progress import Progress
+from cycada.stopping import threads
 from cycada.thermal import Unit, Window
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class FaceImages:
         if cache_bytes > limit_mb * _BYTES_PER_MB:
             return 0.0
         cache = torch.empty(shape, dtype=dtype)
-        with ThreadPoolExecutor() as pool:
+        with threads() as pool:
             decoded = pool.map(self.decode, range(len(self)))
             for number, image in enumerate(
                 progress(decoded, total=len(self), desc=f"reading {self.domain}")
@@ -196,5 +196,9 @@ def _made(found: Any) -> Any:
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:
-    """Let Ctrl-C at a terminal, which reaches the workers too, not end them in mid-batch."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let a signal that reaches all processes not end the workers: the parent still needs them.
+
+    Ctrl-C at a terminal does, and SIGTERM of a scheduler. They end when their parent does.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

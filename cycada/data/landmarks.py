@@ -13,7 +13,6 @@ import hashlib
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from cycada.data.index import Face, Index
 from cycada.errors import DataError
 from cycada.files import replacing
 from cycada.landmarks import EYE_CORNERS, mirror_order
+from cycada.stopping import threads
 
 LANDMARKS_NAME = "landmarks.csv"
 
@@ -58,7 +58,7 @@ class Landmarks:
             ]
             return _as_cropped(torch.tensor(values), images.read_size(index.file(face)), size)
 
-        with ThreadPoolExecutor() as pool:
+        with threads() as pool:
             for row, cropped in zip(known, pool.map(points, known), strict=True):
                 found[row] = cropped
         return found

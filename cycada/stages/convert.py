@@ -8,7 +8,6 @@ import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,7 +27,9 @@ from cycada.footage import (
 )
 from cycada.footage.pictures import TIMES_NAME
 from cycada.footage.writing import SUFFIX_OF, natural_kind, pixels_of_file
+from cycada.locking import holds_anything, sole_writer
 from cycada.progress import Progress
+from cycada.stopping import threads
 
 CLAIM_NAME = ".convert"
 
@@ -156,9 +157,15 @@ def run_conversion(plan: Plan, *, progress: Progress) -> Converted:
     an interrupted run has written is kept.
 
     Raises:
-        CycadaError: a source cannot be read to its end, or an image cannot be written.
+        CycadaError: a source cannot be read to its end, an image cannot be written, or another
+            process writes to ``out``.
     """
     plan.check()
+    with sole_writer(plan.options.out):
+        return _convert(plan, progress)
+
+
+def _convert(plan: Plan, progress: Progress) -> Converted:
     options = plan.options
     _claim(options, [job for job, _ in plan.jobs])
     written = 0
@@ -191,7 +198,7 @@ def _write_recording(
     total = footage.count and -(-footage.count // options.every)
     frames = islice(footage.frames(), 0, None, options.every)
     rows: list[tuple[str, str]] = []
-    with ThreadPoolExecutor() as pool:
+    with threads() as pool:
         shown = progress(frames, total=total, desc=job.name)
         for batch in _batches(shown, _BATCH):  # reading ahead without a limit would fill the memory
             rows += pool.map(write, batch)
@@ -277,7 +284,7 @@ def _check_claim(options: ConvertOptions, jobs: Sequence[Job]) -> dict[str, str]
     """
     note = options.out / CLAIM_NAME
     if not note.exists():
-        if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        if options.out.exists() and (not options.out.is_dir() or holds_anything(options.out)):
             raise RunError(f"{options.out}: is not empty; choose another --out.")
         return {}
     found = dict(line.split("\t", 1) for line in note.read_text("utf-8").splitlines())

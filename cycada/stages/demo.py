@@ -12,6 +12,7 @@ from typing import Any
 
 from cycada.errors import RunError
 from cycada.files import replacing
+from cycada.locking import holds_anything, sole_writer
 from cycada.metrics.detection import gap_closed
 from cycada.progress import Progress
 from cycada.stages.demo_jobs import (
@@ -60,11 +61,18 @@ def run_demo(
 
     Raises:
         ConfigError: The networks cannot work at ``size``, or ``seed`` is negative.
-        RunError: ``out`` holds a demo with other options.
+        RunError: ``out`` holds a demo with other options, or another process works there.
     """
-    clock = _Clock(out, {"size": size, "seed": seed, "budget": budget})
     # Made before anything is written, so that an option that cannot work leaves nothing behind.
     jobs = _jobs(out, PLANS[budget], size=size, seed=seed)
+    with sole_writer(out):
+        return _run(out, jobs, {"size": size, "seed": seed, "budget": budget}, progress)
+
+
+def _run(
+    out: Path, jobs: Sequence[Job], options: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    clock = _Clock(out, options)
     begun = sum(job.done() for job in jobs)
 
     def begin(job: Job) -> None:
@@ -82,9 +90,7 @@ def run_demo(
         "macro_f1_between": between,
         "gap_closed": share if math.isfinite(share) else None,  # JSON knows no NaN
         "seconds": round(clock.seconds, 1),
-        "seed": seed,
-        "size": size,
-        "budget": budget,
+        **{name: options[name] for name in ("seed", "size", "budget")},
     }
     with replacing(out / SUMMARY_NAME) as temporary:
         temporary.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
@@ -139,7 +145,7 @@ class _Clock:
                     "--out, or delete it."
                 )
             self.seconds = float(found["seconds"])
-        elif out.exists() and any(out.iterdir()):
+        elif out.exists() and holds_anything(out):
             raise RunError(f"{out}: is not empty and holds no demo; choose another --out.")
         self.started = time.monotonic()
 

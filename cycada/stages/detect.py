@@ -20,6 +20,7 @@ from cycada.data.faces.geometry import crop_face
 from cycada.data.visibility import assessable, hidden_regions
 from cycada.errors import DataError, RunError
 from cycada.footage import Frame, ReadOptions
+from cycada.locking import sole_writer
 from cycada.progress import Progress
 from cycada.report.overlay import overlaid
 from cycada.report.video import write_pictures, write_video
@@ -74,11 +75,19 @@ def detect(options: DetectOptions, *, progress: Progress) -> list[Detection]:
     Run again, whole tables are kept and a begun one goes on after its last row.
 
     Raises:
-        CycadaError: The run, a source or what is in ``out`` cannot be used.
+        CycadaError: The run, a source or what is in ``out`` cannot be used, or another process
+            writes there.
     """
     detector = load_detector(options.run, options.device)
     sources = open_sources(options.sources, options.read, cut_out=options.faces == WHOLE)
     _check_names(sources, options.out)
+    with sole_writer(options.out):
+        return _detect(options, detector, sources, progress)
+
+
+def _detect(
+    options: DetectOptions, detector: LoadedDetector, sources: Sequence[Source], progress: Progress
+) -> list[Detection]:
     weights = detector_fingerprint(options.run)
     done = []
     for source in sources:

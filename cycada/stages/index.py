@@ -7,7 +7,6 @@ import io
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -47,6 +46,7 @@ from cycada.errors import DataError, UsageError
 from cycada.files import replacing
 from cycada.footage import ReadOptions
 from cycada.images import read_image
+from cycada.locking import sole_writer
 from cycada.progress import Progress
 from cycada.stages.importing import (
     CropOptions,
@@ -56,6 +56,7 @@ from cycada.stages.importing import (
     passed_over,
 )
 from cycada.stages.thermal_units import thermal_unit
+from cycada.stopping import threads
 from cycada.thermal import Unit, Window
 
 REJECTED_NAME = "rejected.csv"
@@ -104,12 +105,17 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
     """Index the images where they are, deal the subjects to splits, and write the index.
 
     Raises:
-        CycadaError: anything is missing, unreadable, contradictory or in doubt; then nothing is
-            written.
+        CycadaError: anything is missing, unreadable, contradictory or in doubt, or another process
+            writes to ``out``; then nothing is written.
     """
-    _check_target(options)
     _check_folders(options)
     _check_labels(options)
+    with sole_writer(options.out):
+        return _make(options, progress)
+
+
+def _make(options: IndexOptions, progress: Progress) -> Indexed:
+    _check_target(options)
     crops: _Crops | None = None
     cut_out = CutOut()
     if options.crop:
@@ -314,7 +320,7 @@ def _readable(
 ) -> tuple[list[Found], list[torch.dtype], list[tuple[Path, str]]]:
     """Decode every image once: a file broken in the middle should not stop a training."""
     images, dtypes, rejected = [], [], []
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with threads(_THREADS) as pool:
         results = pool.map(_try_reading, found)
         for image, result in zip(
             found, progress(results, total=len(found), desc="checking images"), strict=True

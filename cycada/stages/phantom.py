@@ -23,6 +23,7 @@ from cycada.data.sampling import generator
 from cycada.data.splits import split_subjects
 from cycada.errors import DataError
 from cycada.files import replacing
+from cycada.locking import holds_anything, sole_writer
 from cycada.progress import Progress
 from cycada.thermal import Unit, Window, counts_from_celsius
 
@@ -70,7 +71,13 @@ def make_phantom(options: PhantomOptions, *, progress: Progress) -> Index:
 
     Raises:
         DataError: ``out`` holds another index, or faces begun with other options.
+        RunError: Another process writes to ``out``.
     """
+    with sole_writer(options.out):
+        return _make(options, progress)
+
+
+def _make(options: PhantomOptions, progress: Progress) -> Index:
     if (options.out / "index.csv").exists():
         raise DataError(f"{options.out}: holds an index already; choose another --out.")
     subjects = [*_subjects(options, "rgb"), *_subjects(options, "thermal")]
@@ -120,7 +127,7 @@ def _claim(options: PhantomOptions) -> None:
                 "to finish them, or choose another --out."
             )
         return
-    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+    if options.out.exists() and (not options.out.is_dir() or holds_anything(options.out)):
         raise DataError(f"{options.out}: is not empty; choose another --out.")
     options.out.mkdir(parents=True, exist_ok=True)
     with replacing(note) as temporary:

@@ -13,18 +13,18 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from types import FrameType
 from typing import Any
 
 import torch
 
 from cycada.errors import RunError
 from cycada.progress import Progress, share_lines
+from cycada.stopping import raise_on_sigterm
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,26 +117,40 @@ def start_workers(count: int, progress: Progress) -> Iterator[Workers]:
     lines = context.RLock()
     share_lines(lines)
     count = min(count, threads)
-    for place in range(count if count > 1 else 0):
-        here, there = context.Pipe()
-        settings = threads // count, progress.shown, place, lines
-        process = context.Process(target=_serve, args=(there, *settings))
-        process.start()
-        there.close()
-        processes[here] = process
     try:
+        for place in range(count if count > 1 else 0):
+            here, there = context.Pipe()
+            settings = threads // count, progress.shown, place, lines
+            process = context.Process(target=_serve, args=(there, *settings))
+            processes[here] = process
+            process.start()
+            there.close()
         yield Workers(processes, progress)
     except BaseException:
-        for process in processes.values():
-            process.terminate()  # a training saves what it has
+        _stop(processes.values())
         raise
     else:
         for pipe in processes:
             pipe.send(None)
     finally:
         for pipe, process in processes.items():
-            process.join()
+            if process.pid is not None:
+                process.join()
             pipe.close()
+
+
+def _stop(processes: Collection[SpawnProcess]) -> None:
+    """Ask the processes to save and end, and wait for them; who asks twice does not wait."""
+    processes = [process for process in processes if process.pid is not None]  # that began
+    try:
+        for process in processes:
+            process.terminate()  # a training saves what it has
+        for process in processes:
+            process.join()
+    except KeyboardInterrupt:
+        for process in processes:
+            process.kill()  # the last checkpoints are whole, whatever is being written
+        raise
 
 
 def _next(waiting: list[Job], finished: set[str]) -> Job | None:
@@ -152,7 +166,7 @@ def _serve(pipe: Connection, threads: int, shown: bool, line: int, lines: Any) -
     """Do the jobs that come through ``pipe``; answer each with what went wrong, or ``None``."""
     if sys.platform != "win32":
         os.setsid()  # Ctrl-C is for the parent, which then ends this process once and not twice
-    signal.signal(signal.SIGTERM, _interrupt)
+    raise_on_sigterm()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     share_lines(lines)
@@ -166,10 +180,6 @@ def _serve(pipe: Connection, threads: int, shown: bool, line: int, lines: Any) -
             except Exception as error:  # noqa: BLE001  # the parent raises it
                 failed = error, traceback.format_exc()
             pipe.send(failed)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:

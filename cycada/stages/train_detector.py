@@ -30,7 +30,7 @@ from cycada.training.detector import Faces, train_detector
 from cycada.training.examples import Examples
 from cycada.training.launch import make_accelerator, my_share
 from cycada.training.loading import LoadedDetector, detector_fingerprint, load_detector
-from cycada.training.run import check_run, open_run
+from cycada.training.run import check_run, running
 from cycada.training.selection import CRITERIA
 from cycada.training.teachers import joint_answers
 
@@ -122,13 +122,12 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
         )  # fmt: skip
         answers = answers if config.double else answers.float()
         _answer(faces.target, answers, {face.subject for index in few for face in index.faces})
-    with accelerator.main_process_first():
-        run = open_run(out, "detector", config, writes=accelerator.is_main_process, inputs=inputs)
-    about["seen_subjects"] = run.ever_seen(about["seen_subjects"])
-    train_detector(
-        run, config, detector=detector, faces=faces, about=about, accelerator=accelerator,
-        progress=progress,
-    )  # fmt: skip
+    with running(out, "detector", config, accelerator=accelerator, inputs=inputs) as run:
+        about["seen_subjects"] = run.ever_seen(about["seen_subjects"])
+        train_detector(
+            run, config, detector=detector, faces=faces, about=about, accelerator=accelerator,
+            progress=progress,
+        )  # fmt: skip
 
 
 class _Maker:

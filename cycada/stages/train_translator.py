@@ -28,7 +28,7 @@ from cycada.training.loading import (
     detector_fingerprint,
     load_detector,
 )
-from cycada.training.run import check_run, open_run
+from cycada.training.run import check_run, running
 from cycada.training.translator import Judges, train_translator
 
 SAMPLES = 8
@@ -85,15 +85,14 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
         "faces": {"rgb": len(rgb), "thermal": len(thermal)},
     }
     samples = _samples(indexes, config, rgb, thermal)
-    with accelerator.main_process_first():
-        run = open_run(out, "translator", config, writes=accelerator.is_main_process, inputs=inputs)
-    about["seen_subjects"] = run.ever_seen(about["seen_subjects"])
     if config.weights.semantic and not config.detector:
         progress.say("No detector is given: the cycle alone keeps what a face shows.")
-    train_translator(
-        run, config, rgb=rgb, thermal=thermal, samples=samples, judges=judges,
-        about=about, accelerator=accelerator, progress=progress,
-    )  # fmt: skip
+    with running(out, "translator", config, accelerator=accelerator, inputs=inputs) as run:
+        about["seen_subjects"] = run.ever_seen(about["seen_subjects"])
+        train_translator(
+            run, config, rgb=rgb, thermal=thermal, samples=samples, judges=judges,
+            about=about, accelerator=accelerator, progress=progress,
+        )  # fmt: skip
 
 
 def _judges(

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,11 +20,13 @@ from cycada import images
 from cycada.data.dataset import scaled_size
 from cycada.data.folders import find_images
 from cycada.data.index import CSV_NAME, Face, Index, IndexInfo, read_index, write_index
-from cycada.data.landmarks import read_landmarks, write_landmarks
+from cycada.data.landmarks import Landmarks, read_landmarks, write_landmarks
 from cycada.errors import DataError, RunError
 from cycada.files import replacing
+from cycada.locking import holds_anything, sole_writer
 from cycada.models.tiling import MULTIPLE, translate_any_size
 from cycada.progress import Progress
+from cycada.stopping import threads
 from cycada.thermal import INTEGER_UNITS, Unit
 from cycada.training.launch import joins_on_processor
 from cycada.training.loading import LoadedTranslator, load_translator
@@ -77,7 +79,8 @@ def run_translation(
         The new index.
 
     Raises:
-        CycadaError: The run, an image, or what is in ``out`` cannot be used.
+        CycadaError: The run, an image, or what is in ``out`` cannot be used, or another process
+            writes there.
     """
     state = PartialState(cpu=joins_on_processor())
     translator = load_translator(run, state.device)
@@ -97,37 +100,41 @@ def run_translation(
         bits = "8"
     jobs = [_job(index, face, out) for face in index.faces]
     _check_names(jobs)
-    with state.main_process_first():
-        _claim(
-            out,
-            {
-                "weights": translator.fingerprint,
-                "originals": _relative(index.root, out),
-                "pixels": f"{'as many' if bits == 'original' else bits} bit {unit}"
-                + (", scale kept" if scale == "keep" else ""),
-            },
-            writes=state.is_main_process,
-        )
-    mine = jobs[state.process_index :: state.num_processes]
-    _translate(
-        translator, [job for job in mine if not job.target.exists()], unit=unit, bits=bits,
-        scale=scale, progress=progress,
-    )  # fmt: skip
-    made = Index(out, info, tuple(_carried(index, job, out) for job in jobs))
-    state.wait_for_everyone()
-    if state.is_main_process:
-        if landmarks is not None:  # before the index, which says that the folder is whole
-            write_landmarks(
-                out, landmarks.names,
-                (
-                    (face.path, landmarks.places[job.face.path])
-                    for job, face in zip(jobs, made.faces, strict=True)
-                    if job.face.path in landmarks.places
-                ),
-            )  # fmt: skip
-        write_index(made)
-    state.wait_for_everyone()
+    claim = {
+        "weights": translator.fingerprint,
+        "originals": _relative(index.root, out),
+        "pixels": f"{'as many' if bits == 'original' else bits} bit {unit}"
+        + (", scale kept" if scale == "keep" else ""),
+    }
+    with ExitStack() as held:
+        with state.main_process_first():
+            if state.is_main_process:
+                held.enter_context(sole_writer(out))
+            _claim(out, claim, writes=state.is_main_process)
+        mine = jobs[state.process_index :: state.num_processes]
+        _translate(
+            translator, [job for job in mine if not job.target.exists()], unit=unit, bits=bits,
+            scale=scale, progress=progress,
+        )  # fmt: skip
+        made = Index(out, info, tuple(_carried(index, job, out) for job in jobs))
+        state.wait_for_everyone()
+        if state.is_main_process:
+            if landmarks is not None:  # before the index, which says that the folder is whole
+                _carry_landmarks(landmarks, jobs, made)
+            write_index(made)
+        state.wait_for_everyone()
     return made
+
+
+def _carry_landmarks(landmarks: Landmarks, jobs: Sequence[_Job], made: Index) -> None:
+    write_landmarks(
+        made.root, landmarks.names,
+        (
+            (face.path, landmarks.places[job.face.path])
+            for job, face in zip(jobs, made.faces, strict=True)
+            if job.face.path in landmarks.places
+        ),
+    )  # fmt: skip
 
 
 def translated(translator: LoadedTranslator, rgb: Tensor, *, scale: Scale = "fit") -> Tensor:
@@ -155,7 +162,7 @@ def _translate(
         images.write_image(job.target, pixels)
 
     several = [jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH)]
-    with ThreadPoolExecutor() as pool:
+    with threads() as pool:
         for some in progress(several, total=len(several), desc="faces"):
             sizes = pool.map(images.read_size, [job.source for job in some])
             # One batch at a time: reading ahead without a limit would fill the memory.
@@ -274,7 +281,7 @@ def _claim(out: Path, wanted: dict[str, str], *, writes: bool) -> None:
                     "another --out, or delete it."
                 )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or holds_anything(out)):
         raise RunError(f"{out}: is not empty; choose another --out.")
     if writes:
         out.mkdir(parents=True, exist_ok=True)

@@ -195,7 +195,7 @@ def detector_fingerprint(root: Path) -> str:
         RunError: ``root`` is no finished run of a detector.
     """
     run_config(root, "detector", DetectorConfig)
-    return finished_checkpoint(root).fingerprint()
+    return finished_checkpoint(root, told=False).fingerprint()  # loading it tells
 
 
 def check_reads_rgb(detector: LoadedDetector, path: Path | str) -> None:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from cycada.errors import RunError
+from cycada.stopping import Stopped, flagging_stops
 
 Batch = TypeVar("Batch")
 Scalars = Mapping[str, Tensor]
 
 
-class Interrupted(KeyboardInterrupt):
+class Interrupted(Stopped):
     """Training was asked to stop, and has saved what it had."""
 
 
@@ -68,7 +65,7 @@ def run(
         RunError: A figure is not finite.
     """
     recent: list[Scalars] = []
-    with _stop_signal() as stopped:
+    with flagging_stops() as stop:
         for number, batch in enumerate(batches, start=done + 1):
             recent.append(step(batch, number - 1))
             if number % log_every == 0 or number == total:
@@ -77,10 +74,10 @@ def run(
             for task in periodic:
                 if task.is_due(number, total):
                     task.act(number)
-            if stopped.is_set():
+            if stop.number is not None:
                 if on_stop is not None and number < total:  # the last step is saved already
                     on_stop(number)
-                raise Interrupted
+                raise Interrupted(stop.number)
 
 
 def _means(
@@ -102,24 +99,3 @@ def _means(
                 "learning_rate, or set mixed_precision=no, and start a new run."
             )
     return dict(zip(names, means, strict=True))
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into a flag, so that no step is cut in two."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,97 +1,53 @@
-"""A run directory: settings, log, samples, and checkpoints that are whole or absent.
+"""A run directory: settings, log, samples, and checkpoints.
 
 ::
 
     config.json            kind, version, settings, and fingerprints of what the run reads
     metrics.jsonl          one line of figures per log interval
     samples/000100.png     what the networks made at that step (translator)
-    000100/about.json      what a user of the weights must know: AUs, window, subjects seen ...
-    000100/*.safetensors   weights for use
-    000100/state.pt        everything that training needs to go on
+    000100/                a checkpoint: cycada.training.checkpoint
+    000200.damaged/        one that was found damaged, from before which the training went on
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import platform
-import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import safetensors.torch
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 import cycada
-from cycada.errors import RunError
-from cycada.files import replacing
+from cycada.errors import RunError, reason
+from cycada.files import replacing, sync
+from cycada.locking import check_free, holds_anything, sole_writer
 from cycada.settings import differences, load_config, to_dict
+from cycada.training.checkpoint import (
+    Checkpoint,
+    cannot_be_written,
+    checkpoints,
+    drop_old_checkpoints,
+    newest_checkpoint,
+    read_json,
+    remove_parts,
+    set_aside_after,
+    write_checkpoint,
+)
 
 Kind = Literal["translator", "detector"]
 Config = TypeVar("Config")
 
-CONFIG_NAME, ABOUT_NAME, STATE_NAME, LOG_NAME = (
-    "config.json", "about.json", "state.pt", "metrics.jsonl",
-)  # fmt: skip
+CONFIG_NAME, LOG_NAME = "config.json", "metrics.jsonl"
 
 _MAY_CHANGE = frozenset({"workers", "cache_mb", "log_every", "sample_every", "save_every", "keep"})
 """Settings that do not change what is learned."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """One whole checkpoint."""
-
-    step: int
-    folder: Path
-
-    def about(self) -> dict[str, Any]:
-        """Return what was written about the weights."""
-        return _read_json(self.folder / ABOUT_NAME)
-
-    def state(self) -> dict[str, Any]:
-        """Return the training state, loaded without running any code of the file.
-
-        Raises:
-            RunError: The file is missing or damaged.
-        """
-        file = self.folder / STATE_NAME
-        try:
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # unpickling raises anything on broken bytes
-            told = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise RunError(
-                f"{file}: cannot be read ({told}); delete {self.folder} to go on from the "
-                "checkpoint before it."
-            ) from error
-        return state
-
-    def load_weights(self, name: str, module: nn.Module) -> None:
-        """Load ``name.safetensors`` into ``module``.
-
-        Raises:
-            RunError: The file is missing, damaged, or of another network.
-        """
-        file = self.folder / f"{name}.safetensors"
-        try:
-            module.load_state_dict(safetensors.torch.load_file(file))
-        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-            raise RunError(
-                f"{file}: does not hold the weights of this run's {name} "
-                f"({str(error).splitlines()[0]}); train again or restore the file."
-            ) from error
-
-    def fingerprint(self) -> str:
-        """Return a SHA-256 of the weights for use, to name the run that made a dataset."""
-        digest = hashlib.sha256()
-        for file in sorted(self.folder.glob("*.safetensors")):
-            digest.update(file.read_bytes())
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +62,42 @@ class Run:
 
         A detector to judge by, or to begin from, may have been trained anew on others since.
         """
-        newest = self.newest()
+        newest = newest_checkpoint(self.root, with_state=False, told=False)
         before = [] if newest is None else newest.about()["seen_subjects"]
         return sorted({*subjects, *before})
 
     def newest(self) -> Checkpoint | None:
-        """Return the whole checkpoint of the highest step, if any."""
-        return newest_checkpoint(self.root)
+        """Return the whole checkpoint of the highest step, if any, to go on from.
+
+        Those after it are damaged, and are set aside; a warning tells so.
+
+        Raises:
+            RunError: There are checkpoints, and all are damaged.
+        """
+        found = newest_checkpoint(self.root, told=self.writes)
+        if found is not None and self.writes:
+            set_aside_after(self.root, found.step)
+        return found
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Append one line of figures."""
         if self.writes:
             line = {"step": step, "seconds": round(time.time(), 3), **figures}
-            with (self.root / LOG_NAME).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
+            file = self.root / LOG_NAME
+            try:
+                with file.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(line) + "\n")
+            except OSError as error:
+                raise cannot_be_written(file, reason(error)) from error
+
+    def sample_file(self, step: int) -> Path:
+        """Return the file for what the networks make at a step."""
+        folder = self.root / "samples"
+        try:
+            folder.mkdir(exist_ok=True)  # not its parents: a run that has vanished stays so
+        except OSError as error:
+            raise cannot_be_written(folder, reason(error)) from error
+        return folder / f"{step:06d}.png"
 
     def forget_after(self, step: int) -> None:
         """Drop log lines of steps after ``step``, which training is about to repeat."""
@@ -139,40 +117,63 @@ class Run:
         about: Mapping[str, Any],
         keep: int,
     ) -> None:
-        """Write checkpoint ``step`` whole or not at all, then drop all but the newest ``keep``."""
+        """Write checkpoint ``step`` whole or not at all, then drop all but the newest ``keep``.
+
+        Raises:
+            RunError: It cannot be written; those before it are as they were.
+        """
         if not self.writes:
             return
-        final = self.root / f"{step:06d}"
-        part = self.root / f".{step:06d}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        torch.save(dict(state), part / STATE_NAME)
-        for name, module in weights.items():
-            tensors = {key: value.detach().cpu().contiguous() for key, value in
-                       module.state_dict().items()}  # fmt: skip
-            safetensors.torch.save_file(tensors, part / f"{name}.safetensors")
-        (part / ABOUT_NAME).write_text(json.dumps({"step": step, **about}, indent=1))
-        for file in part.iterdir():
-            _sync(file)
-        if final.exists():
-            shutil.rmtree(final)
-        part.rename(final)
-        for old in _checkpoints(self.root)[:-keep]:
-            shutil.rmtree(old.folder)
+        log = self.root / LOG_NAME
+        if log.exists():
+            sync([log])  # a run that goes on from here has all lines up to here
+        write_checkpoint(self.root, step, state=state, weights=weights, about=about)
+        drop_old_checkpoints(self.root, keep=keep)
 
 
 def check_run(
     root: Path, kind: Kind, config: Any, *, inputs: Mapping[str, str] | None = None
 ) -> None:
-    """Refuse a directory that :func:`open_run` would refuse; write nothing.
+    """Refuse a directory that :func:`running` would refuse; write nothing.
 
     Raises:
-        RunError: ``root`` holds something else, or a run with other settings or inputs.
+        RunError: ``root`` holds something else, or a run with other settings or inputs, or another
+            process is training there.
     """
+    check_free(root)
+    _check_fits(root, kind, config, inputs=inputs)
+
+
+@contextmanager
+def running(
+    root: Path,
+    kind: Kind,
+    config: Any,
+    *,
+    accelerator: Accelerator,
+    inputs: Mapping[str, str] | None = None,
+) -> Iterator[Run]:
+    """Open a run, as :func:`open_run` does, and hold it until the block ends.
+
+    Of several processes the main one holds it, and is the first to write.
+
+    Raises:
+        RunError: Another process holds the directory, or :func:`open_run` refuses it.
+    """
+    with ExitStack() as held:
+        with accelerator.main_process_first():
+            if accelerator.is_main_process:
+                held.enter_context(sole_writer(root))
+                remove_parts(root)
+            run = open_run(root, kind, config, writes=accelerator.is_main_process, inputs=inputs)
+        yield run
+
+
+def _check_fits(root: Path, kind: Kind, config: Any, *, inputs: Mapping[str, str] | None) -> None:
     if (root / CONFIG_NAME).exists():
         _check_same(root, kind, config)
         _check_inputs(root, inputs or {})
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+    elif root.exists() and (not root.is_dir() or holds_anything(root)):
         raise RunError(f"{root}: not empty and no run of cycada; choose another --out.")
 
 
@@ -196,7 +197,7 @@ def open_run(
     Raises:
         RunError: ``root`` holds something else, or a run with other settings or inputs.
     """
-    check_run(root, kind, config, inputs=inputs)
+    _check_fits(root, kind, config, inputs=inputs)
     file = root / CONFIG_NAME
     if writes:
         root.mkdir(parents=True, exist_ok=True)
@@ -237,19 +238,17 @@ def run_config(root: Path, kind: Kind, cls: type[Config]) -> Config:
     return load_config(cls, root / CONFIG_NAME)
 
 
-def newest_checkpoint(root: Path) -> Checkpoint | None:
-    """Return the whole checkpoint of the highest step in ``root``, if any."""
-    found = _checkpoints(root)
-    return found[-1] if found else None
+def finished_checkpoint(root: Path, *, told: bool = True) -> Checkpoint:
+    """Return the newest checkpoint of a run to use its weights, which are whole.
 
-
-def finished_checkpoint(root: Path) -> Checkpoint:
-    """Return the newest checkpoint of a run to use its weights.
+    Args:
+        root: Run directory.
+        told: Whether to warn of newer ones that are damaged.
 
     Raises:
-        RunError: The run has none yet.
+        RunError: The run has none yet, or all are damaged.
     """
-    checkpoint = newest_checkpoint(root)
+    checkpoint = newest_checkpoint(root, with_state=False, told=told)
     if checkpoint is None:
         raise RunError(f"{root}: has no checkpoint yet; train it first.")
     return checkpoint
@@ -287,7 +286,7 @@ def _check_same(root: Path, kind: Kind, config: Any) -> None:
 
 def _check_inputs(root: Path, inputs: Mapping[str, str]) -> None:
     """Refuse to go on with an index that was remade, or a network that was trained further."""
-    if newest_checkpoint(root) is None:
+    if not checkpoints(root):
         return  # nothing is learned yet
     before = _read_config(root).get("inputs", {})
     for path, fingerprint in inputs.items():
@@ -298,30 +297,13 @@ def _check_inputs(root: Path, inputs: Mapping[str, str]) -> None:
             )
 
 
-def _checkpoints(root: Path) -> Sequence[Checkpoint]:
-    if not root.is_dir():
-        return []
-    names = sorted((int(p.name), p) for p in root.iterdir() if p.is_dir() and p.name.isdigit())
-    return [Checkpoint(step, folder) for step, folder in names]
-
-
 def _read_config(root: Path) -> dict[str, Any]:
     file = root / CONFIG_NAME
     if not file.is_file():
         raise RunError(f"{root}: is no run directory (there is no {CONFIG_NAME} in it).")
-    found = _read_json(file)
+    found = read_json(file)
     if "kind" not in found or "settings" not in found:
         raise RunError(f"{file}: is not the settings file of a run.")
-    return found
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file}: cannot be read ({error}).") from error
-    if not isinstance(found, dict):
-        raise RunError(f"{file}: expected a JSON object.")
     return found
 
 
@@ -332,11 +314,3 @@ def _log_line(line: str, file: Path) -> dict[str, float]:
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file}: holds a damaged line, {line[:60]!r}; delete that line.") from error
     return found  # type: ignore[no-any-return]
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

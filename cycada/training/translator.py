@@ -260,7 +260,7 @@ def train_translator(
 
     def show(number: int) -> None:
         if run.writes:
-            write_samples(run.root / "samples" / f"{number:06d}.png", state.average, *samples)
+            write_samples(run.sample_file(number), state.average, *samples)
 
     loop.run(
         progress(step_batches(make, done=done, total=config.steps, workers=workers),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from cycada.cli import VERBS, main
 from cycada.cli import output as output_module
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.errors import DataError
+from cycada.stopping import Stopped
 from cycada.training.run import open_run
 
 LISTED = """
@@ -99,6 +101,7 @@ def test_a_users_mistake_is_one_sentence_and_ends_with_1(broken: Any) -> None:
     [
         (PermissionError(13, "Permission denied", "/mine"), "/mine: Permission denied."),
         (OSError(28, "No space left on device"), "No space left on device."),
+        (OSError(27, "File too large"), "File too large."),
     ],
 )
 def test_a_place_that_cannot_be_written_to_is_one_sentence(
@@ -152,6 +155,23 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(broken: Any) -> None:
     result = broken(KeyboardInterrupt())
     assert result.exit_code == 130
     assert "The same command continues." in result.stderr
+
+
+def test_sigterm_ends_with_143_and_says_how_to_go_on(broken: Any) -> None:
+    result = broken(Stopped(signal.SIGTERM))
+    assert result.exit_code == 143
+    assert result.stderr == "\nStopped. The same command continues.\n"
+
+
+def test_a_place_that_nobody_can_write_to_is_one_sentence(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("")
+    for out in (place / "run", Path("/sys/run")):  # the last also for root
+        words = ["phantom", "--out", str(out), "--subjects", "5", "--size", "16"]
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 1, result.output
+        assert result.stderr.startswith(f"Error: {out}")
+        assert result.stderr.count("\n") == 1
 
 
 def test_a_programmers_mistake_keeps_its_traceback(broken: Any) -> None:

@@ -7,7 +7,6 @@ import math
 import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from cycada.data.index import Face, Index, IndexInfo
 from cycada.errors import DataError
 from cycada.files import replacing
 from cycada.progress import Progress
+from cycada.stopping import threads
 
 LOOKS_NAME = "audit.npz"
 CELLS = 32  # rows and columns of the small copy
@@ -94,7 +94,7 @@ def look_at_all(indexes: Sequence[Index], *, progress: Progress) -> list[Seen]:
         rows = [(face, index.file(face)) for face in index.faces]
         stale = {face.path: file for face, file in rows if not _fresh(looks.get(face.path), file)}
         if stale:
-            with ThreadPoolExecutor() as pool:
+            with threads() as pool:
                 found = pool.map(look_at, stale.values())
                 shown = progress(found, total=len(stale), desc="looking at images")
                 looks.update(zip(stale, shown, strict=True))

@@ -1,0 +1,106 @@
+"""Whoever is stopped by a signal saves, says how to go on, and ends with the code of the signal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cycada.locking import check_free
+from cycada.settings import flatten
+from cycada.stopping import threads
+from cycada.training.checkpoint import newest_checkpoint
+from cycada.training.run import read_log
+
+PATIENCE = 180.0  # seconds until something that should happen is given up
+TOLD = "Stopped. The same command continues."
+
+
+@contextmanager
+def started(*words: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        env={
+            **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OMP_NUM_THREADS": "1",
+        },
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(found: Callable[[], Any], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not found():
+        if process.poll() is not None:
+            pytest.fail(f"ended with {process.returncode}: {process.communicate()[1]}")
+        assert time.monotonic() < end, "does not come"
+        time.sleep(0.02)
+
+
+def stopped_by(process: subprocess.Popen[str], number: int) -> tuple[int, str]:
+    """Return the exit code, and how to go on if that is told."""
+    process.send_signal(number)
+    told = process.communicate(timeout=PATIENCE)[1]
+    assert "Traceback" not in told
+    return process.returncode, TOLD if TOLD in told.splitlines() else told
+
+
+def test_a_training_saves_at_the_next_step(
+    tiny_translator: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    config = tiny_translator(steps=10**6, save_every=10**6, sample_every=10**6)
+    words = [f"--set={name}={json.dumps(value)}" for name, value in flatten(config).items()]
+    with started("-m", "cycada", "train-translator", "--out", str(run), *words) as process:
+        wait_for(lambda: len(read_log(run)) > 2, process)
+        assert newest_checkpoint(run) is None
+        assert stopped_by(process, signal.SIGTERM) == (143, TOLD)
+    saved = newest_checkpoint(run)
+    assert saved is not None
+    assert saved.step == read_log(run)[-1]["step"]
+    assert not list(run.glob(".*"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_verb_that_is_no_training_ends_between_two_images(
+    number: int, code: int, tmp_path: Path
+) -> None:
+    out = tmp_path / "faces"
+    start = (
+        "import signal, sys; from cycada.cli import main; "
+        # Where the tests run in the background, Ctrl-C is ignored from the start.
+        "signal.signal(signal.SIGINT, signal.default_int_handler); main(sys.argv[1:])"
+    )
+    words = ("phantom", "--out", str(out), "--subjects", "100", "--size", "16")
+    with started("-c", start, *words) as process:
+        wait_for(lambda: any(out.rglob("*.png")), process)
+        assert stopped_by(process, number) == (code, TOLD)
+    assert not (out / "index.csv").exists()
+    check_free(out)
+
+
+def test_threads_begin_nothing_more_after_ctrl_c() -> None:
+    begun = []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        time.sleep(0.01)
+
+    with suppress(KeyboardInterrupt), threads(2) as pool:
+        waiting = pool.map(work, range(1000))
+        next(waiting)
+        raise KeyboardInterrupt
+    assert len(begun) < 100
