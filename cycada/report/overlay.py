@@ -41,7 +41,7 @@ def overlaid(signed: Tensor, found: Detected, *, names: Sequence[str]) -> Pixels
     if found.box is not None:
         draw.polygon(
             [(x * scale, y * scale) for x, y in _corners(found.box, found.angle)],
-            outline=_BOX, width=2,
+            outline=_BOX if found.success else _QUIET, width=2,
         )  # fmt: skip
     _panel(draw, found, names, left=frame.width + 14, height=frame.height)
     return np.asarray(canvas)

@@ -143,7 +143,7 @@ def _seen(
         row, reason=choice.reason, confidence=place.confidence, angle=place.angle,
         box=(place.left, place.top, place.width, place.height),
     )  # fmt: skip
-    if choice.square is None:
+    if choice.square is None or choice.reason:  # what cannot be used has a square, too
         return _Seen(row, None)
     crop = crop_face(picture, choice.square, size=detector.size)
     return _Seen(row, crop, hidden_regions(crop, choice.square, shape))

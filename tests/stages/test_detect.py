@@ -157,6 +157,32 @@ def test_every_frame_has_a_row_and_the_face_is_cut_out_where_the_table_says(
     assert float(rows[4]["FaceRectWidth"]) == pytest.approx(0.8 * CROP / 1.28, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("box", "confidence", "reason"),
+    [
+        ("20,20,16,20", 1.0, "smaller than 24 px (20 px high)"),
+        ("-16,10,32,40", 1.0, "cut off by the edge (48% of the face outside)"),
+        ("20,10,32,40", 0.3, "no face found (confidence 0.30 at best)"),
+    ],
+)
+def test_nothing_is_said_of_what_is_too_small_cut_off_or_uncertain(
+    thermal_run: Path, quiet: Progress, tmp_path: Path, box: str, confidence: float, reason: str
+) -> None:
+    celsius = 24 + 10 * torch.rand(1, 64, 64)
+    images.write_image(tmp_path / "a.png", thermal.counts_from_celsius(celsius, "centikelvin"))
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text(f"path,left,top,width,height,confidence\na.png,{box},{confidence}\n")
+    (found,) = detect(
+        options(thermal_run, tmp_path / "a.png", out=tmp_path / "out", faces=str(boxes)),
+        progress=quiet,
+    )
+    (row,) = table(found.table)
+    assert (row["success"], row["reason"], found.faces) == ("0", reason, 0)
+    assert row["AU01"] == row["AU01_c"] == ""
+    assert float(row["confidence"]) == confidence
+    assert row["FaceRectX"]  # what was found is told
+
+
 def test_where_something_cold_covers_the_brows_nothing_is_said_of_them(
     thermal_run: Path, quiet: Progress, tmp_path: Path
 ) -> None:
