@@ -48,8 +48,9 @@ def detect(
     """Detect AUs in images, folders, videos and indexes with the detector of RUN.
 
     Each recording and each folder of images becomes a table OUT/NAME.csv with one row per frame,
-    whether there is a face or not: AU01 is the calibrated probability, AU01_c the decision; both
-    are empty where the part of the face cannot be seen. Run again to continue.
+    whether there is a face or not: AU01 is the calibrated probability, AU01_c the decision and,
+    of detectors that learned from graded faces, AU01_r the intensity; all are empty where the
+    part of the face cannot be seen. Run again to continue.
 
     \b
     cycada detect runs/both night.cptv --rotate 90 --overlay --out results/night
