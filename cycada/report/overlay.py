@@ -79,7 +79,7 @@ def _panel(
         draw.text((left, 4 + tall), found.reason, fill=_QUIET, font=font)
     if not found.success:
         return
-    bar = left + _PANEL * 0.68, left + _PANEL - 28
+    bar = left + _PANEL * 0.63, left + _PANEL - 62  # beside it, room for the intensity
     strengths = found.intensities or [math.nan] * len(names)
     answers = zip(
         names, found.probabilities, found.decisions, found.assessable, strengths, strict=True
@@ -95,4 +95,4 @@ def _panel(
         reach = bar[0] + (bar[1] - bar[0]) * said
         draw.rectangle((bar[0], top + 3, reach, top + tall - 5), fill=ink)
         if not math.isnan(strength):
-            draw.text((bar[1] + 5, top), f"{strength:.1f}", fill=ink, font=font)
+            draw.text((bar[1] + 8, top), f"{strength:.1f}", fill=ink, font=font)
