@@ -193,7 +193,7 @@ def test_validation_tells_the_accuracy_and_tunes_no_thresholds(
     labels, known = index.labels(loaded.task)
     parts = [FaceImages([index], domain="rgb", size=SIDE)]
     examples = Examples(parts, labels=labels, known=known, task=loaded.task, channels=3)
-    share, thresholds, calibration = validate(
+    share, thresholds, calibration, intensity = validate(
         loaded.module, examples, make_accelerator("no", double=False)
     )
     right = [g == f.label for g, f in zip(told(said), index.faces, strict=True) if f.label]
@@ -201,6 +201,7 @@ def test_validation_tells_the_accuracy_and_tunes_no_thresholds(
     assert share == pytest.approx(sum(right) / len(right), abs=1e-12)
     assert thresholds.tolist() == [0.5] * 3
     assert np.allclose(calibration(said), said, atol=1e-9)
+    assert intensity is None
     # Guards: what Action Units are judged by says something else.
     assert abs(np.nanmean(average_precision(said, labels, known)) - share) > 0.01
     assert (np.abs(best_thresholds(said, labels, known) - 0.5) > 0.01).all()
