@@ -153,6 +153,7 @@ def _read_evaluations(
     for path in paths:
         result = _read_json(path / SCORES_NAME)
         try:
+            _check_parts(result)
             if result["kind"] == "detector":
                 scores = DetectionScores.from_json(result["scores"])
                 graded = result.get("intensities")
@@ -162,11 +163,30 @@ def _read_evaluations(
                 )
             else:
                 translations.append((path.name, result))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path / SCORES_NAME}: was not written by `cycada evaluate` ({error})."
             ) from error
     return methods, translations
+
+
+def _check_parts(result: Mapping[str, Any]) -> None:
+    """See that the page will find what it shows.
+
+    Raises:
+        KeyError, TypeError, ValueError: It would not.
+    """
+    if result["kind"] == "detector":
+        for name in ("split", "domain"):
+            result[name]
+    else:
+        for figure in dict(result["scores"]["figures"]).values():
+            if figure is not None:
+                _low, _high = figure["interval"]
+                float(figure["mean"])
+        for value in dict(result["scores"]["distances"]).values():
+            if value is not None:
+                float(value)
 
 
 def _comparable(methods: Sequence[Scored]) -> list[list[Scored]]:
