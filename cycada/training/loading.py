@@ -37,9 +37,7 @@ class LoadedDetector:
     calibration: Calibration | None  # of the probabilities; None: an earlier version noted none
     intensity: IntensityReading | None  # None: its validation faces were not graded
     source_domains: tuple[Domain, ...]  # of its labelled source faces; empty where unknown
-    seen: frozenset[
-        str
-    ]  # digests of subjects, in training or validation, of this or an earlier stage
+    seen: frozenset[str]  # digests of subjects that this or an earlier stage has learned from
     window: Window | None  # deg C of [-1, 1]; None for RGB and grey images
     device: torch.device
 
