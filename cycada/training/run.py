@@ -28,9 +28,11 @@ import torch
 from torch import nn
 
 import cycada
-from cycada.errors import RunError
+from cycada.data.subjects import seen_digests
+from cycada.errors import RunError, reason
 from cycada.files import replacing
 from cycada.settings import differences, load_config, to_dict
+from cycada.weights import read_state
 
 Kind = Literal["translator", "detector"]
 Config = TypeVar("Config")
@@ -62,11 +64,10 @@ class Checkpoint:
         """
         file = self.folder / STATE_NAME
         try:
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # unpickling raises anything on broken bytes
-            told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            state: dict[str, Any] = read_state(file)
+        except (OSError, ValueError) as error:
             raise RunError(
-                f"{file}: cannot be read ({told}); delete {self.folder} to go on from the "
+                f"{file}: cannot be read ({reason(error)}); delete {self.folder} to go on from the "
                 "checkpoint before it."
             ) from error
         return state
@@ -101,14 +102,14 @@ class Run:
     root: Path
     writes: bool
 
-    def ever_seen(self, subjects: Iterable[str]) -> list[str]:
-        """Return ``subjects`` and all whom the newest checkpoint has learned from, sorted.
+    def ever_seen(self, digests: Iterable[str]) -> list[str]:
+        """Return the subjects and all whom the newest checkpoint has learned from, as digests.
 
         A detector to judge by, or to begin from, may have been trained anew on others since.
         """
         newest = self.newest()
-        before = [] if newest is None else newest.about()["seen_subjects"]
-        return sorted({*subjects, *before})
+        before = frozenset() if newest is None else seen_digests(newest.about())
+        return sorted(before.union(digests))
 
     def newest(self) -> Checkpoint | None:
         """Return the whole checkpoint of the highest step, if any."""
@@ -150,7 +151,8 @@ class Run:
         for name, module in weights.items():
             tensors = {key: value.detach().cpu().contiguous() for key, value in
                        module.state_dict().items()}  # fmt: skip
-            safetensors.torch.save_file(tensors, part / f"{name}.safetensors")
+            # save_file makes files that their owner alone may read, whatever the umask says.
+            (part / f"{name}.safetensors").write_bytes(safetensors.torch.save(tensors))
         (part / ABOUT_NAME).write_text(json.dumps({"step": step, **about}, indent=1))
         for file in part.iterdir():
             _sync(file)

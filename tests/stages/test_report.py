@@ -261,7 +261,7 @@ def test_scores_of_something_else_are_refused(tmp_path, text):
 def test_strips_are_of_different_subjects(tmp_path):
     from cycada.stages.report_faces import dataset_strips
 
-    strips = dataset_strips(dataset(tmp_path))
+    strips = dataset_strips(dataset(tmp_path), named=True)
     assert all(isinstance(strip, Strip) for strip in strips)
     assert [tile.alt for tile in strips[0].rows[0].tiles] == ["RGB, subject S1", "RGB, subject S2"]
 
