@@ -98,7 +98,9 @@ class TranslatorConfig:
         "soft", "what the semantic term keeps: the detector's probabilities or its decisions"
     )
     lpips_weights: str = setting(
-        "", "file with AlexNet's convolutions for the LPIPS term; empty downloads torchvision's"
+        "",
+        "file with AlexNet's convolutions for the LPIPS term; empty: torchvision's, which "
+        "--download fetches",
     )
     batch_size: int = setting(4, "images of each domain per step, over all processes", low=1)
     steps: int = setting(40_000, "optimizer steps", low=1)
@@ -278,7 +280,7 @@ class DetectorConfig:
         24, "channels of the small network's first layer; regions have 2/3 and 1/2", low=1
     )
     pretrained: str = setting(
-        "imagenet", "initial weights: imagenet (downloaded), none, or a local file"
+        "imagenet", "initial weights: imagenet (--download fetches them), none, or a local file"
     )
     channels: Literal[0, 1, 3] = setting(0, "of the input; 0: 3 for RGB sources, 1 for thermal")
     size: int = setting(128, "side of the square images in px", low=16)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cycada.errors import DataError
+
 
 @contextmanager
 def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
@@ -31,6 +33,30 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
             sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_apart(targets: Iterable[Path], out: Path, *, originals: Iterable[Path]) -> None:
+    """Refuse files to be written that would lie outside ``out`` or over an original.
+
+    Links are followed: a folder in ``out`` may be a link to elsewhere. (A file that is a link is
+    replaced, not followed, by :func:`replacing`.)
+
+    Raises:
+        DataError: Naming the first.
+    """
+    root = os.path.realpath(out)
+    real = {folder: os.path.realpath(folder) for folder in {target.parent for target in targets}}
+    taken = {os.path.realpath(folder) for folder in {original.parent for original in originals}}
+    for folder, place in real.items():
+        if place != root and not Path(place).is_relative_to(root):
+            raise DataError(
+                f"{folder}: leads out of {out}, to {place}; nothing is written outside the folder "
+                "for it."
+            )
+        if place in taken:
+            raise DataError(
+                f"{folder}: holds originals, which are never written over; choose another --out."
+            )
 
 
 _TEMPORARY = re.compile(r"\..+\.\d+\.part(\..*)?")

@@ -40,16 +40,18 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     help="Deg C of black and white, where pictures or the detector have no temperatures.",
 )
 @click.option("--overlay", is_flag=True, help="Draw the results on the frames, too.")
+@click.option("--download", is_flag=True, help="Fetch the weights of yunet if they are not here.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 def detect(
-    *, run: Path, sources: tuple[Path, ...], out: Path, faces: str, overlay: bool, device: str,
-    **given: Any,
+    *, run: Path, sources: tuple[Path, ...], out: Path, faces: str, overlay: bool, download: bool,
+    device: str, **given: Any,
 ) -> None:  # fmt: skip
     """Detect AUs in images, folders, videos and indexes with the detector of RUN.
 
     Each recording and each folder of images becomes a table OUT/NAME.csv with one row per frame,
-    whether there is a face or not: AU01 is the calibrated probability, AU01_c the decision; both
-    are empty where the part of the face cannot be seen. Run again to continue.
+    whether there is a face or not: AU01 is the calibrated probability, AU01_c the decision and,
+    of detectors that learned from graded faces, AU01_r the intensity; all are empty where the
+    part of the face cannot be seen. Run again to continue.
 
     \b
     cycada detect runs/both night.cptv --rotate 90 --overlay --out results/night
@@ -59,6 +61,10 @@ def detect(
     from cycada.stages.detect import detect as detect_in
     from cycada.training.loading import device_named
 
+    if download:
+        from cycada.data.faces.detectors import fetch_weights
+
+        fetch_weights(faces)
     options = DetectOptions(
         run=run,
         sources=sources,

@@ -54,6 +54,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "(RGB), by yunet, or by a file of boxes, landmarks or weights.",
 )
 @click.option(
+    "--download", is_flag=True, help="With --crop yunet: fetch its weights if they are not here."
+)
+@click.option(
     "--every",
     type=click.IntRange(min=1),
     default=1,
@@ -119,6 +122,10 @@ def index(**given: Any) -> None:
     cycada index --rgb faces --labels faces/au.csv --out data/rgb
     cycada index --thermal lepton --unit centikelvin --out data/thermal
     """  # noqa: D301  # click keeps the lines after the backspace
+    if given.pop("download"):
+        from cycada.data.faces.detectors import fetch_weights
+
+        fetch_weights(given["crop"])
     from cycada.stages.index import IndexOptions, make_index, summary
     from cycada.thermal import Window
 

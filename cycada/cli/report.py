@@ -17,12 +17,18 @@ from cycada.cli.output import say
     required=True,
     help="HTML file, or the folder for report.html.",
 )
+@click.option("--no-samples", is_flag=True, help="Leave out all pictures of faces.")
+@click.option(
+    "--include-subjects", is_flag=True, help="Name subjects, and paths with their folders."
+)
 @click.option("--title", default="", help="Heading of the page.")
-def report(*, paths: tuple[Path, ...], out: Path, title: str) -> None:
+def report(
+    *, paths: tuple[Path, ...], out: Path, title: str, no_samples: bool, include_subjects: bool
+) -> None:
     """Write one HTML page about PATHS: runs, evaluations and indexes, in any mix.
 
     The page needs no network and no other file. A folder that holds such PATHS may be given
-    instead of them.
+    instead of them. It names no subject and no folder, but shows faces.
 
     \b
     cycada report runs/translator results/pixel results/both --out report.html
@@ -30,4 +36,7 @@ def report(*, paths: tuple[Path, ...], out: Path, title: str) -> None:
     """  # noqa: D301  # click keeps the lines after the backspace
     from cycada.stages.report import report as make_report
 
-    say(f"written to {make_report(paths, out, title=title)}")
+    file = make_report(
+        paths, out, title=title, samples=not no_samples, include_subjects=include_subjects
+    )
+    say(f"written to {file}")

@@ -1,4 +1,4 @@
-"""What the trainings have in common: ``--config``, ``--set``, ``--out`` and ``--dry-run``."""
+"""What the trainings have in common: ``--config``, ``--set``, ``--out`` and more."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ def training_options(function: Function) -> Function:
             type=click.Path(path_type=Path, file_okay=False),
             required=True,
             help="Run directory, new or to go on with.",
+        ),
+        click.option(
+            "--download",
+            is_flag=True,
+            help="Fetch published weights that the settings need and that are not here.",
         ),
         click.option("--dry-run", is_flag=True, help="Print the settings as TOML and stop."),
     )

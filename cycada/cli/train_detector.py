@@ -52,6 +52,7 @@ def train_detector(
     file: Path | None,
     overrides: tuple[str, ...],
     out: Path,
+    download: bool,
     dry_run: bool,
 ) -> None:
     """Train an Action Unit detector, adapted to real thermal faces or not; run again to resume.
@@ -77,5 +78,5 @@ def train_detector(
         return
     from cycada.stages.train_detector import run_training
 
-    run_training(config, out)
+    run_training(config, out, download=download)
     say(f"written to {out}")

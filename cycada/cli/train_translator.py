@@ -25,6 +25,7 @@ def train_translator(
     file: Path | None,
     overrides: tuple[str, ...],
     out: Path,
+    download: bool,
     dry_run: bool,
 ) -> None:
     """Train the RGB-to-thermal translator; run again to resume.
@@ -46,5 +47,5 @@ def train_translator(
         return
     from cycada.stages.train_translator import run_training
 
-    run_training(config, out)
+    run_training(config, out, download=download)
     say(f"written to {out}")

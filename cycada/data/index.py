@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -51,6 +52,9 @@ _A = MappingProxyType({"intensity": "an intensity", "probability": "a probabilit
 _REQUIRED = ("path", "domain", "subject", "split")
 _ALWAYS = (*_REQUIRED, "frame", "sequence")
 _WHERE_USED = ("label", "pair", "origin")
+_PATHS = ("path", "pair", "origin")
+_DRIVE = re.compile(r"[A-Za-z]:")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +111,8 @@ class Index:
         info = self.info
         window = (info.window.low, info.window.high)
         known = (info.kind, info.threshold, info.unit, window, info.translator_hash)
-        digest = hashlib.sha256(json.dumps((*known, sorted(info.seen_subjects))).encode())
+        seen = sorted((*info.seen_subjects, *info.seen_digests))
+        digest = hashlib.sha256(json.dumps((*known, seen)).encode())
         for face in self.faces:
             if face.split != "test":
                 units = sorted(face.action_units.items())
@@ -312,9 +317,7 @@ def _checked(
             raise _wrong(file, row, "split", "train, val or test", face.split)
         if not face.subject:
             raise _wrong(file, row, "subject", "a name", "")
-        if not face.path or face.path.startswith("/") or "\\" in face.path:
-            expected = "a path relative to the index, with '/'"
-            raise _wrong(file, row, "path", expected, face.path)
+        _check_paths(face, file, row)
         if face.path in paths:
             raise DataError(f"{file}, row {row}, column path: {face.path!r} is there twice.")
         split, first_row = splits.setdefault(face.subject, (face.split, row))
@@ -339,6 +342,25 @@ def _checked(
     if not faces:
         raise DataError(f"{file}: holds no faces.")
     return tuple(faces)
+
+
+def _check_paths(face: Face, file: Path, row: int) -> None:
+    for name in _PATHS:
+        text = getattr(face, name)
+        if not (_is_relative(text) if text else name != "path"):
+            raise _wrong(file, row, name, "a path relative to the index, with '/'", text)
+
+
+def _is_relative(path: str) -> bool:
+    """Tell whether a path leads from the index to a file, on any system.
+
+    Absolute ones lead to a place of the writer's machine, with a drive (``C:``) or a share
+    (``//host``) on Windows, where the backslash leads there, too; one that ends in ``.`` or ``..``
+    names a folder, and control characters (NUL, line breaks) are in no path of ours.
+    """
+    if path.startswith("/") or "\\" in path or _DRIVE.match(path) or _CONTROL.search(path):
+        return False
+    return path.rpartition("/")[2] not in ("", ".", "..")
 
 
 def _columns(header: list[str], file: Path) -> tuple[dict[str, int], list[tuple[int, int]]]:

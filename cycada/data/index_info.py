@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from cycada.action_units import INTENSITY_MAX, OCCURRENCE_THRESHOLD, PROBABILITY_THRESHOLD
+from cycada.data.subjects import DIGESTS_KEY, NAMES_KEY, digests_of
 from cycada.errors import DataError
 from cycada.thermal import Unit, Window
 
@@ -47,12 +48,18 @@ class IndexInfo:
     licence: str = ""
     translator: str = ""  # run that made a translated set
     translator_hash: str = ""
-    seen_subjects: tuple[str, ...] = ()  # whom the translator learned from; never to test on
+    seen_digests: tuple[str, ...] = ()  # whom the translator learned from; never to test on
+    seen_subjects: tuple[str, ...] = ()  # the same as names, as earlier versions wrote them
 
     def __post_init__(self) -> None:
         if not self.threshold:
             usual = PROBABILITY_THRESHOLD if self.kind == "probability" else OCCURRENCE_THRESHOLD
             object.__setattr__(self, "threshold", usual)
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """Digests of the subjects that the translator learned from."""
+        return digests_of(self.seen_subjects).union(self.seen_digests)
 
 
 def read_info(file: Path) -> IndexInfo:
@@ -101,9 +108,9 @@ def _info_value(name: str, value: Any, file: Path) -> Any:
                 f"{file}: expected a {name} above 0 and up to {largest:g}, found {value!r}."
             )
         return float(value)
-    if name == "seen_subjects":
+    if name in (NAMES_KEY, DIGESTS_KEY):
         if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
-            raise DataError(f"{file}: expected seen_subjects to be a list of names.")
+            raise DataError(f"{file}: expected {name} to be a list of texts.")
         return tuple(value)
     if not isinstance(value, str):
         raise DataError(f"{file}: expected {name} to be a text in quotes, found {value!r}.")
@@ -139,8 +146,9 @@ def info_text(info: IndexInfo) -> str:
     for name in ("source", "licence", "translator", "translator_hash"):
         if text := getattr(info, name):
             lines.append(f"{name} = {_toml(text)}")
-    if info.seen_subjects:
-        lines.append(f"seen_subjects = {_toml(list(info.seen_subjects))}")
+    for name in (NAMES_KEY, DIGESTS_KEY):
+        if listed := getattr(info, name):
+            lines.append(f"{name} = {_toml(list(listed))}")
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cycada.errors import CycadaError, DataError
+from cycada.errors import DataError
+from cycada.weights import downloaded, read_tensors
 
 
 class PerceptualDistance(nn.Module):
@@ -17,26 +18,22 @@ class PerceptualDistance(nn.Module):
         """Load AlexNet's convolutions.
 
         Args:
-            weights: File with torchvision's AlexNet (or its ``features``); empty downloads it.
+            weights: File with torchvision's AlexNet (or its ``features``); empty takes the one
+                that was downloaded before.
 
         Raises:
-            DataError: The file does not hold AlexNet's convolutions.
-            CycadaError: The download failed; says how to go on.
+            DataError: There is no file, or it does not hold AlexNet's convolutions.
         """
         super().__init__()
         import lpips  # noqa: PLC0415 - slow to import, and only this term needs it
 
-        if weights:
-            self.metric = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-            _load_alexnet(self.metric.net, Path(weights))
-        else:
-            try:
-                self.metric = lpips.LPIPS(net="alex", verbose=False)
-            except OSError as error:
-                raise CycadaError(
-                    f"AlexNet's weights for LPIPS could not be downloaded ({error}); give a local "
-                    "file with torchvision's AlexNet, or leave LPIPS out."
-                ) from error
+        file = Path(weights) if weights else downloaded(
+            alexnet_address(), what="AlexNet's weights for LPIPS",
+            otherwise="give a local file with torchvision's AlexNet, or leave LPIPS out",
+        )  # fmt: skip
+        # Without weights, for torchvision would download them, and unpickle whatever they name.
+        self.metric = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+        _load_alexnet(self.metric.net, file)
         self.requires_grad_(False)  # noqa: FBT003
         self.eval()
 
@@ -48,15 +45,15 @@ class PerceptualDistance(nn.Module):
         return out
 
 
+def alexnet_address() -> str:
+    """Return where torchvision publishes AlexNet."""
+    import torchvision  # noqa: PLC0415 - slow to import
+
+    return str(torchvision.models.AlexNet_Weights.DEFAULT.url)
+
+
 def _load_alexnet(network: nn.Module, path: Path) -> None:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: cannot be loaded as PyTorch weights ({told}).") from error
-    if not isinstance(state, dict):
-        raise DataError(f"{path}: expected AlexNet's state dict, found {type(state).__name__}.")
-    features = {key.removeprefix("features."): value for key, value in state.items()}
+    features = {key.removeprefix("features."): value for key, value in read_tensors(path).items()}
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             key = name.split(".", 1)[1]  # lpips calls "features.3.weight" "slice2.3.weight"

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from cycada.errors import CycadaError, DataError
+from cycada.errors import DataError
+from cycada.weights import read_tensors
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
@@ -41,43 +42,26 @@ class FeatureExtractor:
         return self.head(self.network(((images + 1) / 2 - mean) / deviation))
 
 
-def load_features(weights: Path | None = None) -> FeatureExtractor:
+def load_features(weights: Path) -> FeatureExtractor:
     """Return Inception v3, or MobileNetV2 where ``weights`` holds that.
 
     Args:
         weights: File with torchvision's Inception v3 (the network of FID and KID) or MobileNetV2
-            (smaller; its classifier may be missing); None downloads Inception v3.
+            (smaller; its classifier may be missing).
 
     Raises:
         DataError: The file cannot be read, or holds neither network.
-        CycadaError: The download failed; says how to go on.
     """
     import torchvision  # noqa: PLC0415 - slow to import
 
-    if weights is None:
-        try:
-            inception = torchvision.models.inception_v3(
-                weights=torchvision.models.Inception_V3_Weights.IMAGENET1K_V1, progress=False
-            )
-        except OSError as error:
-            raise CycadaError(
-                "the weights of Inception v3 could not be downloaded "
-                f"({error}); give a local file with --features."
-            ) from error
-        return _inception(inception)
-    try:
-        state: Any = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a broken file makes of the unpickler
-        raise DataError(
-            f"{weights}: cannot be loaded as PyTorch weights ({type(error).__name__})."
-        ) from error
-    if isinstance(state, dict) and "Mixed_7c.branch_pool.conv.weight" in state:
+    state = read_tensors(weights)
+    if "Mixed_7c.branch_pool.conv.weight" in state:
         network = torchvision.models.inception_v3(
             weights=None, init_weights=False, transform_input=False
         )
         _load(network, state, optional=("fc.", "AuxLogits."), path=weights)
         return _inception(network)
-    if isinstance(state, dict) and "features.18.1.weight" in state:
+    if "features.18.1.weight" in state:
         mobile = torchvision.models.mobilenet_v2(weights=None)
         _load(mobile, state, optional=("classifier.",), path=weights)
         return FeatureExtractor(

@@ -9,11 +9,15 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from cycada.errors import CycadaError, DataError
+from cycada.errors import DataError
 from cycada.models.normalisation import SharedBatchNorm2d, share_batch_norm
 from cycada.models.structure import local_structure
+from cycada.weights import downloaded, read_tensors
 
 Backbone = Literal["small", "regions", "lenet", "resnet18", "resnet50", "convnext_tiny"]
+
+PUBLISHED: tuple[Backbone, ...] = ("resnet18", "resnet50", "convnext_tiny")
+"""Those that torchvision publishes weights of."""
 
 
 def _convolution(channels: int, out: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
@@ -162,33 +166,27 @@ def adapt_first_layer(layer: nn.Conv2d, channels: int) -> nn.Conv2d:
 
 
 def load_pretrained(network: nn.Module, name: Backbone, pretrained: str) -> None:
-    """Load initial weights: ``imagenet`` downloads torchvision's, ``none`` keeps random ones.
+    """Load initial weights: ``imagenet`` are torchvision's, ``none`` keeps random ones.
 
     Raises:
-        CycadaError: The download failed; says how to go on.
-        DataError: The local file is missing or holds another network's weights.
+        DataError: The file is missing or holds another network's weights.
     """
     if pretrained == "none":
         return
     if pretrained == "imagenet":
-        weights = torchvision.models.get_model_weights(name).DEFAULT
-        try:
-            state = weights.get_state_dict(progress=False, check_hash=True)
-        except OSError as error:
-            raise CycadaError(
-                f"the ImageNet weights of {name} could not be downloaded ({error}); give a local "
-                "file with --set pretrained=FILE, or start from random weights with "
-                "--set pretrained=none."
-            ) from error
-        network.load_state_dict(state)
-        return
-    path = Path(pretrained)
+        path = downloaded(
+            imagenet_address(name), what=f"the ImageNet weights of {name}",
+            otherwise="give a local file with --set pretrained=FILE, or start from random weights "
+            "with --set pretrained=none",
+        )  # fmt: skip
+    else:
+        path = Path(pretrained)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+        state = read_tensors(path)
+    except DataError as error:
         raise DataError(
-            f"{path}: cannot be loaded as PyTorch weights ({_line(error)}); give a state dict of "
-            f"torchvision's {name}, or --set pretrained=none."
+            f"{str(error).rstrip('.')}; give a state dict of torchvision's {name}, or --set "
+            "pretrained=none."
         ) from error
     own = network.state_dict()
     fitting = {key for key in state if key in own and own[key].shape == state[key].shape}
@@ -202,5 +200,6 @@ def load_pretrained(network: nn.Module, name: Backbone, pretrained: str) -> None
     network.load_state_dict({key: state[key] for key in fitting}, strict=False)
 
 
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def imagenet_address(name: Backbone) -> str:
+    """Return where torchvision publishes the weights of a network."""
+    return str(torchvision.models.get_model_weights(name).DEFAULT.url)

@@ -41,7 +41,7 @@ def overlaid(signed: Tensor, found: Detected, *, names: Sequence[str]) -> Pixels
     if found.box is not None:
         draw.polygon(
             [(x * scale, y * scale) for x, y in _corners(found.box, found.angle)],
-            outline=_BOX, width=2,
+            outline=_BOX if found.success else _QUIET, width=2,
         )  # fmt: skip
     _panel(draw, found, names, left=frame.width + 14, height=frame.height)
     return np.asarray(canvas)
@@ -79,7 +79,7 @@ def _panel(
         draw.text((left, 4 + tall), found.reason, fill=_QUIET, font=font)
     if not found.success:
         return
-    bar = left + _PANEL * 0.68, left + _PANEL - 28
+    bar = left + _PANEL * 0.63, left + _PANEL - 62  # beside it, room for the intensity
     strengths = found.intensities or [math.nan] * len(names)
     answers = zip(
         names, found.probabilities, found.decisions, found.assessable, strengths, strict=True
@@ -95,4 +95,4 @@ def _panel(
         reach = bar[0] + (bar[1] - bar[0]) * said
         draw.rectangle((bar[0], top + 3, reach, top + tall - 5), fill=ink)
         if not math.isnan(strength):
-            draw.text((bar[1] + 5, top), f"{strength:.1f}", fill=ink, font=font)
+            draw.text((bar[1] + 8, top), f"{strength:.1f}", fill=ink, font=font)

@@ -15,6 +15,12 @@ from cycada.files import replacing
 from cycada.report.images import filter_tables
 from cycada.report.plots import DARK, LIGHT, PLOT_STYLE, Tone
 
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'"
+)
+"""Nothing runs and nothing is fetched: pictures are in the page, and so are its styles."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tile:
@@ -191,6 +197,7 @@ def render_page(page: Page) -> str:
     style = (folder / "page.css").read_text(encoding="utf-8")
     return template.render(
         page=page,
+        policy=_POLICY,
         anchors=[_anchor(section.title, place) for place, section in enumerate(page.sections)],
         style=style.replace("/*light*/", LIGHT).replace("/*dark*/", DARK) + PLOT_STYLE,
         filter_tables=filter_tables(),
@@ -208,7 +215,8 @@ def write_page(path: Path, page: Page) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            # A file name need not be text; what of it is not is told by its number.
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise CycadaError(f"{path}: cannot be written ({error.strerror}).") from error
 

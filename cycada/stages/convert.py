@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from cycada.errors import CycadaError, DataError, RunError, UsageError
-from cycada.files import replacing
+from cycada.files import check_apart, replacing
 from cycada.footage import (
     FileKind,
     Footage,
@@ -168,6 +168,13 @@ def run_conversion(plan: Plan, *, progress: Progress) -> Converted:
 def _convert(plan: Plan, progress: Progress) -> Converted:
     options = plan.options
     _claim(options, [job for job, _ in plan.jobs])
+    check_apart(
+        (options.out / job.name / TIMES_NAME if job.several else _target(job, options)
+         for job, _ in plan.jobs),
+        options.out,
+        originals=(job.source / TIMES_NAME if job.source.is_dir() else job.source
+                   for job, _ in plan.jobs),
+    )  # fmt: skip
     written = 0
     for job, footage in plan.jobs:
         if footage is None:

@@ -106,7 +106,9 @@ def _detect(
         frames = faces = 0
         for row in read_detections(table.path, detector.task):
             frames, faces = frames + 1, faces + row.success
-        notes = (*source.notes, *(finder.notes if finder else ()), *_calibration_notes(detector))
+        notes = (
+            *source.notes, *(finder.notes if finder else ()), *_detector_notes(detector, source)
+        )  # fmt: skip
         done.append(Detection(table.path, frames, faces, notes, kept))
     return done
 
@@ -133,11 +135,13 @@ def _seen(
     window: Window | None,
 ) -> _Seen:  # fmt: skip
     """Find the face of a frame and cut it out."""
+    file = source.file_of(frame) or source.path
+    row = Detected(frame=frame.number, input=str(file), timestamp=frame.seconds, reason=frame.fault)
+    if frame.fault:
+        return _Seen(row, None)
     picture = images.with_channels(
         signed_picture(frame.image, source, window), 3 if source.domain == "rgb" else 1
     )
-    file = source.files[frame.number] if source.files else source.path
-    row = Detected(frame=frame.number, input=str(file), timestamp=frame.seconds)
     if finder is None:
         scaled = images.resize(picture, scaled_size(picture.shape[-2:], detector.size))
         crop = centre_crop(scaled, detector.size)
@@ -152,7 +156,7 @@ def _seen(
         row, reason=choice.reason, confidence=place.confidence, angle=place.angle,
         box=(place.left, place.top, place.width, place.height),
     )  # fmt: skip
-    if choice.square is None:
+    if choice.square is None or choice.reason:  # what cannot be used has a square, too
         return _Seen(row, None)
     crop = crop_face(picture, choice.square, size=detector.size)
     return _Seen(row, crop, hidden_regions(crop, choice.square, shape))
@@ -202,6 +206,7 @@ def _overlay(
                 overlaid(signed_picture(frame.image, source, window), row, names=names),
             )
             for frame, row in zip(source.frames(), rows, strict=True)
+            if not frame.fault
         )
         write_pictures(target, progress(drawn, total=len(source.files), desc="overlay"))
         return
@@ -269,11 +274,15 @@ def _check_names(sources: Sequence[Source], out: Path) -> None:
             )
 
 
-def _calibration_notes(detector: LoadedDetector) -> tuple[str, ...]:
-    if detector.calibration is not None:
-        return ()
-    told = (
-        f"{detector.root}: was trained by an earlier version, which did not calibrate; its "
-        "probabilities are as the network gives them."
-    )
-    return (told,)
+def _detector_notes(detector: LoadedDetector, source: Source) -> Iterator[str]:
+    """Yield what to know of the detector before its answers are believed."""
+    if detector.calibration is None:
+        yield (
+            f"{detector.root}: was trained by an earlier version, which did not calibrate; its "
+            "probabilities are as the network gives them."
+        )
+    if detector.source_domains == ("thermal",) and source.domain == "rgb":
+        yield (
+            f"{detector.root}: has learned from thermal faces alone; do not rely on what it says "
+            f"of RGB ones."
+        )

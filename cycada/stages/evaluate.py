@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from cycada.action_units import column, meaning
 from cycada.data.dataset import FaceImages
 from cycada.data.index import Domain, Face, Index, Split, read_index
+from cycada.data.subjects import subject_digest
 from cycada.errors import DataError, RunError
 from cycada.metrics.scores import (
     DetectionScores,
@@ -60,26 +61,31 @@ def evaluate(options: EvaluateOptions, *, progress: Progress) -> dict[str, Any]:
     if run_kind(options.run) == "detector":
         detector = load_detector(options.run, device)
         chosen = _chosen(index, options.split, options.domain)
-        check_unseen(chosen.subjects(), detector.seen_subjects, options.run)
+        check_unseen(chosen.subjects(), detector.seen, options.run)
         return evaluate_detector(detector, chosen, options, progress=progress)
     translator = load_translator(options.run, device)
     chosen = _chosen(index, options.split, None)
-    check_unseen(chosen.subjects(), translator.seen_subjects, options.run)
+    check_unseen(chosen.subjects(), translator.seen, options.run)
     judge_path = options.detector or _own_detector(options.run, translator.config.detector)
     judge = None if judge_path is None else load_detector(judge_path, device)
     if judge is not None and judge_path is not None:
         check_reads_rgb(judge, judge_path)
-        check_unseen(chosen.subjects(), judge.seen_subjects, options.run)
+        check_unseen(chosen.subjects(), judge.seen, options.run)
     return evaluate_translator(translator, judge, chosen, options, progress=progress)
 
 
-def check_unseen(subjects: Iterable[str], trained_on: Iterable[str], run: Path) -> None:
+def check_unseen(subjects: Iterable[str], trained_on: Collection[str], run: Path) -> None:
     """Refuse to score subjects that the run, or a run before it, has learned from.
+
+    Args:
+        subjects: Names.
+        trained_on: Digests of names.
+        run: For the error.
 
     Raises:
         RunError: Naming the first of them.
     """
-    seen = sorted(set(subjects) & set(trained_on))
+    seen = sorted(name for name in set(subjects) if subject_digest(name) in trained_on)
     if seen:
         named = ", ".join(seen[:_NAMED]) + (", ..." if len(seen) > _NAMED else "")
         raise RunError(

@@ -17,7 +17,7 @@ from cycada.data.dataset import FaceImages
 from cycada.data.index import Domain, Face, Index
 from cycada.errors import CycadaError
 from cycada.images import with_channels
-from cycada.losses.perceptual import PerceptualDistance
+from cycada.losses.perceptual import PerceptualDistance, alexnet_address
 from cycada.metrics import translation as metrics
 from cycada.metrics.bootstrap import bootstrap_mean
 from cycada.metrics.detection import f1_scores
@@ -34,6 +34,7 @@ from cycada.stages.scoring import (
 )
 from cycada.thermal import Window
 from cycada.training.loading import LoadedDetector, LoadedTranslator
+from cycada.weights import fetch
 
 MEAN_NAME = "mean_thermal.png"
 
@@ -321,7 +322,8 @@ def _helpers(
         missing["lpips"] = "not asked for; give AlexNet's weights with --lpips."
     else:
         try:
-            distance = PerceptualDistance(options.lpips).to(options.device)
+            weights = options.lpips or str(fetch(alexnet_address()))
+            distance = PerceptualDistance(weights).to(options.device)
         except CycadaError as error:
             if options.lpips:
                 raise

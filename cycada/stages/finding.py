@@ -81,23 +81,9 @@ def face_source(how: str, domain: Domain) -> FaceSource:
 
 def _looked_up(table: PlaceTable) -> Callable[[Frame, Source], Found]:
     """Return what finds the faces of a frame in a table, by its file or by its recording."""
-    series: dict[Path, dict[str, Path]] = {}  # the files of a folder that is one recording
-
-    def file_of(frame: Frame, source: Source) -> Path | None:
-        if source.files:
-            return source.files[frame.number]
-        if not source.path.is_dir():
-            return None
-        if source.path not in series:
-            series[source.path] = {
-                file.stem: file
-                for file in source.path.iterdir()
-                if file.suffix.lower() in images.IMAGE_SUFFIXES
-            }
-        return series[source.path].get(frame.name)
 
     def find(frame: Frame, source: Source) -> Found:
-        file = file_of(frame, source)
+        file = source.file_of(frame)
         found = table.of_image(file) if file else None
         if found is None and not source.files:
             found = table.of_frame(source.path, frame.number)

@@ -22,7 +22,7 @@ from cycada.data.faces.geometry import crop_face
 from cycada.data.faces.records import CropRecord, Cut, Points
 from cycada.data.landmarks import LANDMARKS_NAME, Landmarks
 from cycada.errors import DataError, RunError
-from cycada.files import remove_temporaries, replacing
+from cycada.files import check_apart, remove_temporaries, replacing
 from cycada.footage import (
     SUFFIXES,
     Frame,
@@ -258,6 +258,8 @@ def _cuts(source: Source, frame: Frame, cutting: _Cutting, *, single: bool) -> I
             name = below.with_suffix(suffix) if single else _inside(source, below, frame, suffix)
             crop = crop_face(frame.image, choice.square)
             file = cutting.out / IMAGES_NAME / source.domain / name
+            original = source.path / frame.name if source.path.is_dir() else source.path
+            check_apart((file,), cutting.out, originals=(original,))
             if source.domain == "thermal":
                 write_frame(file, crop, unit=source.unit, kind=kind)
             else:

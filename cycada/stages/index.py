@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from cycada.action_units import column
-from cycada.data.faces.crops import CropRow, write_crops
+from cycada.data.faces.crops import CROPS_NAME, CropRow, write_crops
 from cycada.data.folders import (
     FOLDER,
     Found,
@@ -36,6 +36,7 @@ from cycada.data.index import (
     Split,
     write_index,
 )
+from cycada.data.index_info import TOML_NAME
 from cycada.data.label_kinds import unify
 from cycada.data.label_table import LabelKind, LabelTable, Reading
 from cycada.data.labels import AnyLayout, read_labels
@@ -110,6 +111,7 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
     """
     _check_folders(options)
     _check_labels(options)
+    _check_not_written_over(options)
     with sole_writer(options.out):
         return _make(options, progress)
 
@@ -398,6 +400,18 @@ def _check_target(options: IndexOptions) -> None:
     for target in (folder / CSV_NAME for folder in folders):
         if target.exists() and not options.overwrite:
             raise DataError(f"{target}: exists already; --overwrite replaces it.")
+
+
+def _check_not_written_over(options: IndexOptions) -> None:
+    """Refuse to read a table that the index would write over."""
+    names = (CSV_NAME, TOML_NAME, REJECTED_NAME, LANDMARKS_NAME, CROPS_NAME)
+    written = {(options.out / name).resolve() for name in names}
+    for given in (*options.labels, Path(options.crop)):
+        if given.resolve() in written:
+            raise UsageError(
+                f"{given}: would be written over by this index; choose another --out, or give a "
+                "copy of that file."
+            )
 
 
 def _face(found: Found, known: Known, subject: str, split: Split, out: Path) -> Face:

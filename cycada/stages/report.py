@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 import cycada
 from cycada.config import TranslatorConfig
 from cycada.data.index import CSV_NAME, Index, read_index
-from cycada.errors import CycadaError, DataError, UsageError
+from cycada.errors import CycadaError, DataError, RunError, UsageError
 from cycada.metrics.scores import DetectionScores, IntensityScores
 from cycada.report.methods import (
     Scored,
@@ -51,19 +52,35 @@ class _Found:
     datasets: list[Path] = field(default_factory=list)
 
 
-def report(paths: Sequence[Path], out: Path, *, title: str = "") -> Path:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Shown:
+    """What a page shows beside figures."""
+
+    samples: bool  # pictures of faces
+    subjects: bool  # names of subjects, and paths with their folders
+
+
+def report(
+    paths: Sequence[Path], out: Path, *, title: str = "", samples: bool = True,
+    include_subjects: bool = False,
+) -> Path:  # fmt: skip
     """Write a page about runs, evaluations and datasets, and return its file.
+
+    Unless asked for it names no subject, and of a path only the last part.
 
     Args:
         paths: Run directories, folders of ``evaluate``, indexes, or a folder that holds some of
             them.
         out: The HTML file, or the folder for it.
         title: Heading; empty chooses one.
+        samples: Show pictures of faces.
+        include_subjects: Name subjects, and paths with their folders.
 
     Raises:
         UsageError: A path is none of these.
         CycadaError: Something in them cannot be read.
     """
+    shown = _Shown(samples=samples, subjects=include_subjects)
     found = _sorted(paths)
     methods, translations = _read_evaluations(found.evaluations)
     sections: list[Section] = []
@@ -71,25 +88,30 @@ def report(paths: Sequence[Path], out: Path, *, title: str = "") -> Path:
     for group in _comparable(methods):
         sections.append(detection_section(group))
     for run in found.translators:
-        section, hero = _translator_section(run, many=len(found.translators) > 1)
+        section, hero = _translator_section(run, shown, many=len(found.translators) > 1)
         sections.append(section)
         heroes += hero
     if translations:
         means = [
             mean_strip(path / MEAN_NAME, _read_json(path / SCORES_NAME))
             for path in found.evaluations
-            if (path / MEAN_NAME).is_file()
+            if shown.samples and (path / MEAN_NAME).is_file()
         ]
+        if not shown.subjects:
+            translations = [(name, _with_short_reasons(each)) for name, each in translations]
         sections.append(translation_section(translations, means))
     for dataset in found.datasets:
-        section, hero = _dataset_section(dataset)
+        section, hero = _dataset_section(dataset, shown)
         sections.append(section)
         heroes += hero
     sections += _detector_sections(found.detectors)
     runs = [*found.translators, *found.detectors]
     heads = [(run.name, _read_json(run / CONFIG_NAME)) for run in runs]
     if heads:
-        sections.append(settings_section([(name, head["settings"]) for name, head in heads]))
+        told = [(name, head["settings"]) for name, head in heads]
+        if not shown.subjects:
+            told = [(name, _without_folders(settings)) for name, settings in told]
+        sections.append(settings_section(told))
     groups = _comparable(methods)
     page = Page(
         title=title or _title(found, groups),
@@ -153,6 +175,7 @@ def _read_evaluations(
     for path in paths:
         result = _read_json(path / SCORES_NAME)
         try:
+            _check_parts(result)
             if result["kind"] == "detector":
                 scores = DetectionScores.from_json(result["scores"])
                 graded = result.get("intensities")
@@ -162,11 +185,30 @@ def _read_evaluations(
                 )
             else:
                 translations.append((path.name, result))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path / SCORES_NAME}: was not written by `cycada evaluate` ({error})."
             ) from error
     return methods, translations
+
+
+def _check_parts(result: Mapping[str, Any]) -> None:
+    """See that the page will find what it shows.
+
+    Raises:
+        KeyError, TypeError, ValueError: It would not.
+    """
+    if result["kind"] == "detector":
+        for name in ("split", "domain"):
+            result[name]
+    else:
+        for figure in dict(result["scores"]["figures"]).values():
+            if figure is not None:
+                _low, _high = figure["interval"]
+                float(figure["mean"])
+        for value in dict(result["scores"]["distances"]).values():
+            if value is not None:
+                float(value)
 
 
 def _comparable(methods: Sequence[Scored]) -> list[list[Scored]]:
@@ -180,18 +222,20 @@ def _comparable(methods: Sequence[Scored]) -> list[list[Scored]]:
     return sorted(groups.values(), key=len, reverse=True)
 
 
-def _translator_section(run: Path, *, many: bool) -> tuple[Section, list[Strip]]:
+def _translator_section(run: Path, shown: _Shown, *, many: bool) -> tuple[Section, list[Strip]]:
     config = run_config(run, "translator", TranslatorConfig)
     blocks: list[Block] = []
     heroes: list[Strip] = []
-    try:
-        translator = load_translator(run, torch.device("cpu"))
-        strips = translated_strips(translator, _indexes(config.data, run))
-        heroes = strips[:1]
-        blocks += strips if many else strips[1:]
-    except CycadaError as error:
-        blocks.append(Text(text=f"No translations to show: {error}", warns=True))
-    blocks += samples_strip(run)
+    if shown.samples:
+        try:
+            translator = load_translator(run, torch.device("cpu"))
+            strips = translated_strips(translator, _indexes(config.data, run), named=shown.subjects)
+            heroes = strips[:1]
+            blocks += strips if many else strips[1:]
+        except CycadaError as error:
+            told = str(error) if shown.subjects else _told_of_run(error, run)
+            blocks.append(Text(text=f"No translations to show: {told}", warns=True))
+        blocks += samples_strip(run)
     curves = curves_section("", [(run.name, read_log(run))])
     blocks += curves.blocks if curves else ()
     title = f"Translator {spoken(run.name)}" if many else "Translations"
@@ -209,9 +253,9 @@ def _indexes(paths: Sequence[str], run: Path) -> list[Index]:
     return found
 
 
-def _dataset_section(path: Path) -> tuple[Section, list[Strip]]:
+def _dataset_section(path: Path, shown: _Shown) -> tuple[Section, list[Strip]]:
     index = read_index(path)
-    strips = dataset_strips(index)
+    strips = dataset_strips(index, named=shown.subjects) if shown.samples else []
     intro = (
         f"{len(index.faces):,} faces of {len(index.subjects()):,} subjects; "
         f"{len(index.action_units())} Action Units annotated."
@@ -258,6 +302,35 @@ def _provenance(heads: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, str], ..
         if "seed" in head["settings"]:
             rows.setdefault("Seed", set()).add(str(head["settings"]["seed"]))
     return tuple((name, ", ".join(sorted(values))) for name, values in rows.items())
+
+
+_FOLDERS = re.compile(r"(?<![\w:/])(?:[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])*")
+
+
+def _without_folders(value: Any) -> Any:
+    """Return settings with the last part alone of every path among them."""
+    if isinstance(value, dict):
+        return {name: _without_folders(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(each) for each in value]
+    if isinstance(value, str):
+        return value.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return value
+
+
+def _told_of_run(error: CycadaError, run: Path) -> str:
+    """Return an error without folders; what is wrong with data may name subjects, too."""
+    if not isinstance(error, RunError):
+        return "its faces cannot be read; --include-subjects tells why."
+    return _FOLDERS.sub("", str(error).replace(str(run), run.name))
+
+
+def _with_short_reasons(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an evaluation whose reasons for what is missing name files without their folders."""
+    scores = dict(result["scores"])
+    missing = scores.get("not_available", {})
+    scores["not_available"] = {name: _FOLDERS.sub("", why) for name, why in missing.items()}
+    return {**result, "scores": scores}
 
 
 def _read_json(file: Path) -> dict[str, Any]:

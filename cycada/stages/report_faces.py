@@ -24,8 +24,13 @@ _ROWS_OF_SAMPLES = 6  # as training/samples.py writes them
 _MOMENTS = 5  # steps shown of the samples
 
 
-def translated_strips(translator: LoadedTranslator, indexes: Sequence[Index]) -> list[Strip]:
-    """Return RGB faces there and back, and thermal faces there and back."""
+def translated_strips(
+    translator: LoadedTranslator, indexes: Sequence[Index], *, named: bool = False
+) -> list[Strip]:
+    """Return RGB faces there and back, and thermal faces there and back.
+
+    ``named`` has the pictures tell the subjects' names.
+    """
     size, window = translator.size, translator.window
     strips = []
     rgb, split = _examples(indexes, "rgb")
@@ -33,23 +38,25 @@ def translated_strips(translator: LoadedTranslator, indexes: Sequence[Index]) ->
         real = _images(rgb, "rgb", size)
         made = translator.to_thermal(real)
         rows = [
-            _row("RGB", "source", real, rgb.faces),
-            _row("As thermal", "made", made, rgb.faces),
-            _row("Back in RGB", "made", translator.to_rgb(made), rgb.faces),
+            _row("RGB", "source", real, rgb.faces, named=named),
+            _row("As thermal", "made", made, rgb.faces, named=named),
+            _row("Back in RGB", "made", translator.to_rgb(made), rgb.faces, named=named),
         ]
         pairs = paired_faces(rgb)
         if pairs is not None and len(pairs[1].faces) == len(rgb.faces):
             truth = _images(pairs[1], "thermal", size)
-            rows.append(_row("True thermal", "the same face", truth, rgb.faces))
+            rows.append(_row("True thermal", "the same face", truth, rgb.faces, named=named))
         strips.append(Strip(rows=tuple(rows), scale=_scale(window), caption=_told(split)))
     thermal, split = _examples(indexes, "thermal")
     if thermal is not None:
         real = _images(thermal, "thermal", size)
         made = translator.to_rgb(real)
         rows = [
-            _row("Thermal", "source", real, thermal.faces),
-            _row("As RGB", "made", made, thermal.faces),
-            _row("Back in thermal", "made", translator.to_thermal(made), thermal.faces),
+            _row("Thermal", "source", real, thermal.faces, named=named),
+            _row("As RGB", "made", made, thermal.faces, named=named),
+            _row(
+                "Back in thermal", "made", translator.to_thermal(made), thermal.faces, named=named
+            ),
         ]
         strips.append(Strip(rows=tuple(rows), scale=_scale(window), caption=_told(split)))
     return strips
@@ -94,7 +101,7 @@ def mean_strip(path: Path, values: Mapping[str, Any]) -> Strip:
     )
 
 
-def dataset_strips(index: Index, *, side: int = 128) -> list[Strip]:
+def dataset_strips(index: Index, *, named: bool = False, side: int = 128) -> list[Strip]:
     """Return examples of each domain; beside translated ones their origin and, if known, truth."""
     strips = []
     made = bool(index.info.translator)
@@ -109,11 +116,11 @@ def dataset_strips(index: Index, *, side: int = 128) -> list[Strip]:
             rows.append(StripRow(label="Origin", note="source", tiles=_tiles(tiles, "RGB face")))
         label = "Thermal" if domain == "thermal" else "RGB"
         pictures = _images(chosen, domain, side)
-        rows.append(_row(label, "made" if made else "", pictures, chosen.faces))
+        rows.append(_row(label, "made" if made else "", pictures, chosen.faces, named=named))
         if made and index.info.unit != "grey" and all(_file(index, f.pair) for f in chosen.faces):
             truth = replace(chosen, faces=tuple(replace(f, path=f.pair) for f in chosen.faces))
             pictures = _images(truth, domain, side)
-            rows.append(_row("True thermal", "the same face", pictures, truth.faces))
+            rows.append(_row("True thermal", "the same face", pictures, truth.faces, named=named))
         window = None if index.info.unit == "grey" else index.info.window
         strips.append(
             Strip(rows=tuple(rows), scale=_scale(window) if domain == "thermal" else None)
@@ -151,12 +158,18 @@ def _read(file: Path, side: int) -> Tensor:
     return images.resize(image, side)
 
 
-def _row(label: str, note: str, pictures: Tensor, faces: Sequence[Face]) -> StripRow:
+def _row(
+    label: str, note: str, pictures: Tensor, faces: Sequence[Face], *, named: bool
+) -> StripRow:
     thermal = pictures.shape[1] == 1
     make = thermal_uri if thermal else rgb_uri
     tiles = tuple(
-        Tile(uri=make(picture), alt=f"{label}, subject {face.subject}", thermal=thermal)
-        for picture, face in zip(pictures, faces, strict=True)
+        Tile(
+            uri=make(picture),
+            thermal=thermal,
+            alt=f"{label}, {f'subject {face.subject}' if named else f'face {number}'}",
+        )
+        for number, (picture, face) in enumerate(zip(pictures, faces, strict=True), start=1)
     )
     return StripRow(label=label, note=note, tiles=tiles)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from cycada import images
 from cycada.data.faces.crops import CROPS_NAME
@@ -27,9 +30,15 @@ class Source:
     count: int | None = None
     frame_rate: float | None = None
     files: tuple[Path, ...] = ()  # of each frame, where each is a file of its own
+    series: Mapping[str, Path] = field(default_factory=dict, repr=False)
+    """Of a folder that is one recording: name of a frame -> its file."""
     cut_out: bool = False  # whether each frame is a face that has been cut out already
     convention: bool = True  # whether it was cut out as this package does
     notes: tuple[str, ...] = ()  # what was understood
+
+    def file_of(self, frame: Frame) -> Path | None:
+        """Return the file of a frame; ``None`` where many are in one."""
+        return self.files[frame.number] if self.files else self.series.get(frame.name)
 
 
 def open_sources(paths: Sequence[Path], read: ReadOptions, *, cut_out: bool) -> list[Source]:
@@ -37,7 +46,8 @@ def open_sources(paths: Sequence[Path], read: ReadOptions, *, cut_out: bool) -> 
 
     An index becomes one source with the faces of its domain, in the order of its rows. A folder
     becomes a source for each recording in it and one for its single images together. Frames are
-    decoded when they are asked for.
+    decoded when they are asked for. Where some of several files cannot be read, their frames say
+    so (:attr:`Frame.fault`).
 
     Args:
         paths: Files, folders and indexes.
@@ -46,7 +56,7 @@ def open_sources(paths: Sequence[Path], read: ReadOptions, *, cut_out: bool) -> 
             are.
 
     Raises:
-        CycadaError: A path is missing, holds nothing, or cannot be read.
+        CycadaError: A path is missing, holds nothing, or cannot be read at all.
     """
     found: list[Source] = []
     for path in paths:
@@ -80,8 +90,11 @@ def _of_folder(folder: Path, read: ReadOptions, *, cut_out: bool) -> list[Source
         for path in (*inside.recordings, *inside.folders)
     ]
     if inside.images:
-        opened = [open_footage(path, read) for path in inside.images]
-        units = {footage.unit: footage.path for footage in opened}
+        opened = [_opened(path, read) for path in inside.images]
+        whole = [each for each in opened if isinstance(each, Footage)]
+        if not whole:
+            raise next(each for each in opened if isinstance(each, DataError))
+        units = {footage.unit: footage.path for footage in whole}
         if len(units) > 1:
             (one, first), (other, second) = list(units.items())[:2]
             raise DataError(
@@ -91,13 +104,13 @@ def _of_folder(folder: Path, read: ReadOptions, *, cut_out: bool) -> list[Source
             path=folder,
             name=folder.resolve().name,
             domain=read.domain,
-            unit=opened[0].unit,
-            frames=partial(_singles, opened),
+            unit=whole[0].unit,
+            frames=partial(_singles, tuple(zip(inside.images, opened, strict=True))),
             count=len(opened),
             files=inside.images,
             cut_out=cut_out,
             convention=False,
-            notes=tuple(f"{f.path}: {note}" for f in opened[:1] for note in f.notes),
+            notes=tuple(f"{f.path}: {note}" for f in whole[:1] for note in f.notes),
         )
         found.append(singles)
     return found
@@ -110,17 +123,47 @@ def source_of(footage: Footage, domain: Domain) -> Source:
         path=path, name=path.resolve().name if path.is_dir() else path.stem, domain=domain,
         unit=footage.unit, frames=footage.frames, count=footage.count,
         frame_rate=footage.frame_rate,
-        files=(path,) if footage.count == 1 and path.is_file() else (), convention=False,
+        files=(path,) if footage.count == 1 and path.is_file() else (),
+        series=_series(path) if path.is_dir() else {}, convention=False,
         notes=tuple(f"{path}: {note}" for note in footage.notes),
     )  # fmt: skip
 
 
+def _series(folder: Path) -> dict[str, Path]:
+    return {
+        file.stem: file for file in folder.iterdir() if file.suffix.lower() in images.IMAGE_SUFFIXES
+    }
+
+
+def _opened(path: Path, read: ReadOptions) -> Footage | DataError:
+    """Open a file, or return what is wrong with it."""
+    try:
+        return open_footage(path, read)
+    except DataError as error:
+        return error
+
+
 def _pictures(files: Sequence[Path]) -> Iterator[Frame]:
     for number, file in enumerate(files):
-        yield Frame(number=number, seconds=None, name=file.stem, image=images.read_image(file))
+        yield _frame(number, file, partial(images.read_image, file))
 
 
-def _singles(opened: Sequence[Footage]) -> Iterator[Frame]:
-    for number, footage in enumerate(opened):
-        frame = next(footage.frames())
-        yield Frame(number=number, seconds=None, name=footage.path.stem, image=frame.image)
+def _singles(opened: Sequence[tuple[Path, Footage | DataError]]) -> Iterator[Frame]:
+    for number, (path, footage) in enumerate(opened):
+        yield _frame(number, path, partial(_first_image, footage))
+
+
+def _first_image(footage: Footage | DataError) -> Tensor:
+    if isinstance(footage, DataError):
+        raise footage
+    return next(footage.frames()).image
+
+
+def _frame(number: int, file: Path, read: Callable[[], Tensor]) -> Frame:
+    """Return a file's picture, or what is wrong with it."""
+    image, fault = torch.empty(0), ""
+    try:
+        image = read()
+    except DataError as error:
+        fault = str(error).removeprefix(f"{file}: ")
+    return Frame(number=number, seconds=None, name=file.stem, image=image, fault=fault)

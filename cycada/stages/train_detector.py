@@ -17,9 +17,11 @@ from cycada.config import DetectorConfig
 from cycada.data.dataset import FaceImages, preload_all
 from cycada.data.index import Domain, Index, Split, check_disjoint, check_files, read_index
 from cycada.data.landmarks import LANDMARKS_NAME, Landmarks, read_landmarks
+from cycada.data.subjects import DIGESTS_KEY, digests_of
 from cycada.errors import ConfigError, DataError
 from cycada.landmarks import EYE_CORNERS, mirror_order
 from cycada.losses.landmarks import known_landmarks
+from cycada.models.backbones import PUBLISHED, imagenet_address
 from cycada.models.build import build_detector
 from cycada.models.detector import Detector
 from cycada.models.regions import RegionBackbone
@@ -33,15 +35,19 @@ from cycada.training.loading import LoadedDetector, detector_fingerprint, load_d
 from cycada.training.run import check_run, running
 from cycada.training.selection import CRITERIA
 from cycada.training.teachers import joint_answers
+from cycada.weights import fetch
 
 
-def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None = None) -> None:
+def run_training(
+    config: DetectorConfig, out: Path, *, progress: Progress | None = None, download: bool = False
+) -> None:
     """Train a detector into the run directory ``out``, or go on with it.
 
     Args:
         config: Settings.
         out: Run directory.
         progress: Shows the steps; ``None`` shows them on the main process.
+        download: Fetch ImageNet's weights if the settings name them and they are not here.
 
     Raises:
         CycadaError: Something in the settings, the data or the run directory is wrong.
@@ -81,7 +87,9 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
     _check_labels(faces.validation, "val")
     used = [e for e in (faces.source, faces.extra, faces.target, faces.validation) if e]
     _check_eyes(faces.source, tables)
-    detector, inherited = _detector(config, task, channels, accelerator, make.landmarks)
+    detector, inherited = _detector(
+        config, task, channels, accelerator, make.landmarks, download=download
+    )
     _start_finder(detector, faces.source, config)
     window = _window(used)
     teachers = _teachers(config, task, window, accelerator)
@@ -91,11 +99,11 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
         "channels": channels,
         "source_domains": list(domains),
         "window": window,
-        "seen_subjects": sorted(
+        DIGESTS_KEY: sorted(
             inherited.union(
-                *(teacher.seen_subjects for teacher in teachers),
-                *(e.subjects() for e in used),
-                *(index.info.seen_subjects for index in (*sources, *extras, *targets)),
+                *(teacher.seen for teacher in teachers),
+                *(digests_of(e.subjects()) for e in used),
+                *(index.info.seen for index in (*sources, *extras, *targets)),
             )
         ),
         "faces": {"source": len(faces.source), "target": len(faces.target or ())},
@@ -123,7 +131,7 @@ def run_training(config: DetectorConfig, out: Path, *, progress: Progress | None
         answers = answers if config.double else answers.float()
         _answer(faces.target, answers, {face.subject for index in few for face in index.faces})
     with running(out, "detector", config, accelerator=accelerator, inputs=inputs) as run:
-        about["seen_subjects"] = run.ever_seen(about["seen_subjects"])
+        about[DIGESTS_KEY] = run.ever_seen(about[DIGESTS_KEY])
         train_detector(
             run, config, detector=detector, faces=faces, about=about, accelerator=accelerator,
             progress=progress,
@@ -421,10 +429,14 @@ def _detector(
     channels: int,
     accelerator: Accelerator,
     landmarks: Sequence[str],
+    *,
+    download: bool,
 ) -> tuple[Detector, frozenset[str]]:
-    """Return a fresh or the initial detector, and the subjects that the latter has seen."""
+    """Return a fresh or the initial detector, and digests of whom the latter has seen."""
     if not config.initial:
         with torch.random.fork_rng(devices=[]), accelerator.main_process_first():
+            if download and config.pretrained == "imagenet" and config.backbone in PUBLISHED:
+                fetch(imagenet_address(config.backbone))
             torch.manual_seed(config.seed)
             made = build_detector(config, channels=channels, task=task, landmarks=landmarks)
             return made, frozenset()
@@ -443,4 +455,4 @@ def _detector(
                 f"initial: the detector {config.initial} has {name} {found}, this training "
                 f"{wanted}; they must agree."
             )
-    return loaded.module.train().requires_grad_(True), loaded.seen_subjects  # noqa: FBT003
+    return loaded.module.train().requires_grad_(True), loaded.seen  # noqa: FBT003

@@ -13,8 +13,9 @@ from torch import Tensor
 from cycada.config import TranslatorConfig
 from cycada.data.dataset import FaceImages, preload_all, signed
 from cycada.data.index import Index, check_disjoint, check_files, read_index
+from cycada.data.subjects import DIGESTS_KEY, digests_of
 from cycada.errors import ConfigError, DataError
-from cycada.losses.perceptual import PerceptualDistance
+from cycada.losses.perceptual import PerceptualDistance, alexnet_address
 from cycada.models.build import check_size
 from cycada.progress import Progress
 from cycada.stages.auditing import audit_faces, audit_inputs
@@ -30,17 +31,21 @@ from cycada.training.loading import (
 )
 from cycada.training.run import check_run, running
 from cycada.training.translator import Judges, train_translator
+from cycada.weights import fetch
 
 SAMPLES = 8
 
 
-def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | None = None) -> None:
+def run_training(
+    config: TranslatorConfig, out: Path, *, progress: Progress | None = None, download: bool = False
+) -> None:
     """Train a translator into the run directory ``out``, or go on with it.
 
     Args:
         config: Settings.
         out: Run directory.
         progress: Shows the steps; ``None`` shows them on the main process.
+        download: Fetch AlexNet's weights if the settings need them and they are not here.
 
     Raises:
         CycadaError: Something in the settings, the data or the run directory is wrong.
@@ -67,6 +72,9 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     for index in training:
         check_files(index)
     unit = _unit(training)
+    if download and config.weights.perceptual and not config.lpips_weights:
+        with accelerator.main_process_first():
+            fetch(alexnet_address())
     judges, inherited = _judges(config, training, rgb, thermal.window, accelerator)
     if progress is None:
         progress = Progress(shown=accelerator.is_local_main_process)
@@ -76,10 +84,10 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     about: dict[str, Any] = {
         "window": None if thermal.window is None else [thermal.window.low, thermal.window.high],
         "unit": unit,
-        "seen_subjects": sorted(
+        DIGESTS_KEY: sorted(
             inherited.union(
-                (face.subject for face in (*rgb.faces, *thermal.faces)),
-                *(index.info.seen_subjects for index in indexes),
+                digests_of({face.subject for face in (*rgb.faces, *thermal.faces)}),
+                *(index.info.seen for index in indexes),
             )
         ),
         "faces": {"rgb": len(rgb), "thermal": len(thermal)},
@@ -88,7 +96,7 @@ def run_training(config: TranslatorConfig, out: Path, *, progress: Progress | No
     if config.weights.semantic and not config.detector:
         progress.say("No detector is given: the cycle alone keeps what a face shows.")
     with running(out, "translator", config, accelerator=accelerator, inputs=inputs) as run:
-        about["seen_subjects"] = run.ever_seen(about["seen_subjects"])
+        about[DIGESTS_KEY] = run.ever_seen(about[DIGESTS_KEY])
         train_translator(
             run, config, rgb=rgb, thermal=thermal, samples=samples, judges=judges,
             about=about, accelerator=accelerator, progress=progress,
@@ -102,17 +110,17 @@ def _judges(
     window: Window | None,
     accelerator: Accelerator,
 ) -> tuple[Judges, frozenset[str]]:
-    """Return the fixed networks, and the subjects that the detectors among them have seen."""
+    """Return the fixed networks, and digests of whom the detectors among them have seen."""
     readers = perceptual = None
     seen: frozenset[str] = frozenset()
     dtype = torch.float64 if config.double else torch.float32
     if config.weights.semantic and config.detector:
         loaded = _detector(config.detector, config, accelerator)
         check_reads_rgb(loaded, config.detector)
-        thermal, seen = None, loaded.seen_subjects
+        thermal, seen = None, loaded.seen
         if config.thermal_detector:
             thermal = _detector(config.thermal_detector, config, accelerator)
-            seen |= thermal.seen_subjects
+            seen |= thermal.seen
             _check_reads_the_same(thermal, loaded, window, config)
         joint = config.semantic_judge == "joint" and thermal is None
         readers = Readers(

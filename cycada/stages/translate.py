@@ -22,7 +22,7 @@ from cycada.data.folders import find_images
 from cycada.data.index import CSV_NAME, Face, Index, IndexInfo, read_index, write_index
 from cycada.data.landmarks import Landmarks, read_landmarks, write_landmarks
 from cycada.errors import DataError, RunError
-from cycada.files import replacing
+from cycada.files import check_apart, replacing
 from cycada.locking import holds_anything, sole_writer
 from cycada.models.tiling import MULTIPLE, translate_any_size
 from cycada.progress import Progress
@@ -92,7 +92,8 @@ def run_translation(
         unit=unit,
         translator=str(run),
         translator_hash=translator.fingerprint,
-        seen_subjects=tuple(sorted(translator.seen_subjects | set(index.info.seen_subjects))),
+        seen_digests=tuple(sorted(translator.seen | index.info.seen)),
+        seen_subjects=(),
         window=translator.window or index.info.window,
     )
     bits: Bits = "original" if depth == "auto" and unit == "grey" else "16"
@@ -111,6 +112,7 @@ def run_translation(
             if state.is_main_process:
                 held.enter_context(sole_writer(out))
             _claim(out, claim, writes=state.is_main_process)
+        check_apart((job.target for job in jobs), out, originals=(job.source for job in jobs))
         mine = jobs[state.process_index :: state.num_processes]
         _translate(
             translator, [job for job in mine if not job.target.exists()], unit=unit, bits=bits,
@@ -231,7 +233,7 @@ def _job(index: Index, face: Face, out: Path) -> _Job:
 
 
 def _below(path: Path) -> Path:
-    """Return the part of a path that lies outside its index, from after the last ``..``."""
+    """Return a path without its steps upwards, so that it lies below any folder."""
     parts = [part for part in path.parts if part not in ("..", path.anchor)]
     return Path(*parts)
 

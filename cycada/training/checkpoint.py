@@ -27,6 +27,7 @@ from torch import nn
 
 from cycada.errors import RunError, reason
 from cycada.files import sync, sync_folder
+from cycada.weights import read_state
 
 ABOUT_NAME, STATE_NAME, SUMS_NAME = "about.json", "state.pt", "SHA256SUMS"
 
@@ -56,11 +57,10 @@ class Checkpoint:
         """
         file = self.folder / STATE_NAME
         try:
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # unpickling raises anything on broken bytes
-            told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            state: dict[str, Any] = read_state(file)
+        except (OSError, ValueError) as error:
             raise RunError(
-                f"{file}: cannot be read ({told}); delete {self.folder} to go on from the "
+                f"{file}: cannot be read ({reason(error)}); delete {self.folder} to go on from the "
                 "checkpoint before it."
             ) from error
         return state
@@ -211,7 +211,8 @@ def write_checkpoint(
         for name, module in weights.items():
             tensors = {key: value.detach().cpu().contiguous() for key, value in
                        module.state_dict().items()}  # fmt: skip
-            safetensors.torch.save_file(tensors, part / f"{name}.safetensors")
+            # save_file makes files that their owner alone may read, whatever the umask says.
+            (part / f"{name}.safetensors").write_bytes(safetensors.torch.save(tensors))
         (part / ABOUT_NAME).write_text(
             json.dumps({"step": step, **about}, indent=1), encoding="utf-8"
         )

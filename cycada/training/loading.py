@@ -13,6 +13,7 @@ from torch import Tensor
 from cycada import images
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.index import Domain
+from cycada.data.subjects import seen_digests
 from cycada.errors import ConfigError, UsageError
 from cycada.metrics.calibration import Calibration
 from cycada.metrics.intensity import IntensityReading
@@ -36,7 +37,7 @@ class LoadedDetector:
     calibration: Calibration | None  # of the probabilities; None: an earlier version noted none
     intensity: IntensityReading | None  # None: its validation faces were not graded
     source_domains: tuple[Domain, ...]  # of its labelled source faces; empty where unknown
-    seen_subjects: frozenset[str]  # in training or validation, of this or an earlier stage
+    seen: frozenset[str]  # digests of subjects that this or an earlier stage has learned from
     window: Window | None  # deg C of [-1, 1]; None for RGB and grey images
     device: torch.device
 
@@ -85,7 +86,7 @@ class LoadedTranslator:
     config: TranslatorConfig
     window: Window | None  # deg C of thermal [-1, 1]; None for grey images
     unit: Unit  # of the thermal images that it learned from
-    seen_subjects: frozenset[str]
+    seen: frozenset[str]  # digests of the subjects that it, or a judge of it, has learned from
     fingerprint: str
     device: torch.device
 
@@ -158,7 +159,7 @@ def load_detector(root: Path, device: torch.device | None = None) -> LoadedDetec
             IntensityReading.from_json(about["intensity"]) if "intensity" in about else None
         ),
         source_domains=_source_domains(about, config),
-        seen_subjects=frozenset(about["seen_subjects"]),
+        seen=seen_digests(about),
         window=window_of(about),
         device=device,
     )
@@ -182,7 +183,7 @@ def load_translator(root: Path, device: torch.device | None = None) -> LoadedTra
         config=config,
         window=window_of(about),
         unit=about["unit"],
-        seen_subjects=frozenset(about["seen_subjects"]),
+        seen=seen_digests(about),
         fingerprint=checkpoint.fingerprint(),
         device=device,
     )

@@ -25,6 +25,7 @@ from accelerate import Accelerator
 from torch import nn
 
 import cycada
+from cycada.data.subjects import seen_digests
 from cycada.errors import RunError, reason
 from cycada.files import replacing, sync
 from cycada.locking import check_free, holds_anything, sole_writer
@@ -57,14 +58,14 @@ class Run:
     root: Path
     writes: bool
 
-    def ever_seen(self, subjects: Iterable[str]) -> list[str]:
-        """Return ``subjects`` and all whom the newest checkpoint has learned from, sorted.
+    def ever_seen(self, digests: Iterable[str]) -> list[str]:
+        """Return the subjects and all whom the newest checkpoint has learned from, as digests.
 
         A detector to judge by, or to begin from, may have been trained anew on others since.
         """
         newest = newest_checkpoint(self.root, with_state=False, told=False)
-        before = [] if newest is None else newest.about()["seen_subjects"]
-        return sorted({*subjects, *before})
+        before = frozenset() if newest is None else seen_digests(newest.about())
+        return sorted(before.union(digests))
 
     def newest(self) -> Checkpoint | None:
         """Return the whole checkpoint of the highest step, if any, to go on from.

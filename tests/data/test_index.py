@@ -267,6 +267,7 @@ def test_the_fingerprint_changes_with_what_is_learned_and_with_nothing_else(
         with_info(window=Window(20, 38)),
         with_info(translator_hash="other"),
         with_info(seen_subjects=("S1",)),
+        with_info(seen_digests=("S2",)),
         replace(index, faces=index.faces[1:]),
         replace(index, faces=(index.faces[2], *index.faces[:2], index.faces[3])),
     )

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from cycada.errors import CycadaError, DataError
+from cycada.errors import DataError
 from cycada.models.backbones import SmallBackbone, TorchvisionBackbone, adapt_first_layer
 from cycada.models.detector import AdaptiveDetector, Detector
 from cycada.models.domain import DomainClassifier
@@ -124,12 +123,12 @@ def test_a_wrong_file_of_weights_is_named(tmp_path: Path) -> None:
         assert "\n" not in told
 
 
-def test_a_failed_download_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise URLError("Name or service not known")
-
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fails)
-    with pytest.raises(CycadaError, match="could not be downloaded") as caught:
+def test_without_a_file_nothing_is_downloaded_and_the_way_on_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.delattr(torch.hub, "download_url_to_file")
+    with pytest.raises(DataError, match="nothing is downloaded unasked: --download") as caught:
         TorchvisionBackbone("resnet18", 3, pretrained="imagenet")
     assert "--set pretrained=FILE" in str(caught.value)
     assert "--set pretrained=none" in str(caught.value)

@@ -60,6 +60,13 @@ def test_a_positive_angle_turns_clockwise_as_seen() -> None:
     assert columns[rows.argmin()] > 200
 
 
+def test_a_box_in_which_nothing_was_assessed_is_not_marked_as_a_face() -> None:
+    frame = torch.full((1, 480, 640), -1.0)
+    refused = found(probabilities=(), decisions=(), assessable=(), reason="smaller than 24 px")
+    assert not coloured(overlaid(frame, refused, names=NAMES), _BOX).any()
+    assert coloured(overlaid(frame, found(), names=NAMES), _BOX).any()
+
+
 def test_bars_grow_with_the_probability_and_what_is_not_seen_has_none() -> None:
     frame = torch.full((1, 480, 640), -1.0)
 

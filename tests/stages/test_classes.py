@@ -30,12 +30,14 @@ from cycada.data.index import (
     write_index,
 )
 from cycada.errors import ConfigError, CycadaError, DataError
+from cycada.footage import ReadOptions
 from cycada.metrics.detection import average_precision, best_thresholds
 from cycada.metrics.scores import DetectionScores
 from cycada.progress import Progress
 from cycada.report.methods import Scored, detection_section
 from cycada.report.page import Beside, Table
-from cycada.stages.evaluate import evaluate, summary_lines
+from cycada.stages.detect import DetectOptions, detect
+from cycada.stages.evaluate import evaluate, predict_faces, summary_lines
 from cycada.stages.index import summary
 from cycada.stages.report import report
 from cycada.stages.scoring import EvaluateOptions
@@ -191,7 +193,7 @@ def test_validation_tells_the_accuracy_and_tunes_no_thresholds(
     labels, known = index.labels(loaded.task)
     parts = [FaceImages([index], domain="rgb", size=SIDE)]
     examples = Examples(parts, labels=labels, known=known, task=loaded.task, channels=3)
-    share, thresholds, calibration = validate(
+    share, thresholds, calibration, intensity = validate(
         loaded.module, examples, make_accelerator("no", double=False)
     )
     right = [g == f.label for g, f in zip(told(said), index.faces, strict=True) if f.label]
@@ -199,6 +201,7 @@ def test_validation_tells_the_accuracy_and_tunes_no_thresholds(
     assert share == pytest.approx(sum(right) / len(right), abs=1e-12)
     assert thresholds.tolist() == [0.5] * 3
     assert np.allclose(calibration(said), said, atol=1e-9)
+    assert intensity is None
     # Guards: what Action Units are judged by says something else.
     assert abs(np.nanmean(average_precision(said, labels, known)) - share) > 0.01
     assert (np.abs(best_thresholds(said, labels, known) - 0.5) > 0.01).all()
@@ -248,6 +251,26 @@ def test_an_evaluation_counts_what_its_table_tells(
     lines = summary_lines(result, tmp_path)
     assert lines[0].startswith(f"accuracy {scores['accuracy']:.4f}")
     assert "3 classes, 4 frames of 1 subjects" in lines
+
+
+def test_of_every_frame_the_class_is_told(
+    class_run: Path, classed: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    options = DetectOptions(
+        run=class_run, sources=(classed,), out=tmp_path, read=ReadOptions(domain="rgb"),
+        device=torch.device("cpu"), overlay=True,
+    )  # fmt: skip
+    (found,) = detect(options, progress=quiet)
+    with found.table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    index = read_index(classed).select(domain="rgb")
+    detector = load_detector(class_run, torch.device("cpu"))
+    raw = predict_faces(detector, index, domain="rgb", progress=quiet)
+    assert len(rows) == len(index.faces)
+    for row, said in zip(rows, raw.tolist(), strict=True):
+        assert [float(row[name]) for name in NAMES] == pytest.approx(said, abs=1e-3)
+        assert row["label"] == NAMES[int(np.argmax(said))]
+        assert not [name for name in row if name.endswith(("_c", "_r"))]
 
 
 @pytest.fixture(scope="module")

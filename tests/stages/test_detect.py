@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,32 @@ def test_every_frame_has_a_row_and_the_face_is_cut_out_where_the_table_says(
     assert float(rows[4]["FaceRectWidth"]) == pytest.approx(0.8 * CROP / 1.28, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("box", "confidence", "reason"),
+    [
+        ("20,20,16,20", 1.0, "smaller than 24 px (20 px high)"),
+        ("-16,10,32,40", 1.0, "cut off by the edge (48% of the face outside)"),
+        ("20,10,32,40", 0.3, "no face found (confidence 0.30 at best)"),
+    ],
+)
+def test_nothing_is_said_of_what_is_too_small_cut_off_or_uncertain(
+    thermal_run: Path, quiet: Progress, tmp_path: Path, box: str, confidence: float, reason: str
+) -> None:
+    celsius = 24 + 10 * torch.rand(1, 64, 64)
+    images.write_image(tmp_path / "a.png", thermal.counts_from_celsius(celsius, "centikelvin"))
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text(f"path,left,top,width,height,confidence\na.png,{box},{confidence}\n")
+    (found,) = detect(
+        options(thermal_run, tmp_path / "a.png", out=tmp_path / "out", faces=str(boxes)),
+        progress=quiet,
+    )
+    (row,) = table(found.table)
+    assert (row["success"], row["reason"], found.faces) == ("0", reason, 0)
+    assert row["AU01"] == row["AU01_c"] == ""
+    assert float(row["confidence"]) == confidence
+    assert row["FaceRectX"]  # what was found is told
+
+
 def test_where_something_cold_covers_the_brows_nothing_is_said_of_them(
     thermal_run: Path, quiet: Progress, tmp_path: Path
 ) -> None:
@@ -264,6 +291,71 @@ def test_heads_are_found_by_their_warmth_where_nobody_says_where_they_are(
             )
             hits += left < x < left + width and top < y < top + height / 2
     assert hits >= count - 1
+
+
+@pytest.mark.parametrize("as_index", [False, True])
+def test_an_image_among_others_that_cannot_be_read_is_a_row_with_the_reason(
+    thermal_run: Path, own_faces: Path, quiet: Progress, tmp_path: Path, *, as_index: bool
+) -> None:
+    index = read_index(own_faces).select(domain="thermal", split="val")
+    folder = tmp_path / "images"
+    files = [index.file(face) for face in index.faces]
+    if as_index:
+        write_index(index)
+        source = own_faces
+    else:
+        folder.mkdir()
+        names = [f"face {'abcdefgh'[n]}.png" for n in range(len(files))]
+        files = [shutil.copy(file, folder / name) for file, name in zip(files, names, strict=True)]
+        source = folder
+    files[1].write_bytes(b"no image at all")
+    files[2].write_bytes(files[2].read_bytes()[:200])  # opens, but breaks off
+    asked = options(thermal_run, source, out=tmp_path / "out", faces="whole", overlay=True)
+    (found,) = detect(asked, progress=quiet)
+    rows = table(found.table)
+    assert [Path(row["input"]) for row in rows] == files
+    assert [row["success"] for row in rows] == ["1", "0", "0", *["1"] * (len(files) - 3)]
+    assert [row["frame"] for row in rows] == [str(n) for n in range(len(files))]
+    assert all("cannot be read as an image" in row["reason"] for row in rows[1:3])
+    assert str(tmp_path) not in rows[1]["reason"]
+    drawn = sorted(file.name for file in (tmp_path / "out").glob("*_overlay/*"))
+    assert [name[:6] for name in drawn] == [
+        f"{n:06d}" for n in range(len(files)) if n not in (1, 2)
+    ]
+    if not as_index:
+        for file in files:
+            file.write_bytes(b"none of them")
+        asked = options(thermal_run, source, out=tmp_path / "none", faces="whole")
+        with pytest.raises(DataError, match="cannot be read as an image"):
+            detect(asked, progress=quiet)
+
+
+def test_frames_of_a_folder_are_told_by_their_files(
+    thermal_run: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ward"
+    folder.mkdir()
+    numbers = [0, 1, 2, 3, 5, 8, 13, 21]  # with gaps, so that positions do not tell
+    for number in numbers:
+        face = 24 + 12 * torch.rand(1, 20, 20, generator=torch.Generator().manual_seed(number))
+        counts = thermal.counts_from_celsius(face, "centikelvin")
+        images.write_image(folder / f"ward_{number:04d}.png", counts)
+    (found,) = detect(
+        options(thermal_run, folder, out=tmp_path / "out", faces="whole"), progress=quiet
+    )
+    rows = table(found.table)
+    assert [Path(row["input"]).name for row in rows] == [f"ward_{n:04d}.png" for n in numbers]
+    assert [row["frame"] for row in rows] == [str(n) for n in range(len(numbers))]
+
+
+def test_a_detector_of_thermal_faces_alone_is_not_believed_on_rgb_ones_in_silence(
+    thermal_run: Path, detector_run: Path, faces: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    read = ReadOptions(domain="rgb")
+    (found,) = detect(options(thermal_run, faces, out=tmp_path / "a", read=read), progress=quiet)
+    assert any("learned from thermal faces alone" in note for note in found.notes)
+    (found,) = detect(options(detector_run, faces, out=tmp_path / "b", read=read), progress=quiet)
+    assert not found.notes
 
 
 def test_grey_is_refused_by_a_detector_of_temperatures_unless_the_window_is_stated(

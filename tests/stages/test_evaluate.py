@@ -12,6 +12,7 @@ import torch
 
 from cycada import images, thermal
 from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
+from cycada.data.subjects import digests_of
 from cycada.errors import CycadaError, DataError, RunError
 from cycada.metrics.scores import DetectionScores, IntensityScores
 from cycada.progress import Progress
@@ -199,9 +200,9 @@ def test_predictions_do_not_depend_on_the_batch(dataset, monkeypatch):
 
 
 def test_a_subject_that_was_trained_on_is_refused(tmp_path):
-    check_unseen({"a", "b"}, {"c"}, tmp_path)
+    check_unseen({"a", "b"}, digests_of("c"), tmp_path)
     with pytest.raises(RunError, match=r"learned from 2 of the subjects to be scored \(a, b\)"):
-        check_unseen({"b", "a", "x"}, {"a", "b", "c"}, tmp_path)
+        check_unseen({"b", "a", "x"}, digests_of("abc"), tmp_path)
 
 
 def test_faces_without_a_matching_label_are_refused_and_nothing_is_written(dataset, tmp_path):
@@ -304,7 +305,7 @@ def test_lpips_that_cannot_be_downloaded_is_left_out_with_a_reason(dataset, tmp_
     def offline(_: str) -> None:
         raise CycadaError("AlexNet's weights could not be downloaded.")
 
-    monkeypatch.setattr("cycada.stages.evaluate_translator.PerceptualDistance", offline)
+    monkeypatch.setattr("cycada.stages.evaluate_translator.fetch", offline)
     result = evaluate_translator(
         Inverted(), None, dataset, options(dataset, tmp_path, lpips=""), progress=QUIET
     )

@@ -242,8 +242,18 @@ def test_a_folder_without_anything_to_report_is_refused(tmp_path):
     assert not (tmp_path / "page.html").exists()
 
 
-def test_scores_of_something_else_are_refused(tmp_path):
-    (tmp_path / "scores.json").write_text('{"accuracy": 1}')
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"accuracy": 1}',
+        '{"kind": "detector", "domain": "thermal"}',
+        '{"kind": "translator", "scores": {"distances": {}}}',
+        '{"kind": "translator", "scores": {"figures": {"a": 1}, "distances": {}}}',
+        '{"kind": "translator", "scores": {"figures": {}, "distances": [1]}}',
+    ],
+)
+def test_scores_of_something_else_are_refused(tmp_path, text):
+    (tmp_path / "scores.json").write_text(text)
     with pytest.raises(DataError, match="was not written by `cycada evaluate`"):
         report([tmp_path], tmp_path / "page.html")
 
@@ -251,7 +261,7 @@ def test_scores_of_something_else_are_refused(tmp_path):
 def test_strips_are_of_different_subjects(tmp_path):
     from cycada.stages.report_faces import dataset_strips
 
-    strips = dataset_strips(dataset(tmp_path))
+    strips = dataset_strips(dataset(tmp_path), named=True)
     assert all(isinstance(strip, Strip) for strip in strips)
     assert [tile.alt for tile in strips[0].rows[0].tiles] == ["RGB, subject S1", "RGB, subject S2"]
 

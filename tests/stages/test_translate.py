@@ -72,9 +72,9 @@ def test_everything_but_path_and_domain_is_carried_along(
         window=Window(20, 40),
         translator=str(translator_run),
         translator_hash=translator.fingerprint,
-        seen_subjects=tuple(sorted(translator.seen_subjects)),
+        seen_digests=tuple(sorted(translator.seen)),
     )
-    assert translator.seen_subjects
+    assert translator.seen
 
 
 def test_sixteen_bits_hold_temperatures_in_the_unit_and_window_of_the_run(

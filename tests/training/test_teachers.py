@@ -103,7 +103,7 @@ def loaded(module: nn.Module, numbers: Sequence[int], config: DetectorConfig) ->
     return LoadedDetector(
         root=Path("none"), module=cast("Detector", module), config=config,
         task=Task(tuple(numbers)), thresholds=torch.full((len(numbers),), 0.5), calibration=None,
-        source_domains=("rgb",), seen_subjects=frozenset(), window=None,
+        intensity=None, source_domains=("rgb",), seen=frozenset(), window=None,
         device=torch.device("cpu"),
     )  # fmt: skip
 

@@ -3,8 +3,8 @@
 * ``heads``: our own method for thermal frames (:mod:`cycada.data.faces.heads`), without weights.
 * ``dlib``: HOG and a linear classifier; the frontal detector that comes with the library, for RGB
   faces, or one from a file (``.svm``), such as SF-TL54's for thermal faces.
-* ``yunet``: YuNet through OpenCV, from a file (``.onnx``) or downloaded; finds the eyes, too, so
-  that tilted faces are turned upright.
+* ``yunet``: YuNet through OpenCV, from a file (``.onnx``), given or downloaded before; finds the
+  eyes, too, so that tilted faces are turned upright.
 * ``tflite``: a detector of thermal faces from a file (``.tflite``), as the project thermal-face
   publishes: uint8 RGB in; boxes (top, left, bottom, right, 0 to 1), classes and scores out.
 """
@@ -34,6 +34,7 @@ from cycada.data.faces.geometry import (
 from cycada.data.faces.heads import find_heads
 from cycada.errors import DataError, UsageError
 from cycada.thermal import Window
+from cycada.weights import downloaded, fetch
 
 Detector = Literal["heads", "dlib", "yunet", "tflite"]
 
@@ -77,7 +78,7 @@ def open_detector(kind: Detector, *, weights: Path | None = None) -> Finder:
 
     Raises:
         UsageError: A package is missing, or weights are needed or of no use.
-        DataError: The weights are missing, cannot be loaded, or cannot be downloaded.
+        DataError: The weights are missing or cannot be loaded.
     """
     if kind not in get_args(Detector):
         raise UsageError(f"no detector {kind!r}; there are {', '.join(get_args(Detector))}.")
@@ -94,6 +95,18 @@ def open_detector(kind: Detector, *, weights: Path | None = None) -> Finder:
     if weights is None:
         raise UsageError("the detector tflite needs a file of weights.")
     return _tflite(weights)
+
+
+def fetch_weights(how: str) -> None:
+    """Download the weights of a detector that has published ones, unless they are there.
+
+    Raises:
+        UsageError: It has none.
+        CycadaError: They cannot be downloaded.
+    """
+    if how != "yunet":
+        raise UsageError(f"--download: there is nothing to fetch for {how}, only for yunet.")
+    fetch(_YUNET_AT)
 
 
 def _heads(image: Tensor) -> Found:
@@ -139,7 +152,9 @@ def _dlib(weights: Path | None) -> Finder:
 
 def _yunet(weights: Path | None) -> Finder:
     cv2 = _package("cv2")
-    file = weights or _downloaded(_YUNET_AT)
+    file = weights or downloaded(
+        _YUNET_AT, what="the weights of YuNet", otherwise="give its path as weights"
+    )
     try:
         net = cv2.FaceDetectorYN.create(str(file), "", (320, 320), _YUNET_LEAST)
     except cv2.error as error:
@@ -248,19 +263,3 @@ def _package(name: str) -> ModuleType:
         raise UsageError(
             f"the package {name.partition('.')[0]} is missing: pip install 'cycada[{extra}]'."
         ) from None
-
-
-def _downloaded(address: str) -> Path:
-    """Fetch a file of weights into torch's cache, or take it from there."""
-    file = Path(torch.hub.get_dir()) / "checkpoints" / address.rpartition("/")[2]
-    if file.is_file():
-        return file
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(address, str(file), progress=False)
-    except OSError as error:  # of the network, and of the disk
-        raise DataError(
-            f"{address}: cannot be downloaded ({error}); fetch it elsewhere and give its path as "
-            f"weights, or put it at {file}."
-        ) from error
-    return file

@@ -36,9 +36,10 @@ Array = NDArray[Any]
 
 _WORKING_SIDES = (112, 224)  # px of the longer side at which heads are looked for, one by one
 _ASPECT = 1.3  # height of the outline over its width
-_SIZES = tuple(4.2 * 1.19**step for step in range(12))  # half widths in px at working size
-_CLOSED = ((0, 3, 1), (3, 7, 7), (7, 12, 11))  # of which sizes gaps of how many px are closed
+_SIZES = tuple(4.2 * 1.19**step for step in range(13))  # half widths in px at working size
+_CLOSED = ((0, 3, 1), (3, 7, 7), (7, 13, 11))  # of which sizes gaps of how many px are closed
 _SOFT = 0.5  # K per px: steeper gradients vote alike
+_WITH_PARTS = 12.0  # half width in px from which parts of a face are candidates themselves
 _CANDIDATES = 16
 _LEAST_VOTE = 0.16
 _CERTAIN = 0.5  # confidence that makes a search at the next working size needless
@@ -415,8 +416,18 @@ def _is_body(outlines: _Outlines, look: _Look, odds: Array) -> Array:
     cooler = look.skin[:, None] < look.skin - 0.3
     wider = half[:, None] > 1.3 * half
     under = (lower > 0.8) & (lower < 6) & ((aside < 1.6) | ((aside < 3.2) & (cooler | wider)))
-    likely = (odds > np.maximum(-1.5, odds[:, None] - 4)) & (look.skin > look.skin[:, None] - 2)
+    # A chest is large and warm, but not round, as a small head far away is all the same.
+    rounder = cooler & (outlines.vote > 2 * outlines.vote[:, None])
+    within = np.hypot(x[:, None] - x, (y[:, None] - y) / _ASPECT) < half[:, None]
+    under |= within & rounder & wider & (lower > 0.4)
+    likely = (odds > np.where(rounder, -1.5, np.maximum(-1.5, odds[:, None] - 4))) & (
+        look.skin > look.skin[:, None] - 2
+    )
     # Someone nearer to the camera is larger, as warm, and looks more like a head.
+    better = odds[:, None] > odds + 1
     round_ = outlines.vote[:, None] > 0.3
-    nearer = (half[:, None] > 1.5 * half) & ~cooler & (odds[:, None] > odds + 1) & round_
-    return np.asarray((under & likely & ~nearer).any(axis=1))
+    nearer = (half[:, None] > 1.5 * half) & ~cooler & better & round_
+    # A near face is no body of its own forehead, which is warmer, yet no rounder.
+    part = within & better & (outlines.vote[:, None] > np.maximum(0.35, 0.7 * outlines.vote))
+    part &= half[:, None] > _WITH_PARTS
+    return np.asarray((under & likely & ~nearer & ~part).any(axis=1))

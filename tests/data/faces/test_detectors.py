@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from cycada.data import phantom
-from cycada.data.faces.detectors import Detector, open_detector
+from cycada.data.faces.detectors import Detector, fetch_weights, open_detector
 from cycada.data.faces.geometry import Found
-from cycada.errors import DataError, UsageError
+from cycada.errors import CycadaError, DataError, UsageError
 
 
 def people(count: int, *, size: int = 200) -> tuple[Tensor, Tensor]:
@@ -146,19 +146,20 @@ def test_wrong_choices_are_told(tmp_path: Path) -> None:
         open_detector("heads", weights=tmp_path / "some")
 
 
-def test_a_failed_download_is_told_with_the_way_around(
+def test_yunet_is_downloaded_only_when_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     def fail(*_: object, **__: object) -> None:
         raise OSError("no route to host")
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    with pytest.raises(
-        DataError, match=r"cannot be downloaded .no route.*give its path as weights"
-    ):
+    with pytest.raises(DataError, match=r"unasked: --download .*give its path as weights"):
         open_detector("yunet")
+    with pytest.raises(CycadaError, match=r"cannot be downloaded .no route.* put it at"):
+        fetch_weights("yunet")
+    with pytest.raises(UsageError, match="nothing to fetch for dlib"):
+        fetch_weights("dlib")
 
 
 def test_weights_that_were_downloaded_once_are_not_fetched_again(

@@ -108,6 +108,26 @@ def test_two_heads_are_two_faces_the_larger_of_which_is_chosen() -> None:
     assert (first.reason, second.reason) == ("", "another face is larger")
 
 
+def test_a_warm_forehead_is_no_head_of_its_own() -> None:
+    room = Room(160, 120)
+    room.person(50, 80, 30)
+    room.ellipse(50, 57.5, 12.6, 11.4, 36.0)
+    (place,) = sure(find_heads(room.seen(), radiometric=True))
+    check_face(place, 50, 80, 30)
+
+
+@pytest.mark.parametrize(("half", "heat", "wide"), [(9, 32.0, 3.0), (10, 31.0, 3.4)])
+def test_a_large_chest_is_no_head(half: int, heat: float, wide: float) -> None:
+    room = Room(160, 120)
+    room.box(45, 60 + 2 * half, 1.1 * half, 1.6 * half, 33.0)
+    room.ellipse(45, 60 + (1.2 + 1.3 * wide) * half, wide * half, 1.3 * wide * half, heat)
+    folds = ndimage.gaussian_filter(room.draw.standard_normal(room.x.shape), 3)
+    room.heat += np.where(room.heat > 30.5, 0.6 * folds / folds.std(), 0)
+    room.ellipse(45, 60, half, 1.3 * half, 34.0)
+    (place,) = sure(find_heads(room.seen(), radiometric=True))
+    check_face(place, 45, 60, half)
+
+
 def test_a_room_with_a_reference_body_and_a_lamp_shows_nobody() -> None:
     room = Room(160, 120)
     room.reference(90, 100, 7)
