@@ -30,7 +30,11 @@ class ConfigError(UsageError):
     """An unknown setting, or a value outside its type or range."""
 
 
+_LONGEST_REASON = 200  # characters; some libraries quote what they could not read
+
+
 def reason(error: BaseException) -> str:
     """Return what a library says is wrong, in one line without a full stop, for a sentence."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text.splitlines() or [type(error).__name__])[0].rstrip(".") or type(error).__name__
+    line = (text.splitlines() or [""])[0][:_LONGEST_REASON]
+    return line.rstrip(".") or type(error).__name__

@@ -159,13 +159,17 @@ def _member_shape(path: Path, name: str) -> tuple[int, ...]:
             return _header(stream, path)[0]
     except KeyError:
         raise DataError(f"{path}: holds {name}, which is no array.") from None
+    except DataError:
+        raise
+    except Exception as error:  # zipfile and zlib raise anything on broken bytes
+        raise DataError(f"{path}: cannot be read as NPZ ({reason(error)}).") from error
 
 
 def _header(stream: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     try:
         return read[npy.read_magic(stream)](stream)
-    except (KeyError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy takes the header apart with Python's tokenizer
         raise DataError(f"{path}: cannot be read as NPZ ({reason(error)}).") from error
 
 

@@ -42,7 +42,7 @@ def is_radiometric(path: Path) -> bool:
     try:
         with path.open("rb") as stream, Image.open(stream) as picture:
             return any(_is_camera(name, data) for name, data in getattr(picture, "applist", ()))
-    except OSError:
+    except Exception:  # noqa: BLE001  # decoders raise anything on broken bytes; their reader tells
         return False
 
 
@@ -206,7 +206,8 @@ def _counts(record: bytes) -> tuple[NDArray[np.int64], str]:
 def _roughness(counts: NDArray[np.uint16]) -> float:
     """Return the mean step between neighbours."""
     values = counts.astype(np.float64)
-    return float(np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean())
+    steps = (np.abs(np.diff(values, axis=axis)) for axis in (0, 1))
+    return float(sum(each.mean() for each in steps if each.size))
 
 
 def _override(settings: dict[str, Any], options: ReadOptions) -> None:

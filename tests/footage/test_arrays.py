@@ -95,7 +95,26 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-200])
 
 
+def without_a_local_header(file: Path) -> None:
+    np.savez(file, frames=stack())
+    file.write_bytes(b"QQ" + file.read_bytes()[2:])
+
+
+def broken_within(file: Path) -> None:
+    np.savez_compressed(file, frames=stack())
+    content = file.read_bytes()
+    file.write_bytes(content[:90] + b"\xff" * 40 + content[130:])
+
+
+def with_an_open_bracket(file: Path) -> None:
+    np.savez(file, frames=stack())
+    file.write_bytes(file.read_bytes().replace(b", }", b", {"))
+
+
 BAD = [
+    ("head.npz", without_a_local_header, "cannot be read as NPZ"),
+    ("within.npz", broken_within, "cannot be read as NPZ"),
+    ("bracket.npz", with_an_open_bracket, "cannot be read as NPZ"),
     ("text.npy", lambda f: f.write_text("hello"), "cannot be read as NPY"),
     ("text.npz", lambda f: f.write_text("hello"), "cannot be read as NPZ"),
     ("cut.npz", cut, "cannot be read as NPZ"),

@@ -16,6 +16,15 @@ def image(file: Path, height: int = 8) -> None:
     write_image(file, torch.full((1, height, 9), 30000, dtype=torch.int32).to(torch.uint16))
 
 
+def test_a_png_whose_head_is_cut_off_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    image(file)
+    content = file.read_bytes()
+    file.write_bytes(content[:8] + (4).to_bytes(4, "big") + content[12:20] + content[24:])
+    with pytest.raises(DataError, match=r"a\.png: cannot be read as an image"):
+        open_footage(file)
+
+
 def test_recordings_frames_and_single_images_are_told_apart(tmp_path: Path) -> None:
     for name in ("T1/face_1.png", "T1/face_2.png", "stills/anna.png", "stills/bert.png",
                  ".hidden/a.png", "sizes/1.png", "alone/7.png"):  # fmt: skip
