@@ -190,6 +190,7 @@ def _with_names(run: Path, subjects: set[str]) -> None:
     about: dict[str, Any] = json.loads(file.read_text())
     assert set(about.pop("seen_digests")) == digests_of(subjects)
     file.write_text(json.dumps({**about, "seen_subjects": sorted(subjects)}))
+    file.with_name("SHA256SUMS").unlink()
 
 
 def test_a_run_and_an_index_that_list_names_keep_people_apart_as_before(

@@ -405,6 +405,7 @@ def test_a_translator_remembers_whom_both_its_detectors_have_seen(
     about = newest.about()
     about["seen_subjects"] = ["somebody else"]  # as earlier versions wrote it
     (newest.folder / "about.json").write_text(json.dumps(about))
+    (newest.folder / "SHA256SUMS").unlink()  # which those had none of
     config = tiny_translator(detector=str(detector_run), thermal_detector=str(known), steps=1)
     run_training(config, tmp_path / "run", progress=quiet)
     assert subject_digest("somebody else") in end(tmp_path / "run")[2]["seen_digests"]

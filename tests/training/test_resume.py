@@ -217,7 +217,7 @@ def test_a_crash_while_saving_leaves_the_checkpoint_before(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("cycada.training.checkpoint.safetensors.torch.save_file", full)
+        patched.setattr("cycada.training.checkpoint.safetensors.torch.save", full)
         with pytest.raises(RunError, match=r"000004: cannot be written \(No space"):
             training.train(run)
     checkpoint = newest_checkpoint(run)
