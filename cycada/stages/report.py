@@ -175,40 +175,23 @@ def _read_evaluations(
     for path in paths:
         result = _read_json(path / SCORES_NAME)
         try:
-            _check_parts(result)
+            # Shown by itself first, so that what a file lacks is told of that file.
             if result["kind"] == "detector":
                 scores = DetectionScores.from_json(result["scores"])
                 graded = result.get("intensities")
                 intensities = IntensityScores.from_json(graded) if graded else None
-                methods.append(
-                    Scored(name=path.name, scores=scores, head=result, intensities=intensities)
-                )
+                method = Scored(name=path.name, scores=scores, head=result, intensities=intensities)
+                detection_section([method])
+                detection_figures([method])
+                methods.append(method)
             else:
+                translation_section([(path.name, result)], [])
                 translations.append((path.name, result))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path / SCORES_NAME}: was not written by `cycada evaluate` ({error})."
             ) from error
     return methods, translations
-
-
-def _check_parts(result: Mapping[str, Any]) -> None:
-    """See that the page will find what it shows.
-
-    Raises:
-        KeyError, TypeError, ValueError: It would not.
-    """
-    if result["kind"] == "detector":
-        for name in ("split", "domain"):
-            result[name]
-    else:
-        for figure in dict(result["scores"]["figures"]).values():
-            if figure is not None:
-                _low, _high = figure["interval"]
-                float(figure["mean"])
-        for value in dict(result["scores"]["distances"]).values():
-            if value is not None:
-                float(value)
 
 
 def _comparable(methods: Sequence[Scored]) -> list[list[Scored]]:
@@ -286,8 +269,8 @@ def _subtitle(groups: Sequence[Sequence[Scored]], found: _Found) -> str:
     if groups:
         head, scores = groups[0][0].head, groups[0][0].scores
         return (
-            f"{len(groups[0])} detectors, scored on {scores.frames:,} {head['domain']} faces of "
-            f"{scores.subjects:,} {head['split']} subjects."
+            f"{len(groups[0])} detectors, scored on {scores.frames:,} {head.get('domain', '')} "
+            f"faces of {scores.subjects:,} {head.get('split', '')} subjects."
         )
     names = [path.name for paths in (found.translators, found.datasets) for path in paths]
     return ", ".join(map(spoken, names))

@@ -247,6 +247,7 @@ def test_a_folder_without_anything_to_report_is_refused(tmp_path):
     [
         '{"accuracy": 1}',
         '{"kind": "detector", "domain": "thermal"}',
+        '{"kind": "..", "scores": {}}',
         '{"kind": "translator", "scores": {"distances": {}}}',
         '{"kind": "translator", "scores": {"figures": {"a": 1}, "distances": {}}}',
         '{"kind": "translator", "scores": {"figures": {}, "distances": [1]}}',
