@@ -233,8 +233,8 @@ def fuzz(
             name = {"traceback": "tracebacks", "hang": "hangs"}.get(found.kind, found.kind)
             counts[name] += 1
             if found.kind in ("traceback", "hang"):
-                last = found.told.strip().splitlines()[-1]
-                counts["harm"].setdefault(f"{file.name}: {last}", []).append(number)
+                kind = found.told.strip().splitlines()[-1].partition(":")[0]
+                counts["harm"].setdefault(f"{file.name}: {kind}", []).append(number)
                 if keep is not None:
                     place = keep / reader / f"{number:05d}"
                     shutil.copytree(trial, place, dirs_exist_ok=True)

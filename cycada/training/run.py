@@ -266,8 +266,9 @@ def read_log(root: Path) -> list[dict[str, float]]:
     file = root / LOG_NAME
     if not file.exists():
         return []
-    text = file.read_text(encoding="utf-8")
-    return [_log_line(line, file) for line in text[: text.rfind("\n") + 1].splitlines()]
+    content = file.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    return [_log_line(line, file) for line in whole.splitlines()]
 
 
 def _check_same(root: Path, kind: Kind, config: Any) -> None:
@@ -308,10 +309,12 @@ def _read_config(root: Path) -> dict[str, Any]:
     return found
 
 
-def _log_line(line: str, file: Path) -> dict[str, float]:
+def _log_line(line: bytes, file: Path) -> dict[str, float]:
     try:
-        found = json.loads(line)
-        found["step"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file}: holds a damaged line, {line[:60]!r}; delete that line.") from error
+        found = json.loads(line.decode("utf-8"))
+        damaged = not isinstance(found["step"], int)
+    except (ValueError, KeyError, TypeError):
+        damaged = True
+    if damaged:
+        raise RunError(f"{file}: holds a damaged line, {str(line[:60])[1:]}; delete that line.")
     return found  # type: ignore[no-any-return]

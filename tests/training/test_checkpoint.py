@@ -260,6 +260,15 @@ def test_a_damaged_checkpoint_is_passed_over_by_who_uses_its_weights(
     assert [message.split(": is ")[0] for message in caplog.messages] == [f"{later}/about.json"]
 
 
+@pytest.mark.parametrize(
+    "line", [b'{"step": 2, "cycle\xff": 1}', b"{}", b'{"step": "two"}', b"[2]", b"\x80"]
+)
+def test_a_damaged_line_of_the_log_is_named(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 3}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl: holds a damaged line, '"):
+        read_log(tmp_path)
+
+
 def test_a_torn_last_line_of_the_log_is_dropped_for_good(tmp_path: Path) -> None:
     run = Run(tmp_path, writes=True)
     for step in (1, 2):
