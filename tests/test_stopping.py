@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from cycada.locking import check_free
@@ -23,6 +24,22 @@ from cycada.training.run import read_log
 
 PATIENCE = 180.0  # seconds until something that should happen is given up
 TOLD = "Stopped. The same command continues."
+
+# Small, and so long that it is stopped in its midst.
+DEMO = """
+import signal, sys, torch
+from dataclasses import replace
+from cycada.cli import main
+from cycada.stages import demo_jobs
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    torch.set_num_threads(2)  # one for each of two workers
+    demo_jobs.PLANS["quick"] = replace(
+        demo_jobs.PLANS["quick"], subjects=20, frames=2, detector_steps=10**6, plain_steps=10**6
+    )
+    main(["demo", "--size", "16", "--out", sys.argv[1]])
+"""
 
 
 @contextmanager
@@ -90,6 +107,42 @@ def test_a_verb_that_is_no_training_ends_between_two_images(
         assert stopped_by(process, number) == (code, TOLD)
     assert not (out / "index.csv").exists()
     check_free(out)
+
+
+def test_a_demo_ends_its_workers_whether_it_is_stopped_or_killed(tmp_path: Path) -> None:
+    program, out = tmp_path / "program.py", tmp_path / "demo"
+    program.write_text(DEMO)
+    runs = [out / "structure", out / "regions"]
+
+    def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+        return psutil.Process(process.pid).children(recursive=True)
+
+    def ended() -> bool:
+        return not any(each.is_running() and each.status() != "zombie" for each in workers)
+
+    def steps() -> list[float]:
+        return [max((line["step"] for line in read_log(run)), default=0) for run in runs]
+
+    with started(str(program), str(out)) as first:
+        wait_for(lambda: min(steps()) > 0, first)
+        workers = children(first)
+        first.kill()
+    with started(str(program), str(out)) as second:  # at once, while those save and end
+        before = steps()
+        wait_for(lambda: all(a > b for a, b in zip(steps(), before, strict=True)), second)
+        assert ended()
+        workers = children(second)
+        noted = json.loads((out / "demo.json").read_text())["seconds"]
+        assert stopped_by(second, signal.SIGTERM) == (143, TOLD)
+    # Python's own helper of processes ends a moment after its parent.
+    assert any(ended() or time.sleep(0.1) for _ in range(100))
+    assert json.loads((out / "demo.json").read_text())["seconds"] > noted
+    for run in runs:
+        saved = newest_checkpoint(run)
+        assert saved is not None
+        assert saved.step > 0
+        check_free(run)
+    assert not list(out.rglob(".lock"))
 
 
 def test_threads_begin_nothing_more_after_ctrl_c() -> None:
