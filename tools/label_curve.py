@@ -28,9 +28,10 @@ from cycada.files import replacing
 from cycada.metrics.scores import DetectionScores
 from cycada.progress import Progress
 from cycada.report.plots import Estimates, standalone, units_plot
+from cycada.stages.detector_rows import few_subjects
 from cycada.stages.evaluate import evaluate
 from cycada.stages.scoring import SCORES_NAME, EvaluateOptions
-from cycada.stages.train_detector import few_subjects, run_training
+from cycada.stages.train_detector import run_training
 from cycada.training.run import run_config
 
 ALONE_STEPS = 1000  # more only overfit

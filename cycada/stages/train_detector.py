@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from cycada.models.detector import Detector
 from cycada.models.regions import RegionBackbone
 from cycada.progress import Progress
 from cycada.stages.auditing import audit_faces, audit_inputs
+from cycada.stages.detector_rows import few_labelled, source_domains, source_rows, task_of
 from cycada.task import Task
 from cycada.training.detector import Faces, train_detector
 from cycada.training.examples import Examples
@@ -68,11 +67,11 @@ def run_training(
             inputs[str(index.root / LANDMARKS_NAME)] = learned
     check_run(out, "detector", config, inputs=inputs)
     check_disjoint([*sources, *extras, *targets])
-    few = _few_labelled(targets, config)
+    few = few_labelled(targets, config)
     labelled = [*extras, *few]
-    sources = [_source_rows(index, config) for index in sources]
-    domains = _domains(sources, config)
-    task = _task([*sources, *extras], domains, config)
+    sources = [source_rows(index, config) for index in sources]
+    domains = source_domains(sources, config)
+    task = task_of([*sources, *extras], domains, config)
     channels = config.channels or (3 if "rgb" in domains else 1)
     make = _Maker(config, task, channels, tables)
     faces = Faces(
@@ -231,18 +230,6 @@ def _check(config: DetectorConfig) -> None:
         raise ConfigError("adda learns from no labels; mix labelled faces in with dann or none.")
 
 
-def _few_labelled(targets: Sequence[Index], config: DetectorConfig) -> list[Index]:
-    """Return the thermal training faces of ``target_labels`` subjects of the target."""
-    if not config.target_labels:
-        return []
-    train = [index.select(domain="thermal", split="train") for index in targets]
-    chosen = few_subjects(train, config.target_labels, seed=config.seed)
-    return [
-        replace(index, faces=tuple(face for face in index.faces if face.subject in chosen))
-        for index in train
-    ]
-
-
 def _answer(target: Examples, answers: Tensor, labelled: set[str]) -> None:
     """Give the target's faces teachers' answers for labels, but where labels are to be used."""
     used = torch.tensor([subject in labelled for subject in target.subject_of()])
@@ -251,71 +238,8 @@ def _answer(target: Examples, answers: Tensor, labelled: set[str]) -> None:
     target.known = torch.ones_like(target.known)
 
 
-def few_subjects(train: Sequence[Index], count: int, *, seed: int) -> set[str]:
-    """Return the names of ``count`` labelled subjects of ``train``.
-
-    The order in which they are taken depends on their names and the seed alone, so that more of
-    them are those of fewer and others.
-
-    Raises:
-        ConfigError: There are not as many labelled subjects.
-    """
-    labelled = {
-        face.subject for index in train for face in index.faces if face.action_units or face.label
-    }
-    if count > len(labelled):
-        raise ConfigError(
-            f"target_labels is {count}, but the target's training faces have labels of "
-            f"{len(labelled)} subjects only."
-        )
-    order = sorted(labelled, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
-    return set(order[:count])
-
-
 def _read(paths: Sequence[str]) -> list[Index]:
     return [read_index(Path(path)) for path in paths]
-
-
-def _source_rows(index: Index, config: DetectorConfig) -> Index:
-    """Return the rows to learn from; of a corpus in RGB beside a translated one, those of each."""
-    if config.source_domain == "both":
-        return index
-    if config.source_domain != "auto":
-        return index.select(domain=config.source_domain)
-    rgb = index.select(domain="rgb")
-    return rgb if rgb.faces else index.select(domain="thermal")
-
-
-def _domains(sources: Sequence[Index], config: DetectorConfig) -> tuple[Domain, ...]:
-    """Return the domains of the rows to learn from; the one asked for, even if none is there."""
-    if config.source_domain in ("rgb", "thermal"):
-        return (config.source_domain,)
-    both: tuple[Domain, ...] = ("rgb", "thermal")
-    return tuple(d for d in both if any(i.select(domain=d).faces for i in sources))
-
-
-def _task(indexes: Sequence[Index], domains: Sequence[Domain], config: DetectorConfig) -> Task:
-    """Return what to learn: AUs or classes that the rows to learn from are labelled with."""
-    rows = [index.select(domain=domain) for index in indexes for domain in domains]
-    numbers = sorted({number for index in rows for number in index.action_units()})
-    classes = sorted({name for index in rows for name in index.classes()})
-    where = f"on {' or '.join(domains)} faces in {', '.join(str(index.root) for index in indexes)}"
-    if config.task == "classes" or (config.task == "auto" and classes and not numbers):
-        if config.action_units:
-            raise ConfigError("action_units are chosen, but the task is to tell classes.")
-        if len(classes) < 2:
-            raise DataError(
-                f"{len(classes) or 'no'} class labels {where}; two different ones are needed."
-            )
-        return Task(classes=tuple(classes))
-    if not numbers:
-        raise DataError(f"no AU labels {where}; the detector has nothing to learn.")
-    if missing := sorted(set(config.action_units) - set(numbers)):
-        raise ConfigError(
-            f"action_units: AU{missing[0]:02d} is not annotated in the source; annotated are "
-            f"{', '.join(str(n) for n in numbers)}."
-        )
-    return Task(tuple(sorted(set(config.action_units))) or tuple(numbers))
 
 
 def _check_labels(examples: Examples, split: str) -> None:

@@ -14,7 +14,8 @@ from cycada.data.index import Index, read_index
 from cycada.errors import ConfigError
 from cycada.progress import Progress
 from cycada.stages import train_detector
-from cycada.stages.train_detector import few_subjects, run_training
+from cycada.stages.detector_rows import few_subjects
+from cycada.stages.train_detector import run_training
 
 Detector = Callable[..., DetectorConfig]
 DANN = AlignmentConfig(method="dann", hidden=8)
