@@ -62,7 +62,8 @@ def apply_changes(images: Tensor, changes: Changes) -> Tensor:
     """Change ``(B, C, H, W)`` images in [-1, 1]; what enters at the border repeats the edge."""
     size = images.shape[-1]
     change: dict[str, Tensor] = {
-        name: getattr(changes, name).to(images.device) for name in changes.__slots__
+        name: getattr(changes, name).to(images.device, non_blocking=True)
+        for name in changes.__slots__
     }
     warped = kornia.geometry.transform.warp_affine(
         images,
@@ -94,9 +95,9 @@ def move_points(points: Tensor, changes: Changes, mirror_order: Sequence[int]) -
         changes: What is done to the images.
         mirror_order: Which of its points is which in a mirrored face, where left is right.
     """
-    matrix = changes.matrix.to(points)
+    matrix = changes.matrix.to(points, non_blocking=True)
     moved = torch.einsum("bij,bkj->bki", matrix[:, :, :2], points) + matrix[:, None, :, 2]
-    mirrored = changes.flipped.to(points.device)[:, None, None]
+    mirrored = changes.flipped.to(points.device, non_blocking=True)[:, None, None]
     return torch.where(mirrored, moved[:, list(mirror_order)], moved)
 
 
@@ -119,7 +120,7 @@ def _noise(images: Tensor, seeds: Tensor) -> Tensor:
     rows = [
         torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds
     ]
-    return torch.stack(rows).to(images.device, images.dtype)
+    return torch.stack(rows).to(images.device, images.dtype, non_blocking=True)
 
 
 def _erased(images: Tensor, boxes: Tensor) -> Tensor:
@@ -129,4 +130,4 @@ def _erased(images: Tensor, boxes: Tensor) -> Tensor:
     columns = torch.arange(images.shape[-1]).view(1, 1, -1)
     top, left, bottom, right = (boxes[:, i].view(-1, 1, 1) for i in range(4))
     inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
-    return images.masked_fill(inside[:, None].to(images.device), 0.0)
+    return images.masked_fill(inside[:, None].to(images.device, non_blocking=True), 0.0)

@@ -133,7 +133,9 @@ class RegionBackbone(nn.Module):
         A landmark has a gradient towards the finder unless that is fixed, the features have none.
         """
         landmarks = self.finder(local_structure(image))
-        corners = landmarks.detach()[:, self.eyes].to(image.dtype)
+        found = landmarks.detach().to(image.dtype)
+        # Taken one by one, for a list of places would be sent to the device in every step.
+        corners = torch.stack([found[:, place] for place in self.eyes], 1)
         left, right = corners[:, :2].mean(1), corners[:, 2:].mean(1)
         between, apart = (left + right) / 2, left - right
         parts = []
@@ -143,8 +145,8 @@ class RegionBackbone(nn.Module):
                 shown.append(cut_out(image, between, apart, region, mirrored=True))
             seen = torch.cat(shown)
             network = self.networks[region.name]
-            found: Tensor = network(local_structure(seen) if self.view == "structure" else seen)
-            parts.append(torch.stack(found.chunk(len(shown))).mean(0))
+            read: Tensor = network(local_structure(seen) if self.view == "structure" else seen)
+            parts.append(torch.stack(read.chunk(len(shown))).mean(0))
         return torch.cat(parts, dim=1), landmarks
 
 
@@ -166,7 +168,8 @@ def cut_out(
     side = image.shape[-1]
     distance = torch.linalg.vector_norm(apart, dim=1, keepdim=True)
     direction = apart / distance.clamp(min=1e-3)
-    direction = torch.where(distance > 0, direction, direction.new_tensor([1.0, 0.0]))
+    level = torch.stack((torch.ones_like(direction[:, 0]), torch.zeros_like(direction[:, 0])), 1)
+    direction = torch.where(distance > 0, direction, level)
     scale = distance.clamp(min=_SMALLEST * side)
     height, width = (max(16, round(length * side / SIDE)) for length in
                      (region.height, region.width))  # fmt: skip
@@ -179,7 +182,7 @@ def cut_out(
         indexing="ij",
     )
     along, below = direction * scale, direction.flip(1) * scale
-    below = below * below.new_tensor([-1.0, 1.0])  # turned by 90 degrees, towards the chin
+    below = torch.stack((-below[:, 0], below[:, 1]), 1)  # turned by 90 degrees, to the chin
     places = (
         between[:, None, None] + u[..., None] * along[:, None, None]
         + v[..., None] * below[:, None, None]

@@ -342,10 +342,12 @@ def _stepper(
     def moved(batch: Labelled) -> Labelled:
         landmarks = batch.landmarks
         return Labelled(
-            batch.images.to(accelerator.device, dtype),
-            batch.labels.to(accelerator.device),
-            batch.known.to(accelerator.device),
-            None if landmarks is None else landmarks.to(accelerator.device, dtype),
+            batch.images.to(accelerator.device, dtype, non_blocking=True),
+            batch.labels.to(accelerator.device, non_blocking=True),
+            batch.known.to(accelerator.device, non_blocking=True),
+            None
+            if landmarks is None
+            else landmarks.to(accelerator.device, dtype, non_blocking=True),
         )
 
     def changed(batch: Labelled, examples: Examples, number: int, stream: str) -> Any:

@@ -93,10 +93,13 @@ class Examples:
         """Swap left and right AUs of the flipped faces; a missing partner becomes unknown."""
         partner = torch.tensor(self._partner)
         other = (partner >= 0)[None] & flipped[:, None].cpu()
-        other, partner = other.to(labels.device), partner.clamp(min=0).to(labels.device)
+        other, partner = (
+            tensor.to(labels.device, non_blocking=True) for tensor in (other, partner.clamp(min=0))
+        )
         lost = (torch.tensor(self._partner) < 0)[None] & flipped[:, None].cpu()
         labels = torch.where(other, labels[:, partner], labels)
-        known = torch.where(other, known[:, partner], known) & ~lost.to(known.device)
+        known = torch.where(other, known[:, partner], known)
+        known = known & ~lost.to(known.device, non_blocking=True)
         return labels, known
 
 
