@@ -30,7 +30,8 @@ from cycada.training.loading import (
     load_detector,
 )
 from cycada.training.run import check_run, running
-from cycada.training.translator import Judges, train_translator
+from cycada.training.translator import train_translator
+from cycada.training.translator_step import Judges
 from cycada.weights import fetch
 
 SAMPLES = 8

@@ -97,7 +97,11 @@ def restore_loss_scale(accelerator: Accelerator, state: Mapping[str, Any]) -> No
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set every group to ``factor`` times its ``base`` learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = group["base"] * factor
+        rate = group["base"] * factor
+        if isinstance(group["lr"], Tensor):  # of a recorded step, which reads it where it is
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def mean_over_processes(local: Tensor) -> Tensor:

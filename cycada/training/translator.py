@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,37 +11,26 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from cycada import images
 from cycada.config import TranslatorConfig
 from cycada.data.dataset import FaceImages, signed, step_batches
 from cycada.data.sampling import Order, Share, generator
-from cycada.losses.adversarial import discriminator_loss, generator_loss
-from cycada.losses.consistency import colour_distance, image_distance
-from cycada.losses.perceptual import PerceptualDistance
 from cycada.models.build import build_discriminators, build_generators
-from cycada.models.cycle import Discriminators, Generators, Judgement, Translation
 from cycada.progress import Progress
 from cycada.training import loop
-from cycada.training.average import update_average
 from cycada.training.examples import Labelled
-from cycada.training.judging import (
-    Readers,
-    make_learner,
-    semantic_term,
-    teach_follower,
-    teach_joint_judge,
-)
-from cycada.training.launch import (
-    frozen,
-    loss_scale,
-    my_share,
-    restore_loss_scale,
-    set_learning_rate,
-)
+from cycada.training.judging import make_learner
+from cycada.training.launch import loss_scale, my_share, restore_loss_scale
 from cycada.training.pool import ReplayPool
 from cycada.training.run import Run
 from cycada.training.samples import write_samples
-from cycada.training.schedule import linear_decay
+from cycada.training.translator_step import (
+    Halves,
+    Judges,
+    TranslatorState,
+    plain_halves,
+    recorded_halves,
+    translator_step,
+)
 
 BETAS = (0.5, 0.999)  # of Adam; CycleGAN's released settings
 
@@ -54,29 +42,6 @@ class Batch(NamedTuple):
     thermal: Tensor  # (B, 1, S, S) int32
     mirrored: Tensor  # (2, B) bool: RGB, thermal
     rows: Tensor  # (B,) numbers of the RGB images
-
-
-@dataclass(slots=True)
-class TranslatorState:
-    """Everything that changes while the translator trains."""
-
-    generators: nn.Module
-    discriminators: nn.Module
-    average: Generators
-    generator_optimizer: Any
-    discriminator_optimizer: Any
-    rgb_pool: ReplayPool
-    thermal_pool: ReplayPool
-    learner: nn.Module | None  # the judge of the semantic term that learns along
-    learner_optimizer: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Judges:
-    """Fixed networks that the generators' loss asks."""
-
-    readers: Readers | None
-    perceptual: PerceptualDistance | None
 
 
 def make_state(
@@ -118,87 +83,6 @@ def make_state(
     )
 
 
-def translator_step(
-    state: TranslatorState,
-    rgb: Tensor,
-    thermal: Tensor,
-    *,
-    labelled: Labelled | None = None,
-    step: int,
-    judges: Judges,
-    config: TranslatorConfig,
-    accelerator: Accelerator,
-) -> dict[str, Tensor]:
-    """Improve the generators, then the discriminators, on one unpaired batch.
-
-    Args:
-        state: Changed in place.
-        rgb: ``(B, 3, S, S)`` in [-1, 1].
-        thermal: ``(B, 1, S, S)`` in [-1, 1].
-        labelled: ``rgb`` with labels, for a judge that is trained jointly.
-        step: Number of this step, from 0.
-        judges: Fixed networks for the semantic and the perceptual term.
-        config: Settings.
-        accelerator: Runs the backward passes.
-
-    Returns:
-        Every term of both losses, unweighted, as scalars on the device.
-    """
-    factor = linear_decay(step, total=config.steps, start=config.decay_from)
-    set_learning_rate(state.generator_optimizer, factor)
-    set_learning_rate(state.discriminator_optimizer, factor)
-    weights = config.weights
-    same = weights.identity > 0
-    made: Translation = state.generators(
-        rgb,
-        thermal,
-        images.with_channels(thermal, 3) if same else None,
-        images.with_channels(rgb, 1) if same else None,
-    )
-    figures: dict[str, Tensor] = {}
-    if judges.readers is not None and state.learner is not None and labelled is not None:
-        figures["joint_judge"] = teach_joint_judge(
-            state.learner, state.learner_optimizer, labelled=labelled,
-            detector=judges.readers.rgb, accelerator=accelerator,
-        )  # fmt: skip
-    terms = _generator_terms(state, made, rgb, thermal, labelled, judges, config, accelerator)
-    if "joint_judge" in figures:
-        # A judge that knows nothing yet would only add noise.
-        terms["semantic"] = terms["semantic"] * (figures["joint_judge"] < config.semantic_below)
-    loss = terms["adversarial"] + sum(
-        getattr(weights, name) * value for name, value in terms.items() if name != "adversarial"
-    )
-    state.generator_optimizer.zero_grad()
-    accelerator.backward(loss)
-    if config.clip_norm:
-        accelerator.clip_grad_norm_(state.generators.parameters(), config.clip_norm)
-    state.generator_optimizer.step()
-    update_average(
-        state.average, accelerator.unwrap_model(state.generators),
-        decay=config.average_decay, step=step + 1,
-    )  # fmt: skip
-    judged: Judgement = state.discriminators(
-        rgb,
-        state.rgb_pool.swap(made.rgb.detach(), step),
-        thermal,
-        state.thermal_pool.swap(made.thermal.detach(), step),
-    )
-    loss_rgb = discriminator_loss(judged.real_rgb, judged.made_rgb, config.adversarial)
-    loss_thermal = discriminator_loss(judged.real_thermal, judged.made_thermal, config.adversarial)
-    state.discriminator_optimizer.zero_grad()
-    accelerator.backward(loss_rgb + loss_thermal)
-    if config.clip_norm:
-        accelerator.clip_grad_norm_(state.discriminators.parameters(), config.clip_norm)
-    state.discriminator_optimizer.step()
-    figures |= {**terms, "judge_rgb": loss_rgb, "judge_thermal": loss_thermal}
-    if judges.readers is not None and state.learner is not None and labelled is None:
-        figures["follower"] = teach_follower(
-            state.learner, state.learner_optimizer, detector=judges.readers.rgb, rgb=rgb,
-            made=made.thermal.detach(), config=config, accelerator=accelerator,
-        )  # fmt: skip
-    return {name: value.detach() for name, value in figures.items()}
-
-
 def train_translator(
     run: Run,
     config: TranslatorConfig,
@@ -227,6 +111,7 @@ def train_translator(
     state = make_state(config, judges, accelerator)
     done = restore(state, run, accelerator)
     run.forget_after(done)
+    halves = make_halves(state, judges, config, accelerator)
     dtype = torch.float64 if config.double else torch.float32
     make = _batch_maker(config, rgb, thermal, my_share(config.batch_size, accelerator))
     workers = 0 if rgb.cached and thermal.cached else config.workers
@@ -234,7 +119,10 @@ def train_translator(
     def step(batch: Batch, number: int) -> dict[str, Tensor]:
         device = accelerator.device
         pictures = [
-            _mirrored(signed(stored.to(device), dtype=dtype), flips.to(device))
+            _mirrored(
+                signed(stored.to(device, non_blocking=True), dtype=dtype),
+                flips.to(device, non_blocking=True),
+            )
             for stored, flips in zip(batch[:2], batch.mirrored, strict=True)
         ]
         return translator_step(
@@ -242,7 +130,7 @@ def train_translator(
             *pictures,
             labelled=_labelled(batch, pictures[0], judges),
             step=number,
-            judges=judges,
+            halves=halves,
             config=config,
             accelerator=accelerator,
         )
@@ -276,6 +164,15 @@ def train_translator(
         over_processes=partial(accelerator.reduce, reduction="mean"),
         on_stop=save if accelerator.num_processes == 1 else None,
     )  # fmt: skip
+
+
+def make_halves(
+    state: TranslatorState, judges: Judges, config: TranslatorConfig, accelerator: Accelerator
+) -> Halves:
+    """Return the halves of a step as this hardware does them fastest."""
+    alone = accelerator.num_processes == 1 and accelerator.scaler is None
+    make = recorded_halves if accelerator.device.type == "cuda" and alone else plain_halves
+    return make(state, judges, config, accelerator)
 
 
 def collect(state: TranslatorState, accelerator: Accelerator) -> dict[str, Any]:
@@ -327,41 +224,6 @@ def restore(state: TranslatorState, run: Run, accelerator: Accelerator) -> int:
     return checkpoint.step
 
 
-def _generator_terms(
-    state: TranslatorState,
-    made: Translation,
-    rgb: Tensor,
-    thermal: Tensor,
-    labelled: Labelled | None,
-    judges: Judges,
-    config: TranslatorConfig,
-    accelerator: Accelerator,
-) -> dict[str, Tensor]:
-    judge: Discriminators = accelerator.unwrap_model(state.discriminators)
-    with frozen(judge), accelerator.autocast():
-        scores = judge.rgb(made.rgb), judge.thermal(made.thermal)
-    terms = {
-        "adversarial": sum(generator_loss(s.to(rgb.dtype), config.adversarial) for s in scores),
-        "cycle": config.weights.rgb_cycle
-        * colour_distance(made.rgb_again, rgb, block=config.rgb_cycle_block)
-        + image_distance(made.thermal_again, thermal),
-    }
-    if made.thermal_same is not None and made.rgb_same is not None:
-        terms["identity"] = image_distance(made.thermal_same, thermal) + image_distance(
-            made.rgb_same, rgb
-        )
-    if judges.readers is not None and config.weights.semantic:
-        terms["semantic"] = semantic_term(
-            made, rgb, thermal, readers=judges.readers, learner=state.learner, labelled=labelled,
-            config=config, accelerator=accelerator,
-        )  # fmt: skip
-    if judges.perceptual is not None:
-        terms["perceptual"] = judges.perceptual(made.rgb_again, rgb) + judges.perceptual(
-            made.thermal_again, thermal
-        )
-    return terms  # type: ignore[return-value]
-
-
 def _batch_maker(
     config: TranslatorConfig, rgb: FaceImages, thermal: FaceImages, share: Share
 ) -> Callable[[int], Batch]:
@@ -397,7 +259,10 @@ def _labelled(batch: Batch, rgb: Tensor, judges: Judges) -> Labelled | None:
         return None
     examples = judges.readers.labels
     found = examples.labels[batch.rows], examples.known[batch.rows]
-    labels, known = (column.to(rgb.device) for column in examples.mirror(*found, batch.mirrored[0]))
+    labels, known = (
+        column.to(rgb.device, non_blocking=True)
+        for column in examples.mirror(*found, batch.mirrored[0])
+    )
     return Labelled(rgb, labels, known)
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from cycada.config import TranslatorConfig, TranslatorWeights
 from cycada.losses.consistency import colour_distance
 from cycada.training.launch import make_accelerator
-from cycada.training.translator import Judges, _generator_terms, make_state
+from cycada.training.translator import make_state
+from cycada.training.translator_step import Judges, _generator_terms
 
 
 def random(*shape: int, seed: int) -> Tensor:

@@ -32,11 +32,12 @@ from cycada.training.examples import Labelled
 from cycada.training.judging import Readers
 from cycada.training.launch import make_accelerator
 from cycada.training.run import newest_checkpoint, read_log
-from cycada.training.translator import (
+from cycada.training.translator import make_state
+from cycada.training.translator_step import (
     Judges,
     TranslatorState,
     _generator_terms,
-    make_state,
+    plain_halves,
     translator_step,
 )
 
@@ -172,7 +173,8 @@ def test_a_joint_judge_learns_the_labels_of_rgb_faces(
     expected = copy.deepcopy(state.learner)
     known, kind = labelled(detector.kind), detector.kind
     figures = translator_step(
-        state, RGB, THERMAL, labelled=known, step=0, judges=judges, config=config,
+        state, RGB, THERMAL, labelled=known, step=0,
+        halves=plain_halves(state, judges, config, accelerator), config=config,
         accelerator=accelerator,
     )  # fmt: skip
     loss = cross_entropy(say(expected, RGB), known, kind)
@@ -246,7 +248,8 @@ def test_the_semantic_term_is_nothing_while_the_judges_loss_is_high(
         judges = Judges(readers, None)
         state = make_state(config, judges, accelerator)
         figures = translator_step(
-            state, RGB, THERMAL, labelled=known, step=0, judges=judges, config=config,
+            state, RGB, THERMAL, labelled=known, step=0,
+        halves=plain_halves(state, judges, config, accelerator), config=config,
             accelerator=accelerator,
         )  # fmt: skip
         return figures, state.generators.state_dict()
@@ -281,7 +284,13 @@ def test_a_detector_of_thermal_faces_reads_these_and_there_is_no_learner(
         back = distance(say(detector, made.rgb), say(thermal, THERMAL), kind)
         torch.testing.assert_close(terms["semantic"], there + back)
         figures = translator_step(
-            state, RGB, THERMAL, step=0, judges=judges, config=config, accelerator=accelerator
+            state,
+            RGB,
+            THERMAL,
+            step=0,
+            halves=plain_halves(state, judges, config, accelerator),
+            config=config,
+            accelerator=accelerator,
         )
         assert not {"follower", "joint_judge"} & figures.keys()
     assert same(detector, before[0])

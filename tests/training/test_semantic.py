@@ -16,11 +16,12 @@ from cycada.models.detector import Detector
 from cycada.task import TaskKind
 from cycada.training.judging import Readers
 from cycada.training.launch import make_accelerator
-from cycada.training.translator import (
+from cycada.training.translator import make_state
+from cycada.training.translator_step import (
     Judges,
     TranslatorState,
     _generator_terms,
-    make_state,
+    plain_halves,
     translator_step,
 )
 
@@ -125,7 +126,13 @@ def test_the_follower_learns_to_say_of_translations_what_was_said_of_the_origina
     before = copy.deepcopy(state.learner)
     made = state.generators(RGB, THERMAL, None, None).thermal.detach()
     figures = translator_step(
-        state, RGB, THERMAL, step=0, judges=judges, config=config, accelerator=accelerator
+        state,
+        RGB,
+        THERMAL,
+        step=0,
+        halves=plain_halves(state, judges, config, accelerator),
+        config=config,
+        accelerator=accelerator,
     )
     expected = distance(say(before, made), say(detector, RGB), detector.kind)
     torch.testing.assert_close(figures["follower"], expected)
@@ -147,7 +154,13 @@ def test_the_frozen_judge_has_no_follower_and_never_changes(
     config, state, judges = prepared(tiny_translator, "frozen", detector, accelerator)
     before = copy.deepcopy(detector.state_dict())
     figures = translator_step(
-        state, RGB, THERMAL, step=0, judges=judges, config=config, accelerator=accelerator
+        state,
+        RGB,
+        THERMAL,
+        step=0,
+        halves=plain_halves(state, judges, config, accelerator),
+        config=config,
+        accelerator=accelerator,
     )
     assert state.learner is None
     assert "follower" not in figures
