@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -233,9 +234,14 @@ def with_channels(signed: Tensor, channels: int) -> Tensor:
     if (found, channels) == (1, 3):
         return signed.expand(*signed.shape[:-3], 3, *signed.shape[-2:])
     if (found, channels) == (3, 1):
-        weights = torch.tensor(_LUMINANCE, dtype=signed.dtype, device=signed.device)
+        weights = _luminance(signed.dtype, signed.device)
         return (signed * weights[:, None, None]).sum(-3, keepdim=True)
     raise ValueError(f"cannot turn {found} channels into {channels}")
+
+
+@cache
+def _luminance(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(_LUMINANCE, dtype=dtype, device=device)
 
 
 def fine_detail(signed: Tensor) -> Tensor:

@@ -118,13 +118,13 @@ class AdaptiveDetector(nn.Module):
         self.domain = domain
         self.separate = any(isinstance(m, nn.BatchNorm2d) for m in detector.modules())
 
-    def forward(self, source: Tensor, target: Tensor | None, strength: float) -> Adapted:
+    def forward(self, source: Tensor, target: Tensor | None, strength: float | Tensor) -> Adapted:
         """Detect AUs in ``source`` and judge the domain of both.
 
         Args:
             source: ``(S, C, H, W)`` labelled images.
             target: ``(T, C, H, W)`` unlabelled images, or ``None`` for training without a target.
-            strength: Factor of the reversed gradient.
+            strength: Factor of the reversed gradient, a number or a tensor without dimensions.
         """
         if target is None:
             alone: Detection = self.detector(source)

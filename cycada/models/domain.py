@@ -12,7 +12,7 @@ from cycada.task import TaskKind, probabilities_of
 
 class _Reverse(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, strength: float | Tensor) -> Tensor:
         ctx.strength = strength
         return x.view_as(x)
 
@@ -21,7 +21,7 @@ class _Reverse(torch.autograd.Function):
         return -ctx.strength * gradients[0], None
 
 
-def reverse_gradient(x: Tensor, strength: float) -> Tensor:
+def reverse_gradient(x: Tensor, strength: float | Tensor) -> Tensor:
     """Return ``x``; its gradient comes back times ``-strength`` (Ganin et al., JMLR 2016)."""
     out: Tensor = _Reverse.apply(x, strength)
     return out

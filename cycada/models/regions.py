@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -173,14 +174,7 @@ def cut_out(
     scale = distance.clamp(min=_SMALLEST * side)
     height, width = (max(16, round(length * side / SIDE)) for length in
                      (region.height, region.width))  # fmt: skip
-    across = torch.linspace(-1, 1, width, dtype=image.dtype, device=image.device)
-    down = torch.linspace(-1, 1, height, dtype=image.dtype, device=image.device)
-    sign = -1.0 if mirrored else 1.0
-    v, u = torch.meshgrid(
-        region.down + region.half_height * down,
-        sign * (region.across + region.half_width * across),
-        indexing="ij",
-    )
+    v, u = _places(region, height, width, mirrored, image.dtype, image.device)
     along, below = direction * scale, direction.flip(1) * scale
     below = torch.stack((-below[:, 0], below[:, 1]), 1)  # turned by 90 degrees, to the chin
     places = (
@@ -191,6 +185,23 @@ def cut_out(
         image, (places + 0.5) * (2 / side) - 1, mode="bilinear", padding_mode="border",
         align_corners=False,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _places(
+    region: Region, height: int, width: int, mirrored: bool, dtype: torch.dtype,  # noqa: FBT001
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return how far ``(height, width)`` pixels lie down and across, in eye distances."""
+    across = torch.linspace(-1, 1, width, dtype=dtype, device=device)
+    down = torch.linspace(-1, 1, height, dtype=dtype, device=device)
+    sign = -1.0 if mirrored else 1.0
+    v, u = torch.meshgrid(
+        region.down + region.half_height * down,
+        sign * (region.across + region.half_width * across),
+        indexing="ij",
+    )
+    return v, u
 
 
 def _share(width: int, share: float) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -52,13 +54,16 @@ def local_structure(image: Tensor) -> Tensor:
 
 def _mean(image: Tensor, window: int) -> Tensor:
     # Two products with banded matrices: many times as fast on processors as average pooling.
-    height, width = (_average_around(n, window, like=image) for n in image.shape[-2:])
+    height, width = (
+        _average_around(length, window, image.dtype, image.device) for length in image.shape[-2:]
+    )
     with torch.autocast(image.device.type, enabled=False):
         return height @ image @ width.T
 
 
-def _average_around(length: int, window: int, *, like: Tensor) -> Tensor:
+@lru_cache(maxsize=64)
+def _average_around(length: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return ``(length, length)``: row i averages the places of the window around place i."""
-    place = torch.arange(length, device=like.device)
+    place = torch.arange(length, device=device)
     near = (place[:, None] - place).abs() <= window // 2
-    return (near / near.sum(1, keepdim=True)).to(like.dtype)
+    return (near / near.sum(1, keepdim=True)).to(dtype)

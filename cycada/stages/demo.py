@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cycada.errors import RunError
 from cycada.files import replacing
 from cycada.locking import holds_anything, sole_writer
@@ -20,6 +22,7 @@ from cycada.stages.demo_jobs import (
     PLANS,
     REGIONS,
     SIDE_BY_SIDE,
+    SIDE_BY_SIDE_ON_GPU,
     VIEW_ONLY,
     Budget,
     Maker,
@@ -80,7 +83,8 @@ def _run(
         begun += 1
         progress.say(f"[{begun}/{len(jobs)}] {job.title}")
 
-    with clock, start_workers(SIDE_BY_SIDE, progress) as workers:
+    side_by_side = SIDE_BY_SIDE_ON_GPU if torch.cuda.is_available() else SIDE_BY_SIDE
+    with clock, start_workers(side_by_side, progress) as workers:
         workers.run(jobs, begun=begin, ended=clock.tick)
     scores = {name: macro_f1(out / "evaluation" / name) for name in METHODS}
     between = {name: macro_f1(out / "evaluation" / name) for name in BETWEEN}

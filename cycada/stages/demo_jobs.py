@@ -21,6 +21,9 @@ from cycada.stages.translate import run_translation
 Budget = Literal["quick", "full"]
 
 SIDE_BY_SIDE = 2  # jobs at a time
+SIDE_BY_SIDE_ON_GPU = (
+    4  # which one job, that draws and changes images on the processor, leaves idle
+)
 
 VIEW_ONLY = "structure"
 REGIONS = "regions"

@@ -17,5 +17,10 @@ def update_average(average: nn.Module, module: nn.Module, *, decay: float, step:
     slow: list[Tensor] = list(average.parameters())
     fast: list[Tensor] = list(module.parameters())
     torch._foreach_lerp_(slow, fast, share)
+    kinds: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
     for there, here in zip(average.buffers(), module.buffers(), strict=True):
-        there.copy_(here)
+        averages, newest = kinds.setdefault(there.dtype, ([], []))
+        averages.append(there)
+        newest.append(here)
+    for averages, newest in kinds.values():
+        torch._foreach_copy_(averages, newest)

@@ -15,42 +15,21 @@ from torch import Tensor, nn
 from cycada.config import DetectorConfig
 from cycada.data.dataset import step_batches
 from cycada.data.sampling import Order, Share, generator
-from cycada.landmarks import EYE_CORNERS
-from cycada.losses.adversarial import certainty_weights, domain_accuracy, domain_loss
-from cycada.losses.labels import label_loss
-from cycada.losses.landmarks import known_landmarks, landmark_loss
-from cycada.models.detector import Adapted, AdaptiveDetector, Detector
+from cycada.models.detector import AdaptiveDetector, Detector
 from cycada.models.domain import DomainClassifier
 from cycada.progress import Progress
-from cycada.task import TaskKind
 from cycada.training import loop
 from cycada.training.adda import Adversary, adda_step, without_dropout
 from cycada.training.average import update_average
+from cycada.training.detector_step import DetectorState, detector_step, make_learn
 from cycada.training.examples import Examples, Frequencies, Labelled, Mixture, augmented
 from cycada.training.health import Health, shift_of_one_answer
-from cycada.training.launch import loss_scale, my_share, restore_loss_scale, set_learning_rate
-from cycada.training.optimizing import adam, update
+from cycada.training.launch import loss_scale, my_share, restore_loss_scale
+from cycada.training.optimizing import adam
+from cycada.training.recording import make_plain
 from cycada.training.run import Run, read_log
-from cycada.training.schedule import cosine, dann_strength
 from cycada.training.selection import Comparison, Selection, judged_on_target, validate
-from cycada.training.self_training import (
-    Unlabelled,
-    mean_teacher_answers,
-    signs_of_collapse,
-    target_terms,
-)
-
-
-@dataclass(slots=True)
-class DetectorState:
-    """Everything that changes while the detector trains."""
-
-    model: nn.Module  # AdaptiveDetector; with adda the target encoder alone
-    optimizer: Any
-    average: Detector
-    best: Detector  # the averaged weights that did best on the validation faces
-    selection: Selection
-    adversary: Adversary | None = None  # with adda
+from cycada.training.self_training import Unlabelled, mean_teacher_answers
 
 
 class Batch(NamedTuple):
@@ -103,86 +82,6 @@ def make_state(
         players.append((domain, alignment.learning_rate))
     model, optimizer = accelerator.prepare(adaptive, adam(config, *players))
     return DetectorState(model, optimizer, average, best, Selection())
-
-
-def detector_step(
-    state: DetectorState,
-    source: Labelled,
-    target: Unlabelled | None,
-    *,
-    step: int,
-    frequencies: Frequencies,
-    config: DetectorConfig,
-    accelerator: Accelerator,
-) -> dict[str, Tensor]:
-    """Learn from one labelled batch and adapt to an unlabelled one.
-
-    With ``dann`` or ``cdan`` their features are aligned. With teachers the target's faces are
-    learned with the teachers' probabilities as labels (Hinton et al., 2015), as in self-training.
-    What else the target's faces teach is in :class:`cycada.config.SelfTrainingConfig`.
-
-    Args:
-        state: Changed in place.
-        source: Labelled images, augmented.
-        target: Real thermal images, augmented, with what teachers say of them; or ``None``.
-        step: Number of this step, from 0.
-        frequencies: How often each answer occurs, and what it weighs.
-        config: Settings.
-        accelerator: Runs the backward pass.
-
-    Returns:
-        The unweighted terms, as scalars on the device.
-    """
-    set_learning_rate(state.optimizer, cosine(step, total=config.steps))
-    alignment = config.alignment
-    strength = alignment.weight * dann_strength(step, total=config.steps, warm_up=alignment.warm_up)
-    out: Adapted = state.model(source.images, None if target is None else target.images, strength)
-    annotated = accelerator.reduce(source.known.sum().to(out.logits.dtype), "mean")
-    kind = state.average.kind
-    loss = label_loss(
-        out.logits, source.labels, source.known, kind=kind, weight=frequencies.weight,
-        total=annotated,
-    )  # fmt: skip
-    figures: dict[str, Tensor] = {kind: loss}
-    if out.source_domain is not None and out.target_domain is not None:
-        figures["domain"] = _domain_term(out, kind, config)
-        figures["domain_accuracy"] = domain_accuracy(out.source_domain, out.target_domain)
-        loss = loss + figures["domain"]
-    if target is not None and out.target_logits is not None:
-        terms = target_terms(
-            out.target_logits, target, config=config, expected=frequencies.expected, kind=kind,
-            accelerator=accelerator,
-        )  # fmt: skip
-        figures |= {name: term.value for name, term in terms.items()}
-        figures |= signs_of_collapse(out.target_logits, frequencies.expected, kind)
-        rising = dann_strength(step, total=config.steps, warm_up=config.self_training.warm_up)
-        loss = loss + sum(
-            term.weight * (rising if term.rises else 1) * term.value for term in terms.values()
-        )
-    if source.landmarks is not None and out.landmarks is not None:
-        eyes = [state.average.landmarks.index(corner) for corner in EYE_CORNERS]
-        known = known_landmarks(source.landmarks, eyes=eyes).sum().to(loss.dtype)
-        figures["landmarks"] = landmark_loss(
-            out.landmarks, source.landmarks, eyes=eyes, total=accelerator.reduce(known, "mean")
-        )
-        # Nothing else teaches the finder, and it teaches nothing else: any weight would do.
-        loss = loss + figures["landmarks"]
-    update(state.optimizer, state.model, loss, config, accelerator)
-    update_average(
-        state.average, accelerator.unwrap_model(state.model).detector,
-        decay=config.average_decay, step=step + 1,
-    )  # fmt: skip
-    return {name: value.detach() for name, value in figures.items()}
-
-
-def _domain_term(out: Adapted, kind: TaskKind, config: DetectorConfig) -> Tensor:
-    here, there = out.source_domain, out.target_domain
-    if here is None or there is None or out.target_logits is None:
-        raise ValueError("there are no domain scores")
-    if config.alignment.method != "cdan":
-        return domain_loss(here, there)
-    certain = certainty_weights(out.logits, kind), certainty_weights(out.target_logits, kind)
-    return domain_loss(here, there, weights=certain)
 
 
 def train_detector(
@@ -323,6 +222,7 @@ def restore(state: DetectorState, run: Run, accelerator: Accelerator) -> int:
     state.average.load_state_dict(saved["average"])
     state.best.load_state_dict(saved["best"])
     state.selection = Selection(**saved["selection"])
+    make_plain(state.optimizer)
     restore_loss_scale(accelerator, saved)
     if state.adversary is not None:
         state.adversary.teacher.load_state_dict(saved["teacher"])
@@ -338,6 +238,7 @@ def _stepper(
     share = my_share(config.batch_size, accelerator)
     dtype = torch.float64 if config.double else torch.float32
     frequencies = Frequencies.of(faces.source, config).to(accelerator.device, dtype)
+    learn = make_learn(state, frequencies, config, accelerator)
 
     def moved(batch: Labelled) -> Labelled:
         landmarks = batch.landmarks
@@ -384,7 +285,7 @@ def _stepper(
             )  # fmt: skip
             return figures
         return detector_step(
-            state, source, target, step=number, frequencies=frequencies, config=config,
+            state, source, target, step=number, learn=learn, config=config,
             accelerator=accelerator,
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 T = TypeVar("T")
@@ -19,29 +20,47 @@ WARM_UP = 3
 """Calls before the recording: libraries choose their algorithms in the first ones."""
 
 
-def make_recordable(optimizer: Any, device: torch.device) -> None:
-    """Keep on the device what an Adam optimizer counts, and its learning rates, to be filled."""
+def can_record(accelerator: Accelerator) -> bool:
+    """Tell whether steps can be recorded: on one GPU, without fp16, whose steps may be skipped."""
+    alone = accelerator.num_processes == 1 and accelerator.scaler is None
+    return alone and accelerator.device.type == "cuda"
+
+
+def make_recordable(optimizer: Any) -> None:
+    """Keep on the GPU what an Adam optimizer counts, and its learning rates, to be filled."""
     for group in optimizer.param_groups:
-        group["capturable"] = True
+        device = group["params"][0].device
+        group |= {"capturable": True, "fused": True, "foreach": False}
         group["lr"] = torch.tensor(float(group["lr"]), device=device)
+    for state in optimizer.state.values():
+        state["step"] = state["step"].to(device)
+
+
+def make_plain(optimizer: Any) -> None:
+    """Undo :func:`make_recordable` in an optimizer that was restored, perhaps without a GPU."""
+    for group in optimizer.param_groups:
+        group |= {"capturable": False, "fused": None, "foreach": None}
+        group["lr"] = float(group["lr"])
+    for state in optimizer.state.values():
+        state["step"] = state["step"].cpu()
 
 
 class Recorded(Generic[T]):
     """A function of tensors that is recorded in its fourth call, and repeated in all later ones.
 
-    What it changes, such as weights, it must change in place, and whatever it takes besides the
-    tensors given must stay what it was. Each call gives the same tensors, filled anew.
+    What it changes, such as weights, it must change in place, and whatever it takes besides what
+    it is given must stay what it was. Each call gives the same tensors, filled anew.
     """
 
     def __init__(self, function: Callable[..., T]) -> None:
-        """Take a function; the tensors given to it keep their shapes and types."""
+        """Take a function of tensors, tuples of them, and ``None``, whose shapes stay the same."""
         self.function = function
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.given: tuple[Tensor | None, ...] = ()
+        self.given: tuple[Any, ...] = ()
         self.result: T
 
-    def __call__(self, *given: Tensor | None) -> T:
+    def __call__(self, *given: Any) -> T:
         """Do what the function does with ``given``."""
         self.calls += 1
         if self.calls <= WARM_UP:
@@ -49,14 +68,12 @@ class Recorded(Generic[T]):
         if self.graph is None:
             self._record(given)
         else:
-            for kept, new in zip(self.given, given, strict=True):
-                if kept is not None and new is not None:
-                    kept.copy_(new, non_blocking=True)
+            _each(lambda kept, new: kept.copy_(new, non_blocking=True), self.given, given)
         graph: Any = self.graph
         graph.replay()
         return self.result
 
-    def _apart(self, given: tuple[Tensor | None, ...]) -> T:
+    def _apart(self, given: tuple[Any, ...]) -> T:
         """Call the function on another stream, as autograd wants before a recording."""
         here = torch.cuda.current_stream()
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -66,10 +83,25 @@ class Recorded(Generic[T]):
         here.wait_stream(stream)
         return result
 
-    def _record(self, given: tuple[Tensor | None, ...]) -> None:
-        self.given = tuple(None if tensor is None else tensor.clone() for tensor in given)
+    def _record(self, given: tuple[Any, ...]) -> None:
+        self.given = _each(torch.clone, given)
         self.graph = torch.cuda.CUDAGraph()
         with warnings.catch_warnings(), torch.cuda.graph(self.graph):
-            # Schedulers and optimizers warn of steps that they do not see being made.
+            # Optimizers warn of steps that they do not see being made.
             warnings.simplefilter("ignore")
             self.result = self.function(*self.given)
+
+
+def _each(act: Callable[..., Tensor], first: Any, *others: Any) -> Any:
+    """Return ``first`` with ``act`` of each of its tensors and those at the same place in others.
+
+    A place that holds no tensor must hold none in all of them.
+    """
+    if isinstance(first, Tensor):
+        return act(first, *others)
+    if isinstance(first, tuple):
+        parts = [_each(act, *places) for places in zip(first, *others, strict=True)]
+        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+    if first is not None or any(other is not None for other in others):
+        raise ValueError("a recorded function was given something that it was not before")
+    return None

@@ -83,7 +83,7 @@ def target_terms(
     if target.mean_teacher is not None:
         taught = target.mean_teacher
         # Of all answers, not of the sure ones: where few are sure, little is learned.
-        asked = torch.tensor(float(taught.known.numel()), device=logits.device).to(logits.dtype)
+        asked = torch.full_like(logits[0, 0], taught.known.numel())
         loss = label_loss(logits, taught.labels, taught.known, kind=kind, total=asked)
         terms["consistency"] = Term(loss, settings.consistency, rises=True)
     if settings.information:

@@ -21,6 +21,7 @@ from cycada.training.examples import Labelled
 from cycada.training.judging import make_learner
 from cycada.training.launch import loss_scale, my_share, restore_loss_scale
 from cycada.training.pool import ReplayPool
+from cycada.training.recording import can_record, make_plain
 from cycada.training.run import Run
 from cycada.training.samples import write_samples
 from cycada.training.translator_step import (
@@ -170,8 +171,7 @@ def make_halves(
     state: TranslatorState, judges: Judges, config: TranslatorConfig, accelerator: Accelerator
 ) -> Halves:
     """Return the halves of a step as this hardware does them fastest."""
-    alone = accelerator.num_processes == 1 and accelerator.scaler is None
-    make = recorded_halves if accelerator.device.type == "cuda" and alone else plain_halves
+    make = recorded_halves if can_record(accelerator) else plain_halves
     return make(state, judges, config, accelerator)
 
 
@@ -213,10 +213,13 @@ def restore(state: TranslatorState, run: Run, accelerator: Accelerator) -> int:
     state.average.load_state_dict(saved["average"])
     state.generator_optimizer.load_state_dict(saved["generator_optimizer"])
     state.discriminator_optimizer.load_state_dict(saved["discriminator_optimizer"])
+    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
+        make_plain(optimizer)
     restore_loss_scale(accelerator, saved)
     if state.learner is not None:
         accelerator.unwrap_model(state.learner).load_state_dict(saved["learner"])
         state.learner_optimizer.load_state_dict(saved["learner_optimizer"])
+        make_plain(state.learner_optimizer)
     for name in ("rgb_pool", "thermal_pool"):
         pool: ReplayPool = getattr(state, name)
         if saved[name] is not None:

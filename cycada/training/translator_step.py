@@ -79,7 +79,7 @@ def recorded_halves(
         state.generator_optimizer, state.discriminator_optimizer, state.learner_optimizer
     ):  # fmt: skip
         if optimizer is not None:
-            make_recordable(optimizer, accelerator.device)
+            make_recordable(optimizer)
     plain = plain_halves(state, judges, config, accelerator)
     return Halves(Recorded(plain.generators), Recorded(plain.discriminators))
 

@@ -28,7 +28,8 @@ from cycada.stages.train_detector import run_training
 from cycada.task import Task, TaskKind
 from cycada.training import detector as detector_training
 from cycada.training.adda import adda_step, without_dropout
-from cycada.training.detector import DetectorState, detector_step, make_state
+from cycada.training.detector import make_state
+from cycada.training.detector_step import DetectorState, detector_step, make_learn
 from cycada.training.examples import Examples, Frequencies, Labelled
 from cycada.training.launch import make_accelerator
 from cycada.training.run import newest_checkpoint, read_log
@@ -257,7 +258,9 @@ def test_the_terms_of_the_target_rise_as_the_weight_of_dann_does(
     expected = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
     figures = detector_step(
         state, source, target, step=step, config=config, accelerator=accelerator,
-        frequencies=Frequencies(torch.ones(ANSWERS).double(), expected),
+        learn=make_learn(
+            state, Frequencies(torch.ones(ANSWERS).double(), expected), config, accelerator
+        ),
     )  # fmt: skip
     logits = random(FACES + 3, ANSWERS, seed=7).requires_grad_()
     found = torch.sigmoid(logits[3:])
@@ -500,7 +503,9 @@ def test_cdan_weighs_the_faces_that_are_surely_told_and_dann_all_alike(
     even = torch.full((ANSWERS,), 1 / ANSWERS).double()
     figures = detector_step(
         state, Labelled(pictures, labels, known), Unlabelled(there), step=1, config=config,
-        accelerator=accelerator, frequencies=Frequencies(torch.ones(ANSWERS).double(), even),
+        accelerator=accelerator, learn=make_learn(
+            state, Frequencies(torch.ones(ANSWERS).double(), even), config, accelerator
+        ),
     )  # fmt: skip
     assert isinstance(before.domain, DomainClassifier)
     assert before.domain.reads == ("product" if method == "cdan" else "features")

@@ -23,7 +23,8 @@ from cycada.models.detector import AdaptiveDetector, Detection, Detector
 from cycada.progress import Progress
 from cycada.stages.train_detector import run_training
 from cycada.task import Task, TaskKind
-from cycada.training.detector import DetectorState, detector_step, make_state
+from cycada.training.detector import make_state
+from cycada.training.detector_step import DetectorState, detector_step, make_learn
 from cycada.training.examples import Examples, Frequencies, Labelled
 from cycada.training.launch import make_accelerator
 from cycada.training.loading import LoadedDetector
@@ -354,8 +355,9 @@ def one_step(
     state = make_state(config, detector, accelerator)
     figures = detector_step(
         state, source, Unlabelled(target.images, answers=target if config.teachers else None),
-        step=1, frequencies=Frequencies(POSITIVE, torch.full_like(POSITIVE, 0.25)), config=config,
-        accelerator=accelerator,
+        step=1, config=config, accelerator=accelerator, learn=make_learn(
+            state, Frequencies(POSITIVE, torch.full_like(POSITIVE, 0.25)), config, accelerator
+        ),
     )  # fmt: skip
     return state, before, figures
 

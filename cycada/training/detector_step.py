@@ -1,0 +1,167 @@
+"""One step of stage two: the detector learns labels, and is adapted to unlabelled faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from cycada.config import DetectorConfig
+from cycada.landmarks import EYE_CORNERS
+from cycada.losses.adversarial import certainty_weights, domain_accuracy, domain_loss
+from cycada.losses.labels import label_loss
+from cycada.losses.landmarks import known_landmarks, landmark_loss
+from cycada.models.detector import Adapted, Detector
+from cycada.task import TaskKind
+from cycada.training.adda import Adversary
+from cycada.training.average import update_average
+from cycada.training.examples import Frequencies, Labelled
+from cycada.training.launch import set_learning_rate
+from cycada.training.optimizing import update
+from cycada.training.recording import Recorded, can_record, make_recordable
+from cycada.training.schedule import cosine, dann_strength
+from cycada.training.selection import Selection
+from cycada.training.self_training import Unlabelled, signs_of_collapse, target_terms
+
+Figures = dict[str, Tensor]
+Factor = Any  # a number, or a tensor without dimensions
+Learn = Callable[[Labelled, "Unlabelled | None", Factor, Factor], Figures]
+
+
+@dataclass(slots=True)
+class DetectorState:
+    """Everything that changes while the detector trains."""
+
+    model: nn.Module  # AdaptiveDetector; with adda the target encoder alone
+    optimizer: Any
+    average: Detector
+    best: Detector  # the averaged weights that did best on the validation faces
+    selection: Selection
+    adversary: Adversary | None = None  # with adda
+
+
+def make_learn(
+    state: DetectorState, frequencies: Frequencies, config: DetectorConfig, accelerator: Accelerator
+) -> Learn:
+    """Return what learns from one batch, as this hardware does it fastest.
+
+    Args:
+        state: Nothing of it may be replaced afterwards.
+        frequencies: How often each answer occurs, and what it weighs.
+        config: Settings.
+        accelerator: Runs the backward pass.
+    """
+    learn = partial(_learn, state, frequencies, config, accelerator)
+    if state.adversary is not None or not can_record(accelerator):
+        return learn
+    make_recordable(state.optimizer)
+    recorded = Recorded(learn)
+
+    def learn_again(source: Labelled, target: Unlabelled | None, *factors: Factor) -> Figures:
+        tensors = (torch.full((), factor, device=accelerator.device) for factor in factors)
+        figures = recorded(source, target, *tensors)
+        # Copied together, for what is recorded is overwritten in the next step.
+        return dict(zip(figures, torch.stack(list(figures.values())).unbind(), strict=True))
+
+    return learn_again
+
+
+def detector_step(
+    state: DetectorState,
+    source: Labelled,
+    target: Unlabelled | None,
+    *,
+    step: int,
+    learn: Learn,
+    config: DetectorConfig,
+    accelerator: Accelerator,
+) -> Figures:
+    """Learn from one labelled batch and adapt to an unlabelled one.
+
+    With ``dann`` or ``cdan`` their features are aligned. With teachers the target's faces are
+    learned with the teachers' probabilities as labels (Hinton et al., 2015), as in self-training.
+    What else the target's faces teach is in :class:`cycada.config.SelfTrainingConfig`.
+
+    Args:
+        state: Changed in place.
+        source: Labelled images, augmented.
+        target: Real thermal images, augmented, with what teachers say of them; or ``None``.
+        step: Number of this step, from 0.
+        learn: From :func:`make_learn`, for this state.
+        config: Settings.
+        accelerator: Knows the model.
+
+    Returns:
+        The unweighted terms, as scalars on the device.
+    """
+    set_learning_rate(state.optimizer, cosine(step, total=config.steps))
+    strength = config.alignment.weight * dann_strength(
+        step, total=config.steps, warm_up=config.alignment.warm_up
+    )
+    rising = dann_strength(step, total=config.steps, warm_up=config.self_training.warm_up)
+    figures = learn(source, target, strength, rising)
+    update_average(
+        state.average, accelerator.unwrap_model(state.model).detector,
+        decay=config.average_decay, step=step + 1,
+    )  # fmt: skip
+    return figures
+
+
+def _learn(
+    state: DetectorState,
+    frequencies: Frequencies,
+    config: DetectorConfig,
+    accelerator: Accelerator,
+    source: Labelled,
+    target: Unlabelled | None,
+    strength: Factor,
+    rising: Factor,
+) -> Figures:
+    """Make one step; ``strength`` is that of the alignment, ``rising`` of what warms up."""
+    out: Adapted = state.model(source.images, None if target is None else target.images, strength)
+    annotated = accelerator.reduce(source.known.sum().to(out.logits.dtype), "mean")
+    kind = state.average.kind
+    loss = label_loss(
+        out.logits, source.labels, source.known, kind=kind, weight=frequencies.weight,
+        total=annotated,
+    )  # fmt: skip
+    figures: Figures = {kind: loss}
+    if out.source_domain is not None and out.target_domain is not None:
+        figures["domain"] = _domain_term(out, kind, config)
+        figures["domain_accuracy"] = domain_accuracy(out.source_domain, out.target_domain)
+        loss = loss + figures["domain"]
+    if target is not None and out.target_logits is not None:
+        terms = target_terms(
+            out.target_logits, target, config=config, expected=frequencies.expected, kind=kind,
+            accelerator=accelerator,
+        )  # fmt: skip
+        figures |= {name: term.value for name, term in terms.items()}
+        figures |= signs_of_collapse(out.target_logits, frequencies.expected, kind)
+        loss = loss + sum(
+            term.weight * (rising if term.rises else 1) * term.value for term in terms.values()
+        )
+    if source.landmarks is not None and out.landmarks is not None:
+        eyes = [state.average.landmarks.index(corner) for corner in EYE_CORNERS]
+        known = known_landmarks(source.landmarks, eyes=eyes).sum().to(loss.dtype)
+        figures["landmarks"] = landmark_loss(
+            out.landmarks, source.landmarks, eyes=eyes, total=accelerator.reduce(known, "mean")
+        )
+        # Nothing else teaches the finder, and it teaches nothing else: any weight would do.
+        loss = loss + figures["landmarks"]
+    update(state.optimizer, state.model, loss, config, accelerator)
+    return {name: value.detach() for name, value in figures.items()}
+
+
+def _domain_term(out: Adapted, kind: TaskKind, config: DetectorConfig) -> Tensor:
+    here, there = out.source_domain, out.target_domain
+    if here is None or there is None or out.target_logits is None:
+        raise ValueError("there are no domain scores")
+    if config.alignment.method != "cdan":
+        return domain_loss(here, there)
+    certain = certainty_weights(out.logits, kind), certainty_weights(out.target_logits, kind)
+    return domain_loss(here, there, weights=certain)
