@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from cycada.progress import Progress
-from cycada.stages.demo_jobs import PLANS, SIDE_BY_SIDE, Budget, Maker, macro_f1
+from cycada.stages.demo_jobs import PLANS, Budget, Maker, jobs_at_a_time, macro_f1
 from cycada.stages.side_by_side import Job, start_workers
 
 Term = Literal["semantic", "cycle", "pixel"]
@@ -45,7 +45,7 @@ def run_ablations(
         chains.append(_named(_ablation(make, term), term))
     # By turns, so that translators are side by side: they take longest, and the rest needs them.
     jobs = [job for row in zip_longest(*chains) for job in row if job is not None]
-    with start_workers(SIDE_BY_SIDE, progress) as workers:
+    with start_workers(jobs_at_a_time(), progress) as workers:
         workers.run(jobs, begun=lambda job: progress.say(job.title), ended=lambda: None)
     return {
         term: {

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cycada.errors import RunError
 from cycada.files import replacing
 from cycada.locking import holds_anything, sole_writer
@@ -21,12 +19,11 @@ from cycada.stages.demo_jobs import (
     ALIGNED,
     PLANS,
     REGIONS,
-    SIDE_BY_SIDE,
-    SIDE_BY_SIDE_ON_GPU,
     VIEW_ONLY,
     Budget,
     Maker,
     Plan,
+    jobs_at_a_time,
     macro_f1,
 )
 from cycada.stages.phantom import PhantomOptions, make_phantom
@@ -83,8 +80,7 @@ def _run(
         begun += 1
         progress.say(f"[{begun}/{len(jobs)}] {job.title}")
 
-    side_by_side = SIDE_BY_SIDE_ON_GPU if torch.cuda.is_available() else SIDE_BY_SIDE
-    with clock, start_workers(side_by_side, progress) as workers:
+    with clock, start_workers(jobs_at_a_time(), progress) as workers:
         workers.run(jobs, begun=begin, ended=clock.tick)
     scores = {name: macro_f1(out / "evaluation" / name) for name in METHODS}
     between = {name: macro_f1(out / "evaluation" / name) for name in BETWEEN}

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.metrics.scores import DetectionScores
 from cycada.models.build import check_size
@@ -19,11 +21,6 @@ from cycada.stages.side_by_side import Job
 from cycada.stages.translate import run_translation
 
 Budget = Literal["quick", "full"]
-
-SIDE_BY_SIDE = 2  # jobs at a time
-SIDE_BY_SIDE_ON_GPU = (
-    4  # which one job, that draws and changes images on the processor, leaves idle
-)
 
 VIEW_ONLY = "structure"
 REGIONS = "regions"
@@ -249,6 +246,11 @@ class Maker:
             **self.source(self.faces, *made), target=[str(self.faces)],
             teachers=[str(run) for run in teachers], **begin,
         )  # fmt: skip
+
+
+def jobs_at_a_time() -> int:
+    """Return how many jobs to do side by side here: a GPU has room for more than two cores."""
+    return 4 if torch.cuda.is_available() else 2
 
 
 def _finished(run: Path, steps: int) -> bool:

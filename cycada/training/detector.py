@@ -175,7 +175,7 @@ def train_detector(
             ),
             done=done, total=config.steps, desc="detector",
         ),
-        _stepper(state, config, faces, accelerator),
+        _stepper(state, config, faces, accelerator, progress.say),
         done=done,
         total=config.steps,
         log=log,
@@ -232,13 +232,17 @@ def restore(state: DetectorState, run: Run, accelerator: Accelerator) -> int:
 
 
 def _stepper(
-    state: DetectorState, config: DetectorConfig, faces: Faces, accelerator: Accelerator
+    state: DetectorState,
+    config: DetectorConfig,
+    faces: Faces,
+    accelerator: Accelerator,
+    tell: Callable[[str], None],
 ) -> Callable[[Batch, int], dict[str, Tensor]]:
     """Return the step of the chosen method, from a batch as loaded."""
     share = my_share(config.batch_size, accelerator)
     dtype = torch.float64 if config.double else torch.float32
     frequencies = Frequencies.of(faces.source, config).to(accelerator.device, dtype)
-    learn = make_learn(state, frequencies, config, accelerator)
+    learn = make_learn(state, frequencies, config, accelerator, tell)
 
     def moved(batch: Labelled) -> Labelled:
         landmarks = batch.landmarks

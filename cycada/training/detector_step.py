@@ -46,7 +46,11 @@ class DetectorState:
 
 
 def make_learn(
-    state: DetectorState, frequencies: Frequencies, config: DetectorConfig, accelerator: Accelerator
+    state: DetectorState,
+    frequencies: Frequencies,
+    config: DetectorConfig,
+    accelerator: Accelerator,
+    tell: Callable[[str], None],
 ) -> Learn:
     """Return what learns from one batch, as this hardware does it fastest.
 
@@ -55,12 +59,13 @@ def make_learn(
         frequencies: How often each answer occurs, and what it weighs.
         config: Settings.
         accelerator: Runs the backward pass.
+        tell: Takes a sentence for the user where the step cannot be recorded.
     """
     learn = partial(_learn, state, frequencies, config, accelerator)
     if state.adversary is not None or not can_record(accelerator):
         return learn
     make_recordable(state.optimizer)
-    recorded = Recorded(learn)
+    recorded = Recorded(learn, tell)
 
     def learn_again(source: Labelled, target: Unlabelled | None, *factors: Factor) -> Figures:
         tensors = (torch.full((), factor, device=accelerator.device) for factor in factors)

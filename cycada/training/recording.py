@@ -52,23 +52,31 @@ class Recorded(Generic[T]):
     it is given must stay what it was. Each call gives the same tensors, filled anew.
     """
 
-    def __init__(self, function: Callable[..., T]) -> None:
-        """Take a function of tensors, tuples of them, and ``None``, whose shapes stay the same."""
-        self.function = function
+    def __init__(self, function: Callable[..., T], tell: Callable[[str], None]) -> None:
+        """Take a function of tensors, tuples of them, and ``None``, whose shapes stay the same.
+
+        Args:
+            function: Is called plainly where it turns out that it cannot be recorded.
+            tell: Takes a sentence for the user in that case.
+        """
+        self.function, self.tell = function, tell
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.recordable = True
         self.given: tuple[Any, ...] = ()
         self.result: T
 
     def __call__(self, *given: Any) -> T:
         """Do what the function does with ``given``."""
         self.calls += 1
+        if not self.recordable:
+            return self.function(*given)
         if self.calls <= WARM_UP:
             return self._apart(given)
-        if self.graph is None:
-            self._record(given)
-        else:
+        if self.graph is not None:
             _each(lambda kept, new: kept.copy_(new, non_blocking=True), self.given, given)
+        elif not self._record(given):
+            return self.function(*given)
         graph: Any = self.graph
         graph.replay()
         return self.result
@@ -83,13 +91,26 @@ class Recorded(Generic[T]):
         here.wait_stream(stream)
         return result
 
-    def _record(self, given: tuple[Any, ...]) -> None:
+    def _record(self, given: tuple[Any, ...]) -> bool:
+        """Record the function, which does nothing yet; tell whether that could be done."""
         self.given = _each(torch.clone, given)
-        self.graph = torch.cuda.CUDAGraph()
-        with warnings.catch_warnings(), torch.cuda.graph(self.graph):
-            # Optimizers warn of steps that they do not see being made.
-            warnings.simplefilter("ignore")
-            self.result = self.function(*self.given)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with warnings.catch_warnings(), torch.cuda.graph(graph):
+                # Optimizers warn of steps that they do not see being made.
+                warnings.simplefilter("ignore")
+                self.result = self.function(*self.given)
+        except RuntimeError as error:
+            self.recordable, first = False, error
+            while isinstance(first.__context__, RuntimeError):  # the end of a failed recording
+                first = first.__context__  # fails as well
+            self.tell(
+                "This step cannot be recorded as a CUDA graph, so every operation of it is started "
+                f"by itself, which is slower ({str(first).splitlines()[0].rstrip('.')})."
+            )
+            return False
+        self.graph = graph
+        return True
 
 
 def _each(act: Callable[..., Tensor], first: Any, *others: Any) -> Any:

@@ -112,7 +112,7 @@ def train_translator(
     state = make_state(config, judges, accelerator)
     done = restore(state, run, accelerator)
     run.forget_after(done)
-    halves = make_halves(state, judges, config, accelerator)
+    halves = make_halves(state, judges, config, accelerator, progress.say)
     dtype = torch.float64 if config.double else torch.float32
     make = _batch_maker(config, rgb, thermal, my_share(config.batch_size, accelerator))
     workers = 0 if rgb.cached and thermal.cached else config.workers
@@ -168,11 +168,16 @@ def train_translator(
 
 
 def make_halves(
-    state: TranslatorState, judges: Judges, config: TranslatorConfig, accelerator: Accelerator
+    state: TranslatorState,
+    judges: Judges,
+    config: TranslatorConfig,
+    accelerator: Accelerator,
+    tell: Callable[[str], None],
 ) -> Halves:
     """Return the halves of a step as this hardware does them fastest."""
-    make = recorded_halves if can_record(accelerator) else plain_halves
-    return make(state, judges, config, accelerator)
+    if can_record(accelerator):
+        return recorded_halves(state, judges, config, accelerator, tell)
+    return plain_halves(state, judges, config, accelerator)
 
 
 def collect(state: TranslatorState, accelerator: Accelerator) -> dict[str, Any]:

@@ -72,16 +72,23 @@ def plain_halves(
 
 
 def recorded_halves(
-    state: TranslatorState, judges: Judges, config: TranslatorConfig, accelerator: Accelerator
+    state: TranslatorState,
+    judges: Judges,
+    config: TranslatorConfig,
+    accelerator: Accelerator,
+    tell: Callable[[str], None],
 ) -> Halves:
-    """Return the halves as CUDA graphs; nothing of the state may be replaced afterwards."""
+    """Return the halves as CUDA graphs; nothing of the state may be replaced afterwards.
+
+    ``tell`` takes a sentence for the user where one cannot be recorded.
+    """
     for optimizer in (
         state.generator_optimizer, state.discriminator_optimizer, state.learner_optimizer
     ):  # fmt: skip
         if optimizer is not None:
             make_recordable(optimizer)
     plain = plain_halves(state, judges, config, accelerator)
-    return Halves(Recorded(plain.generators), Recorded(plain.discriminators))
+    return Halves(Recorded(plain.generators, tell), Recorded(plain.discriminators, tell))
 
 
 def translator_step(

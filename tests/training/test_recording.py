@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +14,14 @@ from torch import nn
 from cycada.config import TranslatorConfig
 from cycada.training.examples import Labelled
 from cycada.training.launch import make_accelerator
-from cycada.training.recording import Recorded, _each, can_record, make_plain, make_recordable
+from cycada.training.recording import (
+    WARM_UP,
+    Recorded,
+    _each,
+    can_record,
+    make_plain,
+    make_recordable,
+)
 from cycada.training.translator import make_state
 from cycada.training.translator_step import (
     Judges,
@@ -58,6 +67,31 @@ def test_only_one_process_on_a_gpu_records() -> None:
     assert can_record(accelerator) == (accelerator.device.type == "cuda")
 
 
+def test_what_cannot_be_recorded_is_called_plainly_and_the_user_hears_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def recording(_graph: object) -> Iterator[None]:
+        try:
+            yield
+        finally:  # as torch.cuda.graph does
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    def add(number: torch.Tensor) -> float:
+        if torch.cuda.graph is recording and not heard:
+            raise RuntimeError("Cannot copy between CPU and CUDA tensors.\nMore of it.")
+        return float(number) + 1
+
+    heard: list[str] = []
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", recording)
+    recorded = Recorded(add, heard.append)
+    recorded.calls = WARM_UP
+    assert [recorded(torch.tensor(float(n))) for n in (1, 2)] == [2, 3]
+    assert len(heard) == 1
+    assert heard[0].endswith("(Cannot copy between CPU and CUDA tensors).")
+
+
 @needs_gpu
 def test_recorded_steps_learn_what_plain_ones_do(
     tiny_translator: Callable[..., TranslatorConfig],
@@ -70,7 +104,7 @@ def test_recorded_steps_learn_what_plain_ones_do(
          for c in (3, 1)] for _ in range(8)
     ]  # fmt: skip
     ends: list[dict[str, Any]] = []
-    for make in (plain_halves, recorded_halves):
+    for make in (plain_halves, partial(recorded_halves, tell=pytest.fail)):
         state = make_state(config, Judges(None, None), accelerator)
         halves = make(state, Judges(None, None), config, accelerator)
         figures = [
@@ -91,7 +125,7 @@ def test_a_function_gives_the_same_recorded_as_called() -> None:
         total.add_(pair[0].sum())
         return total * 2
 
-    recorded = Recorded(add)
+    recorded = Recorded(add, tell=pytest.fail)
     for number in range(1, 9):
         told = recorded((torch.ones(2, device="cuda"), None))
         assert float(told) == 4 * number

@@ -259,7 +259,7 @@ def test_the_terms_of_the_target_rise_as_the_weight_of_dann_does(
     figures = detector_step(
         state, source, target, step=step, config=config, accelerator=accelerator,
         learn=make_learn(
-            state, Frequencies(torch.ones(ANSWERS).double(), expected), config, accelerator
+            state, Frequencies(torch.ones(ANSWERS).double(), expected), config, accelerator, print
         ),
     )  # fmt: skip
     logits = random(FACES + 3, ANSWERS, seed=7).requires_grad_()
@@ -504,7 +504,7 @@ def test_cdan_weighs_the_faces_that_are_surely_told_and_dann_all_alike(
     figures = detector_step(
         state, Labelled(pictures, labels, known), Unlabelled(there), step=1, config=config,
         accelerator=accelerator, learn=make_learn(
-            state, Frequencies(torch.ones(ANSWERS).double(), even), config, accelerator
+            state, Frequencies(torch.ones(ANSWERS).double(), even), config, accelerator, print
         ),
     )  # fmt: skip
     assert isinstance(before.domain, DomainClassifier)

@@ -356,7 +356,8 @@ def one_step(
     figures = detector_step(
         state, source, Unlabelled(target.images, answers=target if config.teachers else None),
         step=1, config=config, accelerator=accelerator, learn=make_learn(
-            state, Frequencies(POSITIVE, torch.full_like(POSITIVE, 0.25)), config, accelerator
+            state, Frequencies(POSITIVE, torch.full_like(POSITIVE, 0.25)), config, accelerator,
+            print,
         ),
     )  # fmt: skip
     return state, before, figures
