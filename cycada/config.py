@@ -128,6 +128,12 @@ class TranslatorConfig:
     sample_every: int = setting(1000, "steps between two grids of sample translations", low=1)
     save_every: int = setting(1000, "steps between two checkpoints", low=1)
     keep: int = setting(2, "checkpoints kept", low=1)
+    steps_back: int = setting(
+        3,
+        "how often a training whose loss is not finite goes back to its last checkpoint, and on "
+        "with half the learning rate; 0 ends it",
+        low=0,
+    )
     seed: int = setting(0, "of weights, order, flips and replay", low=0)
 
 
@@ -319,4 +325,10 @@ class DetectorConfig:
     validate_every: int = setting(500, "steps between two looks at the validation faces", low=1)
     save_every: int = setting(500, "steps between two checkpoints", low=1)
     keep: int = setting(2, "checkpoints kept", low=1)
+    steps_back: int = setting(
+        3,
+        "how often a training whose loss is not finite goes back to its last checkpoint, and on "
+        "with half the learning rate; 0 ends it",
+        low=0,
+    )
     seed: int = setting(0, "of weights, order and augmentation", low=0)

@@ -29,6 +29,7 @@ from cycada.stages.detector_rows import few_labelled, source_domains, source_row
 from cycada.task import Task
 from cycada.training.detector import Faces, train_detector
 from cycada.training.examples import Examples
+from cycada.training.finite import stepping_back
 from cycada.training.launch import make_accelerator, my_share
 from cycada.training.loading import LoadedDetector, detector_fingerprint, load_detector
 from cycada.training.run import check_run, running
@@ -131,9 +132,12 @@ def run_training(
         _answer(faces.target, answers, {face.subject for index in few for face in index.faces})
     with running(out, "detector", config, accelerator=accelerator, inputs=inputs) as run:
         about[DIGESTS_KEY] = run.ever_seen(about[DIGESTS_KEY])
-        train_detector(
-            run, config, detector=detector, faces=faces, about=about, accelerator=accelerator,
-            progress=progress,
+        stepping_back(
+            lambda slower: train_detector(
+                run, config, detector=detector, faces=faces, about=about, slower=slower,
+                accelerator=accelerator, progress=progress,
+            ),
+            run, limit=config.steps_back, accelerator=accelerator, tell=progress.say,
         )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from cycada.progress import Progress
 from cycada.stages.auditing import audit_faces, audit_inputs
 from cycada.thermal import Window
 from cycada.training.examples import Examples
+from cycada.training.finite import stepping_back
 from cycada.training.judging import Readers
 from cycada.training.launch import make_accelerator, my_share
 from cycada.training.loading import (
@@ -98,9 +99,12 @@ def run_training(
         progress.say("No detector is given: the cycle alone keeps what a face shows.")
     with running(out, "translator", config, accelerator=accelerator, inputs=inputs) as run:
         about[DIGESTS_KEY] = run.ever_seen(about[DIGESTS_KEY])
-        train_translator(
-            run, config, rgb=rgb, thermal=thermal, samples=samples, judges=judges,
-            about=about, accelerator=accelerator, progress=progress,
+        stepping_back(
+            lambda slower: train_translator(
+                run, config, rgb=rgb, thermal=thermal, samples=samples, judges=judges,
+                about=about, slower=slower, accelerator=accelerator, progress=progress,
+            ),
+            run, limit=config.steps_back, accelerator=accelerator, tell=progress.say,
         )  # fmt: skip
 
 

@@ -23,8 +23,9 @@ from cycada.training.adda import Adversary, adda_step, without_dropout
 from cycada.training.average import update_average
 from cycada.training.detector_step import DetectorState, detector_step, make_learn
 from cycada.training.examples import Examples, Frequencies, Labelled, Mixture, augmented
+from cycada.training.finite import check_weights, slow_down
 from cycada.training.health import Health, shift_of_one_answer
-from cycada.training.launch import loss_scale, my_share, restore_loss_scale
+from cycada.training.launch import loss_scale, my_share, processes_of, restore_loss_scale
 from cycada.training.optimizing import adam
 from cycada.training.recording import make_plain
 from cycada.training.run import Run, read_log
@@ -91,6 +92,7 @@ def train_detector(
     detector: Detector,
     faces: Faces,
     about: dict[str, Any],
+    slower: float = 1.0,
     accelerator: Accelerator,
     progress: Progress,
 ) -> None:
@@ -99,18 +101,24 @@ def train_detector(
     Args:
         run: Directory to continue and to write to.
         config: Settings.
-        detector: Fresh or initial weights.
+        detector: Fresh or initial weights, which are not changed.
         faces: What to learn from.
         about: Facts for users of the weights; thresholds are added.
+        slower: Factor of the learning rates.
         accelerator: From :func:`cycada.training.launch.make_accelerator`.
         progress: Shows the steps.
+
+    Raises:
+        NonFiniteError: A loss is not finite.
     """
-    # Before it is changed: it may turn out to be the better one. What teachers answer is less sure
-    # than what they teach from, so there the comparison would mislead.
+    # The initial one may turn out to be the better one. What teachers answer is less sure than what
+    # they teach from, so there the comparison would mislead.
     compared = config.initial and faces.target is not None and not config.teachers
-    unadapted = copy.deepcopy(detector) if compared else None
-    state = make_state(config, detector, accelerator)
+    unadapted = detector if compared else None
+    state = make_state(config, copy.deepcopy(detector), accelerator)
     done = restore(state, run, accelerator)
+    optimizers = [state.optimizer, *([state.adversary.optimizer] if state.adversary else [])]
+    slow_down(optimizers, slower)
     run.forget_after(done)
     choice = _choice(config)
     if choice == "last" and done < config.steps:
@@ -146,6 +154,7 @@ def train_detector(
         run.log(number, {"validation": score, **told})
 
     def save(number: int) -> None:
+        check_weights((state.model, state.average), number)
         weights = state.best if state.selection.step else state.average
         facts = {**about, "chosen_step": state.selection.step or number}
         if unadapted is not None and number == config.steps:
@@ -180,11 +189,11 @@ def train_detector(
         total=config.steps,
         log=log,
         log_every=config.log_every,
-        over_processes=partial(accelerator.reduce, reduction="mean"),
+        processes=processes_of(accelerator, log_every=config.log_every),
         periodic=[
             loop.Periodic(config.validate_every, look), loop.Periodic(config.save_every, save)
         ],
-        on_stop=save if accelerator.num_processes == 1 else None,
+        on_stop=save,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from cycada.models.cycle import Translation
 from cycada.models.detector import Detection, Detector
 from cycada.models.regions import RegionBackbone
 from cycada.training.examples import Examples, Labelled
+from cycada.training.finite import backward
 from cycada.training.launch import frozen
 
 _JOINT_LEARNING_RATE = 1e-3  # CyCADA's released code, with CycleGAN's moments
@@ -174,7 +175,7 @@ def teach_joint_judge(
 
 def _learn(optimizer: Any, loss: Tensor, accelerator: Accelerator) -> None:
     optimizer.zero_grad()
-    accelerator.backward(loss)
+    backward(loss, accelerator)
     optimizer.step()
 
 

@@ -6,6 +6,7 @@ import atexit
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.distributed.nn.functional import all_reduce
 from cycada.config import Precision
 from cycada.data.sampling import Share, share
 from cycada.errors import ConfigError
+from cycada.training.loop import Processes
 
 
 def make_accelerator(precision: Precision, *, double: bool) -> Accelerator:
@@ -92,6 +94,19 @@ def restore_loss_scale(accelerator: Accelerator, state: Mapping[str, Any]) -> No
     """Go on with the scale in a training state."""
     if accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(state["loss_scale"])
+
+
+def processes_of(accelerator: Accelerator, *, log_every: int) -> Processes:
+    """Return how a loop asks the processes of an Accelerator."""
+    mean = partial(accelerator.reduce, reduction="mean")
+    if accelerator.num_processes == 1:
+        return Processes(mean, bool, 1)
+
+    def any_process(asked: bool) -> bool:  # noqa: FBT001 - it is the whole question
+        return bool(mean(torch.tensor(float(asked), device=accelerator.device)) > 0)
+
+    # An answer of GPUs is waited for, so they are asked when they are waited for anyway.
+    return Processes(mean, any_process, 1 if accelerator.device.type == "cpu" else log_every)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

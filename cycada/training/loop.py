@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from cycada.errors import RunError
 from cycada.stopping import Stopped, flagging_stops
+from cycada.training.finite import NonFiniteError
 
 Batch = TypeVar("Batch")
 Scalars = Mapping[str, Tensor]
@@ -33,6 +34,17 @@ class Periodic:
         return number % self.every == 0 or number == total
 
 
+class Processes(NamedTuple):
+    """How the processes that train together come to know what they must all know."""
+
+    mean: Callable[[Tensor], Tensor]  # takes figures of this process, gives their means over all
+    any: Callable[[bool], bool]
+    """Takes whether this process was asked to stop, and tells whether any was: a signal may reach
+    them at different steps, or one of them alone."""
+
+    asked_every: int  # steps between two times that it is asked
+
+
 def run(
     batches: Iterable[Batch],
     step: Callable[[Batch, int], Scalars],
@@ -41,9 +53,9 @@ def run(
     total: int,
     log: Callable[[int, dict[str, float]], None],
     log_every: int,
-    over_processes: Callable[[Tensor], Tensor],
+    processes: Processes,
     periodic: Sequence[Periodic],
-    on_stop: Callable[[int], None] | None,
+    on_stop: Callable[[int], None],
 ) -> None:
     """Train from step ``done`` to step ``total``.
 
@@ -54,30 +66,34 @@ def run(
         total: Steps to have been made at the end.
         log: Takes the number of steps made and the means of the figures since the last call.
         log_every: Steps between two logs.
-        over_processes: Takes figures of this process and returns their means over all of them,
-            which must log the same figures.
+        processes: All that train together; they must log the same figures.
         periodic: What else to do between steps, such as saving; in this order, after the log.
-        on_stop: Saves when Ctrl-C or SIGTERM comes between two steps. ``None`` with several
-            processes, which the signal may reach at different steps.
+            None of it is done after a figure that is not finite.
+        on_stop: Saves when Ctrl-C or SIGTERM has come.
 
     Raises:
         Interrupted: After Ctrl-C or SIGTERM.
-        RunError: A figure is not finite.
+        NonFiniteError: A figure is not finite.
     """
     recent: list[Scalars] = []
     with flagging_stops() as stop:
         for number, batch in enumerate(batches, start=done + 1):
             recent.append(step(batch, number - 1))
-            if number % log_every == 0 or number == total:
-                log(number, _means(recent, number, over_processes))
+            logs = number % log_every == 0 or number == total
+            due = [task for task in periodic if task.is_due(number, total)]
+            stops = number % processes.asked_every == 0 and processes.any(stop.number is not None)
+            if logs or due or stops:
+                means = _means(recent, number, processes.mean)
+            if logs:
+                log(number, means)
                 recent.clear()
-            for task in periodic:
-                if task.is_due(number, total):
-                    task.act(number)
-            if stop.number is not None:
-                if on_stop is not None and number < total:  # the last step is saved already
+            for task in due:
+                task.act(number)
+            if stops:
+                if number < total:  # the last step is saved already
                     on_stop(number)
-                raise Interrupted(stop.number)
+                    processes.any(False)  # noqa: FBT003 - until all have saved: the end of one ends all
+                raise Interrupted(stop.number or signal.SIGTERM)
 
 
 def _means(
@@ -94,8 +110,5 @@ def _means(
     means = over_processes(mine).tolist()
     for name, mean in zip(names, means, strict=True):
         if not math.isfinite(mean):
-            raise RunError(
-                f"{name} is {mean} before step {number}; the last checkpoint is kept. Lower "
-                "learning_rate, or set mixed_precision=no, and start a new run."
-            )
+            raise NonFiniteError(f"{name} is {mean} before step {number}")
     return dict(zip(names, means, strict=True))

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from cycada.config import DetectorConfig
+from cycada.training.finite import backward
 
 
 def update(
@@ -17,7 +18,7 @@ def update(
 ) -> None:  # fmt: skip
     """Make one step down the gradient of ``loss``, which is clipped to ``clip_norm``."""
     optimizer.zero_grad()
-    accelerator.backward(loss)
+    backward(loss, accelerator)
     if config.clip_norm:
         accelerator.clip_grad_norm_(module.parameters(), config.clip_norm)
     optimizer.step()

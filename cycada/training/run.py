@@ -4,6 +4,7 @@
 
     config.json            kind, version, settings, and fingerprints of what the run reads
     metrics.jsonl          one line of figures per log interval
+    steps-back.jsonl       when a loss was not finite, and training went back and on more slowly
     samples/000100.png     what the networks made at that step (translator)
     000100/                a checkpoint: cycada.training.checkpoint
     000200.damaged/        one that was found damaged, from before which the training went on
@@ -45,9 +46,11 @@ from cycada.training.checkpoint import (
 Kind = Literal["translator", "detector"]
 Config = TypeVar("Config")
 
-CONFIG_NAME, LOG_NAME = "config.json", "metrics.jsonl"
+CONFIG_NAME, LOG_NAME, STEPS_BACK_NAME = "config.json", "metrics.jsonl", "steps-back.jsonl"
 
-_MAY_CHANGE = frozenset({"workers", "cache_mb", "log_every", "sample_every", "save_every", "keep"})
+_MAY_CHANGE = frozenset(
+    {"workers", "cache_mb", "log_every", "sample_every", "save_every", "keep", "steps_back"}
+)
 """Settings that do not change what is learned."""
 
 
@@ -99,6 +102,21 @@ class Run:
         except OSError as error:
             raise cannot_be_written(folder, reason(error)) from error
         return folder / f"{step:06d}.png"
+
+    def steps_back(self) -> int:
+        """Return how often the training went back because a loss was not finite."""
+        file = self.root / STEPS_BACK_NAME
+        return len(file.read_bytes().splitlines()) if file.exists() else 0
+
+    def note_step_back(self, found: str) -> None:
+        """Note, for good, that the training goes back and on more slowly."""
+        if not self.writes:
+            return
+        file = self.root / STEPS_BACK_NAME
+        before = file.read_text(encoding="utf-8") if file.exists() else ""
+        line = json.dumps({"seconds": round(time.time(), 3), "found": found})
+        with replacing(file) as temporary:
+            temporary.write_text(f"{before}{line}\n", encoding="utf-8")
 
     def forget_after(self, step: int) -> None:
         """Drop log lines of steps after ``step``, which training is about to repeat."""

@@ -18,8 +18,9 @@ from cycada.models.build import build_discriminators, build_generators
 from cycada.progress import Progress
 from cycada.training import loop
 from cycada.training.examples import Labelled
+from cycada.training.finite import check_weights, slow_down
 from cycada.training.judging import make_learner
-from cycada.training.launch import loss_scale, my_share, restore_loss_scale
+from cycada.training.launch import loss_scale, my_share, processes_of, restore_loss_scale
 from cycada.training.pool import ReplayPool
 from cycada.training.recording import can_record, make_plain
 from cycada.training.run import Run
@@ -93,6 +94,7 @@ def train_translator(
     samples: tuple[Tensor, Tensor],
     judges: Judges,
     about: dict[str, Any],
+    slower: float = 1.0,
     accelerator: Accelerator,
     progress: Progress,
 ) -> None:
@@ -106,11 +108,16 @@ def train_translator(
         samples: RGB and thermal images in [-1, 1] to show in ``samples/``.
         judges: Fixed networks.
         about: Facts for users of the weights, stored with every checkpoint.
+        slower: Factor of the learning rates.
         accelerator: From :func:`cycada.training.launch.make_accelerator`.
         progress: Shows the steps.
+
+    Raises:
+        NonFiniteError: A loss is not finite.
     """
     state = make_state(config, judges, accelerator)
     done = restore(state, run, accelerator)
+    slow_down((state.generator_optimizer, state.discriminator_optimizer), slower)
     run.forget_after(done)
     halves = make_halves(state, judges, config, accelerator, progress.say)
     dtype = torch.float64 if config.double else torch.float32
@@ -141,6 +148,7 @@ def train_translator(
         progress.show(figures)
 
     def save(number: int) -> None:
+        check_weights((state.generators, state.discriminators, state.average), number)
         saved = collect(state, accelerator)
         run.save(
             number, state=saved, weights={"generators": state.average}, about=about,
@@ -162,8 +170,8 @@ def train_translator(
         ],
         log=log,
         log_every=config.log_every,
-        over_processes=partial(accelerator.reduce, reduction="mean"),
-        on_stop=save if accelerator.num_processes == 1 else None,
+        processes=processes_of(accelerator, log_every=config.log_every),
+        on_stop=save,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from cycada.losses.perceptual import PerceptualDistance
 from cycada.models.cycle import Discriminators, Generators, Judgement, Translation
 from cycada.training.average import update_average
 from cycada.training.examples import Labelled
+from cycada.training.finite import backward
 from cycada.training.judging import Readers, semantic_term, teach_follower, teach_joint_judge
 from cycada.training.launch import frozen, set_learning_rate
 from cycada.training.pool import ReplayPool
@@ -167,7 +168,7 @@ def _improve_generators(
         getattr(weights, name) * value for name, value in terms.items() if name != "adversarial"
     )
     state.generator_optimizer.zero_grad()
-    accelerator.backward(loss)
+    backward(loss, accelerator)
     if config.clip_norm:
         accelerator.clip_grad_norm_(state.generators.parameters(), config.clip_norm)
     state.generator_optimizer.step()
@@ -191,7 +192,7 @@ def _improve_discriminators(
     loss_rgb = discriminator_loss(judged.real_rgb, judged.made_rgb, config.adversarial)
     loss_thermal = discriminator_loss(judged.real_thermal, judged.made_thermal, config.adversarial)
     state.discriminator_optimizer.zero_grad()
-    accelerator.backward(loss_rgb + loss_thermal)
+    backward(loss_rgb + loss_thermal, accelerator)
     if config.clip_norm:
         accelerator.clip_grad_norm_(state.discriminators.parameters(), config.clip_norm)
     state.discriminator_optimizer.step()

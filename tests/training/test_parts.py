@@ -142,9 +142,9 @@ def run_loop(total: int, *, done: int = 0, value: float = 1.0) -> list[tuple[str
         total=total,
         log=lambda number, figures: told.append(("log", number, figures["loss"])),
         log_every=4,
-        over_processes=lambda figures: figures,
+        processes=loop.Processes(lambda figures: figures, bool, 1),
         periodic=[loop.Periodic(5, lambda number: told.append(("save", number, 0.0)))],
-        on_stop=None,
+        on_stop=pytest.fail,
     )  # fmt: skip
     return told
 
