@@ -53,9 +53,10 @@ def two(script: str, out: Path, config: Any) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-            each.kill()
-        process.communicate()
+        if process.poll() is None:
+            for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+                each.kill()
+            process.communicate()
 
 
 def trainers(process: subprocess.Popen[str]) -> list[psutil.Process]:
