@@ -1,10 +1,10 @@
 """What an index costs by its size: reading, choosing, labels, sampling, writing, auditing.
 
-Makes indexes with 18 Action Units, intensities with two decimals, of which each subject lacks one in
-ten, and measures each use of them in a process of its own: seconds of the processor (and in ``--json``
-those of the clock), and the most memory that the process held, with Python and PyTorch. Where
-images are needed they are small (64 px), and there are as many as ``--images`` at most. Prints a
-Markdown table.
+Makes indexes with 18 Action Units, intensities with two decimals, of which each subject lacks one
+in ten, and measures each use of them in a process of its own: seconds of the processor (and in
+``--json`` those of the clock), and the most memory that the process held, with Python and PyTorch.
+Where images are needed they are small (64 px), and there are as many as ``--images`` at most.
+Prints a Markdown table.
 
     python tools/bench_index.py --rows 1000 10000
 """

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
-from itertools import chain
+from itertools import chain, compress
 
 import numpy as np
 from numpy.typing import NDArray
 
 _TOGETHER = 65536  # faces whose values are gathered at a time
+_REMEMBERED = 10_000  # texts of numbers
 
 
 class Annotations(Mapping[int, float]):
@@ -66,6 +67,47 @@ class _Values(ValuesView[float]):
         return iter(self._mapping._values)  # noqa: SLF001
 
 
+class AnnotationReader:
+    """Makes the annotations of the rows of one table."""
+
+    def __init__(self, columns: Mapping[int, int], *, width: int) -> None:
+        """Take where the column of each AU stands in rows of ``width`` cells, in that order."""
+        self._columns = tuple(columns)
+        self._is_unit = [at in columns.values() for at in range(width)]
+        self._numbers = _Numbers()
+        self._shared: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def __call__(self, row: Sequence[str]) -> Annotations:
+        """Return what a row says; empty cells are not annotated.
+
+        Raises:
+            ValueError: one holds something else than a number.
+        """
+        cells = list(compress(row, self._is_unit))
+        numbers = self._columns if all(cells) else tuple(compress(self._columns, cells))
+        values = [self._numbers[cell] for cell in cells if cell]
+        return Annotations(self._shared.setdefault(numbers, numbers), values)
+
+
+class _Numbers(dict[str, float]):
+    """The numbers that texts mean, most of which are there many times."""
+
+    def __missing__(self, text: str) -> float:
+        number = float(text)
+        if len(self) < _REMEMBERED:
+            self[text] = number
+        return number
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text means a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def values_of(faces: Sequence[Mapping[int, float]], numbers: Sequence[int]) -> NDArray[np.float64]:
     """Return the ``(N, A)`` values of the AUs ``numbers``; NaN where not annotated."""
     values = np.full((len(faces), len(numbers)), math.nan)
@@ -74,9 +116,7 @@ def values_of(faces: Sequence[Mapping[int, float]], numbers: Sequence[int]) -> N
         counts = np.fromiter(map(len, part), np.int64, len(part))
         total = int(counts.sum())
         found = np.fromiter(chain.from_iterable(part), np.int64, total)
-        held = np.fromiter(
-            chain.from_iterable(units.values() for units in part), np.float64, total
-        )
+        held = np.fromiter(chain.from_iterable(units.values() for units in part), np.float64, total)
         rows = np.repeat(np.arange(start, start + len(part)), counts)
         for column, number in enumerate(numbers):
             wanted = found == number

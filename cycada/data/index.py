@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import gc
 import hashlib
 import io
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain, compress, islice
+from itertools import chain, islice
 from pathlib import Path
 from sys import intern
 from types import MappingProxyType
@@ -20,9 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cycada.action_units import INTENSITY_MAX, column, number_of
-from cycada.data.annotations import Annotations, values_of
-from cycada.data.index_info import TOML_NAME, IndexInfo, Kind, did_you_mean, info_text, read_info
+from cycada.action_units import INTENSITY_MAX, column
+from cycada.data.annotations import AnnotationReader, is_number, values_of
+from cycada.data.index_columns import ALWAYS, REQUIRED, WHERE_USED, columns_of
+from cycada.data.index_info import TOML_NAME, IndexInfo, Kind, info_text, read_info
 from cycada.errors import DataError
 from cycada.files import replacing
 from cycada.task import Task
@@ -52,14 +55,10 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 CSV_NAME = "index.csv"
 
 _TOGETHER = 4096  # rows of which the AU values are checked at a time
-_REMEMBERED = 10_000  # texts of numbers
 _A = MappingProxyType({"intensity": "an intensity", "probability": "a probability"})
 _LARGEST: Mapping[Kind, float] = MappingProxyType(
     {"occurrence": 1.0, "intensity": INTENSITY_MAX, "probability": 1.0}
 )
-_REQUIRED = ("path", "domain", "subject", "split")
-_ALWAYS = (*_REQUIRED, "frame", "sequence")
-_WHERE_USED = ("label", "pair", "origin")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -191,7 +190,7 @@ def read_index(path: Path | str, *, one_split: bool = True) -> Index:
         raise DataError(f"{path}: there is no index; `cycada index` makes one.")
     info = read_info(file.parent / TOML_NAME)
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
+        with file.open(encoding="utf-8-sig", newline="") as stream, _without_collecting():
             rows = _parsed(csv.reader(stream, strict=True), file)
             faces = _checked(rows, file, info, one_split=one_split)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -209,11 +208,11 @@ def write_index(index: Index) -> None:
     """
     file = index.root / CSV_NAME
     _checked(enumerate(index.faces, start=2), file, index.info)
-    optional = [name for name in _WHERE_USED if any(getattr(face, name) for face in index.faces)]
+    optional = [name for name in WHERE_USED if any(getattr(face, name) for face in index.faces)]
     numbers = index.action_units()
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow([*_ALWAYS, *map(column, numbers), *optional])
+    writer.writerow([*ALWAYS, *map(column, numbers), *optional])
     for face in index.faces:
         known = {number: _number_text(value) for number, value in face.action_units.items()}
         writer.writerow(
@@ -268,15 +267,25 @@ def check_files(index: Index) -> None:
         )
 
 
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Leave Python's search for cycles out: rows have none, and it would visit all over again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _parsed(rows: Iterator[list[str]], file: Path) -> Iterator[tuple[int, Face]]:
     """Yield each row of the table with its number, as typed but not yet as checked values."""
     header = [name.strip() for name in next(rows, [])]
-    place, units = _columns(header, file)
-    columns, is_unit = tuple(units), [at in units.values() for at in range(len(header))]
-    numbers = _Numbers()
-    shared: dict[tuple[int, ...], tuple[int, ...]] = {}  # by rows that annotate the same AUs
-    at_path, at_domain, at_subject, at_split = (place[name] for name in _REQUIRED)
-    others = {name: place[name] for name in (*_WHERE_USED, "sequence") if name in place}
+    place, units = columns_of(header, file)
+    annotated = AnnotationReader(units, width=len(header))
+    at_path, at_domain, at_subject, at_split = (place[name] for name in REQUIRED)
+    others = {name: place[name] for name in (*WHERE_USED, "sequence") if name in place}
     at_frame = place.get("frame")
     for number, row in enumerate(rows, start=2):
         if not row:  # a blank line
@@ -285,12 +294,10 @@ def _parsed(rows: Iterator[list[str]], file: Path) -> Iterator[tuple[int, Face]]
             raise DataError(
                 f"{file}, row {number}: has {len(row)} cells, but the header has {len(header)}."
             )
-        cells = list(compress(row, is_unit))
-        annotated = columns if all(cells) else tuple(compress(columns, cells))
         try:
-            values = [numbers[cell] for cell in cells if cell]
+            known = annotated(row)
         except ValueError:
-            at = next(at for at in units.values() if not _is_number(row[at]))
+            at = next(at for at in units.values() if row[at] and not is_number(row[at]))
             raise _wrong(file, number, header[at], "a number or nothing", row[at]) from None
         frame = row[at_frame] if at_frame is not None else ""
         if frame and not frame.isdecimal():
@@ -302,28 +309,10 @@ def _parsed(rows: Iterator[list[str]], file: Path) -> Iterator[tuple[int, Face]]
             subject=intern(row[at_subject]),
             split=intern(row[at_split]),  # type: ignore[arg-type]  # checked by _checked
             frame=int(frame) if frame else None,
-            action_units=Annotations(shared.setdefault(annotated, annotated), values),
+            action_units=known,
             **texts,
         )
         yield number, face
-
-
-class _Numbers(dict[str, float]):
-    """The numbers that texts mean, most of which are there many times."""
-
-    def __missing__(self, text: str) -> float:
-        number = float(text)
-        if len(self) < _REMEMBERED:
-            self[text] = number
-        return number
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell or 0)
-    except ValueError:
-        return False
-    return True
 
 
 def _checked(
@@ -409,39 +398,6 @@ def _is_relative(path: str) -> bool:
     if not path.isprintable() and _CONTROL.search(path):
         return False
     return path.rpartition("/")[2] not in ("", ".", "..")
-
-
-def _columns(header: list[str], file: Path) -> tuple[dict[str, int], dict[int, int]]:
-    """Return where the named columns stand, and those of AUs by their numbers."""
-    names = (*_ALWAYS, *_WHERE_USED)
-    place: dict[str, int] = {}
-    units: dict[int, int] = {}
-    for at, name in enumerate(header):
-        if name in names:
-            twice = name in place
-            place[name] = at
-        else:
-            number = _unit_of_column(name, names, file)
-            twice = number in units
-            units[number] = at
-        if twice:
-            raise DataError(f"{file}, row 1: the column {name!r} is there twice.")
-    missing = [name for name in _REQUIRED if name not in place]
-    if missing:
-        raise DataError(
-            f"{file}, row 1: the column {missing[0]!r} is missing; "
-            f"an index needs {', '.join(_REQUIRED)}."
-        )
-    return place, units
-
-
-def _unit_of_column(name: str, names: Sequence[str], file: Path) -> int:
-    try:
-        return number_of(name)
-    except DataError as error:
-        if name.upper().startswith("AU"):
-            raise DataError(f"{file}, row 1: {error}") from None
-    raise DataError(f"{file}, row 1: unknown column {name!r}.{did_you_mean(name, names)}")
 
 
 def _wrong(file: Path, row: int, name: str, expected: str, found: str) -> DataError:
