@@ -273,7 +273,7 @@ def _measured(name: str, folder: Path) -> dict[str, float] | None:
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)  # noqa: S603
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        print(f"{name}: {error}\n{error.stderr or ''}", file=sys.stderr)
+        print(f"{name}: {error}", error.stderr, sep="\n", file=sys.stderr)
         return None
     found: dict[str, float] = json.loads(ran.stdout)
     return found
@@ -308,7 +308,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             make_table(folder, count)
-            make_labels(folder, count)
+            if {"paths", "frames", "index"} & {*options.uses}:
+                make_labels(folder, count)
             fits = count <= options.images
             if fits and any(USES[name].on_images for name in options.uses):
                 make_images(folder, count)

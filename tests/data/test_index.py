@@ -198,7 +198,7 @@ def test_of_several_faults_that_of_the_first_row_is_told(
     with pytest.raises(DataError, match="row 5: subject 's1' is in the split 'test'"):
         read_index(write(tmp_path, table))
     table = HEADER + good + "a.png,rgb,s1,train,,,2,nan\n"
-    with pytest.raises(DataError, match="column AU12: expected an intensity from 0 .* 'nan'"):
+    with pytest.raises(DataError, match=r"column AU12: expected an intensity from 0 .* 'nan'"):
         read_index(write(tmp_path, table, 'kind = "intensity"\n'))
 
 

@@ -23,6 +23,6 @@ def test_every_use_is_measured_at_every_size(tmp_path: Path) -> None:
         sizes = ["60"] if use in ("files", "index") else ["60", "120"]  # images only at 60
         assert list(found[use]) == sizes
         for cost in found[use].values():
-            assert 0 < cost["cpu"]
-            assert 0 < cost["wall"]
+            assert cost["cpu"] > 0
+            assert cost["wall"] > 0
             assert 50 < cost["peak_mb"] < 5000
