@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -45,8 +48,9 @@ class FaceImages:
             listed = ", ".join(str(index.root) for index in indexes) or "no index"
             raise DataError(f"no {domain} face to use in {listed}; check `domain` and `split`.")
         self.window = common_window(chosen) if domain == "thermal" else None
-        self.roots = tuple(index.root for index in chosen if index.faces)
-        self._files = [(index.file(face), index.info) for index in chosen for face in index.faces]
+        self._indexes = [index for index in chosen if index.faces]
+        self.roots = tuple(index.root for index in self._indexes)
+        self._ends = list(accumulate(len(index.faces) for index in self._indexes))
         self._cache: Tensor | None = None
 
     def __len__(self) -> int:
@@ -61,11 +65,11 @@ class FaceImages:
     @property
     def sixteen_bit(self) -> bool:
         """Whether the first file holds more than 8 bits."""
-        return images.read_image(self._files[0][0]).dtype != torch.uint8
+        return images.read_image(self._file(0)).dtype != torch.uint8
 
     def decode(self, number: int) -> Tensor:
         """Return image ``number`` as ``(C, size, size)``, uint8 (RGB) or int32 0..65535."""
-        file, info = self._files[number]
+        file, info = self._file(number), self._index(number).info
         image = images.read_image(file)
         unit: Unit = info.unit if self.domain == "thermal" else "grey"
         try:
@@ -78,6 +82,12 @@ class FaceImages:
         if self.domain == "rgb":
             return images.from_signed(square, dtype=torch.uint8)
         return images.from_signed(square, dtype=torch.uint16).to(torch.int32)
+
+    def _index(self, number: int) -> Index:
+        return self._indexes[bisect(self._ends, number)]
+
+    def _file(self, number: int) -> Path:  # made when it is asked for: a path takes 0.5 kB
+        return self._index(number).file(self.faces[number])
 
     @property
     def cached(self) -> bool:

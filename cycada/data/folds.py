@@ -44,7 +44,8 @@ def folds(
         named = [f"part {number}" for number in range(1, len(parts) + 1)]
     made, notes = [], []
     for number, (part, name) in enumerate(zip(parts, named, strict=True), start=1):
-        rest = {subject: where for subject, where in subjects.items() if subject not in part}
+        tested = set(part)
+        rest = {subject: where for subject, where in subjects.items() if subject not in tested}
         splits = deal_subjects(rest, fractions=shares, seed=seed)
         splits.update(dict.fromkeys(part, "test"))
         counts = [sum(found == split for found in splits.values()) for split in ("train", "val")]

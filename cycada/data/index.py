@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import csv
+import gc
 import hashlib
 import io
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from sys import intern
 from types import MappingProxyType
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from cycada.action_units import INTENSITY_MAX, column, number_of
-from cycada.data.index_info import TOML_NAME, IndexInfo, Kind, did_you_mean, info_text, read_info
+from cycada.action_units import INTENSITY_MAX, column
+from cycada.data.annotations import AnnotationReader, is_number, values_of
+from cycada.data.index_columns import ALWAYS, REQUIRED, WHERE_USED, columns_of
+from cycada.data.index_info import TOML_NAME, IndexInfo, Kind, info_text, read_info
 from cycada.errors import DataError
 from cycada.files import replacing
 from cycada.task import Task
@@ -48,11 +54,11 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 CSV_NAME = "index.csv"
 
+_TOGETHER = 4096  # rows of which the AU values are checked at a time
 _A = MappingProxyType({"intensity": "an intensity", "probability": "a probability"})
-_REQUIRED = ("path", "domain", "subject", "split")
-_ALWAYS = (*_REQUIRED, "frame", "sequence")
-_WHERE_USED = ("label", "pair", "origin")
-_PATHS = ("path", "pair", "origin")
+_LARGEST: Mapping[Kind, float] = MappingProxyType(
+    {"occurrence": 1.0, "intensity": INTENSITY_MAX, "probability": 1.0}
+)
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -84,7 +90,7 @@ class Index:
 
     def action_units(self) -> tuple[int, ...]:
         """Return the AUs with at least one annotation, in ascending order."""
-        return tuple(sorted({number for face in self.faces for number in face.action_units}))
+        return tuple(sorted(set().union(*{frozenset(face.action_units) for face in self.faces})))
 
     def classes(self) -> tuple[str, ...]:
         """Return the class labels in use, sorted."""
@@ -147,11 +153,7 @@ class Index:
         return values if self.info.kind == "intensity" else torch.full_like(values, math.nan)
 
     def _values(self, numbers: Sequence[int]) -> Tensor:
-        return torch.tensor(
-            [[face.action_units.get(number, math.nan) for number in numbers]
-             for face in self.faces],
-            dtype=torch.float64,
-        ).reshape(len(self.faces), len(numbers))  # fmt: skip
+        return torch.from_numpy(values_of([face.action_units for face in self.faces], numbers))
 
     def labels(self, task: Task) -> tuple[Tensor, Tensor]:
         """Return the labels of each face for ``task``, and where they are known.
@@ -188,7 +190,7 @@ def read_index(path: Path | str, *, one_split: bool = True) -> Index:
         raise DataError(f"{path}: there is no index; `cycada index` makes one.")
     info = read_info(file.parent / TOML_NAME)
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
+        with file.open(encoding="utf-8-sig", newline="") as stream, _without_collecting():
             rows = _parsed(csv.reader(stream, strict=True), file)
             faces = _checked(rows, file, info, one_split=one_split)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -206,19 +208,19 @@ def write_index(index: Index) -> None:
     """
     file = index.root / CSV_NAME
     _checked(enumerate(index.faces, start=2), file, index.info)
-    optional = [name for name in _WHERE_USED if any(getattr(face, name) for face in index.faces)]
+    optional = [name for name in WHERE_USED if any(getattr(face, name) for face in index.faces)]
     numbers = index.action_units()
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow([*_ALWAYS, *map(column, numbers), *optional])
+    writer.writerow([*ALWAYS, *map(column, numbers), *optional])
     for face in index.faces:
-        known = face.action_units
+        known = {number: _number_text(value) for number, value in face.action_units.items()}
         writer.writerow(
             [
                 *(face.path, face.domain, face.subject, face.split),
                 "" if face.frame is None else face.frame,
                 face.sequence,
-                *(_number_text(known[number]) if number in known else "" for number in numbers),
+                *(known.get(number, "") for number in numbers),
                 *(getattr(face, name) for name in optional),
             ]
         )
@@ -265,12 +267,25 @@ def check_files(index: Index) -> None:
         )
 
 
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Leave Python's search for cycles out: rows have none, and it would visit all over again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _parsed(rows: Iterator[list[str]], file: Path) -> Iterator[tuple[int, Face]]:
     """Yield each row of the table with its number, as typed but not yet as checked values."""
     header = [name.strip() for name in next(rows, [])]
-    place, units = _columns(header, file)
-    at_path, at_domain, at_subject, at_split = (place[name] for name in _REQUIRED)
-    others = {name: place[name] for name in (*_WHERE_USED, "sequence") if name in place}
+    place, units = columns_of(header, file)
+    annotated = AnnotationReader(units, width=len(header))
+    at_path, at_domain, at_subject, at_split = (place[name] for name in REQUIRED)
+    others = {name: place[name] for name in (*WHERE_USED, "sequence") if name in place}
     at_frame = place.get("frame")
     for number, row in enumerate(rows, start=2):
         if not row:  # a blank line
@@ -279,13 +294,11 @@ def _parsed(rows: Iterator[list[str]], file: Path) -> Iterator[tuple[int, Face]]
             raise DataError(
                 f"{file}, row {number}: has {len(row)} cells, but the header has {len(header)}."
             )
-        known: dict[int, float] = {}
-        for unit, at in units:
-            if row[at]:
-                try:
-                    known[unit] = float(row[at])
-                except ValueError:
-                    raise _wrong(file, number, header[at], "a number or nothing", row[at]) from None
+        try:
+            known = annotated(row)
+        except ValueError:
+            at = next(at for at in units.values() if row[at] and not is_number(row[at]))
+            raise _wrong(file, number, header[at], "a number or nothing", row[at]) from None
         frame = row[at_frame] if at_frame is not None else ""
         if frame and not frame.isdecimal():
             raise _wrong(file, number, "frame", "a whole number or nothing", frame)
@@ -306,47 +319,69 @@ def _checked(
     rows: Iterable[tuple[int, Face]], file: Path, info: IndexInfo, *, one_split: bool = True
 ) -> tuple[Face, ...]:
     """Return the faces, or refuse the first that contradicts ``info``, itself or another row."""
-    largest = {"occurrence": 1.0, "intensity": INTENSITY_MAX, "probability": 1.0}.get(info.kind)
     faces: list[Face] = []
     paths: set[str] = set()
+    unchecked: list[tuple[int, Mapping[int, float]]] = []
     splits: dict[str, tuple[Split, int]] = {}
-    for row, face in rows:
-        if face.domain not in DOMAINS:
-            raise _wrong(file, row, "domain", "rgb or thermal", face.domain)
-        if face.split not in SPLITS:
-            raise _wrong(file, row, "split", "train, val or test", face.split)
-        if not face.subject:
-            raise _wrong(file, row, "subject", "a name", "")
-        _check_paths(face, file, row)
-        if face.path in paths:
-            raise DataError(f"{file}, row {row}, column path: {face.path!r} is there twice.")
-        split, first_row = splits.setdefault(face.subject, (face.split, row))
-        if one_split and split != face.split:
-            raise DataError(
-                f"{file}, row {row}: subject {face.subject!r} is in the split {face.split!r}, but "
-                f"in row {first_row} in {split!r}; a subject belongs to one split."
-            )
-        for number, value in face.action_units.items():
-            if largest is None:
+    try:
+        for row, face in rows:
+            if face.domain not in DOMAINS:
+                raise _wrong(file, row, "domain", "rgb or thermal", face.domain)
+            if face.split not in SPLITS:
+                raise _wrong(file, row, "split", "train, val or test", face.split)
+            if not face.subject:
+                raise _wrong(file, row, "subject", "a name", "")
+            _check_paths(face, file, row)
+            if face.path in paths:
+                raise DataError(f"{file}, row {row}, column path: {face.path!r} is there twice.")
+            split, first_row = splits.setdefault(face.subject, (face.split, row))
+            if one_split and split != face.split:
                 raise DataError(
-                    f"{file.parent / TOML_NAME}: kind = {info.kind!r}, but {file} annotates "
-                    f'Action Units; write kind = "occurrence" (0 or 1), "intensity" (0 to 5) or '
-                    f'"probability" (0 to 1).'
+                    f"{file}, row {row}: subject {face.subject!r} is in the split "
+                    f"{face.split!r}, but in row {first_row} in {split!r}; a subject belongs to "
+                    "one split."
                 )
-            whole = info.kind == "occurrence"
-            if not 0 <= value <= largest or (whole and value not in (0, 1)):
-                expected = "0 or 1" if whole else f"{_A[info.kind]} from 0 to {largest:g}"
-                raise _wrong(file, row, column(number), expected, f"{value:g}")
-        paths.add(face.path)
-        faces.append(face)
+            if face.action_units:
+                unchecked.append((row, face.action_units))
+                if len(unchecked) == _TOGETHER:
+                    _check_values(unchecked, info, file)
+                    unchecked.clear()
+            paths.add(face.path)
+            faces.append(face)
+    finally:  # an earlier row is told of first
+        _check_values(unchecked, info, file)
     if not faces:
         raise DataError(f"{file}: holds no faces.")
     return tuple(faces)
 
 
+def _check_values(
+    faces: Sequence[tuple[int, Mapping[int, float]]], info: IndexInfo, file: Path
+) -> None:
+    """Refuse the first AU value that is not of its kind, of rows with their numbers."""
+    values = np.fromiter(chain.from_iterable(units.values() for _, units in faces), np.float64)
+    if not len(values):
+        return
+    largest = _LARGEST.get(info.kind)
+    if largest is None:
+        raise DataError(
+            f"{file.parent / TOML_NAME}: kind = {info.kind!r}, but {file} annotates "
+            f'Action Units; write kind = "occurrence" (0 or 1), "intensity" (0 to 5) or '
+            f'"probability" (0 to 1).'
+        )
+    whole = info.kind == "occurrence"
+    fits = (values == 0) | (values == 1) if whole else (values >= 0) & (values <= largest)
+    if fits.all():
+        return
+    at = int(np.argmin(fits))
+    cells = ((row, number, value) for row, units in faces for number, value in units.items())
+    row, number, value = next(islice(cells, at, None))
+    expected = "0 or 1" if whole else f"{_A[info.kind]} from 0 to {largest:g}"
+    raise _wrong(file, row, column(number), expected, f"{value:g}")
+
+
 def _check_paths(face: Face, file: Path, row: int) -> None:
-    for name in _PATHS:
-        text = getattr(face, name)
+    for name, text in (("path", face.path), ("pair", face.pair), ("origin", face.origin)):
         if not (_is_relative(text) if text else name != "path"):
             raise _wrong(file, row, name, "a path relative to the index, with '/'", text)
 
@@ -358,42 +393,11 @@ def _is_relative(path: str) -> bool:
     (``//host``) on Windows, where the backslash leads there, too; one that ends in ``.`` or ``..``
     names a folder, and control characters (NUL, line breaks) are in no path of ours.
     """
-    if path.startswith("/") or "\\" in path or _DRIVE.match(path) or _CONTROL.search(path):
+    if path.startswith("/") or "\\" in path or (":" in path and _DRIVE.match(path)):
+        return False
+    if not path.isprintable() and _CONTROL.search(path):
         return False
     return path.rpartition("/")[2] not in ("", ".", "..")
-
-
-def _columns(header: list[str], file: Path) -> tuple[dict[str, int], list[tuple[int, int]]]:
-    """Return where the named columns stand, and (AU number, place) of each AU column."""
-    names = (*_ALWAYS, *_WHERE_USED)
-    place: dict[str, int] = {}
-    units: dict[int, int] = {}
-    for at, name in enumerate(header):
-        if name in names:
-            twice = name in place
-            place[name] = at
-        else:
-            number = _unit_of_column(name, names, file)
-            twice = number in units
-            units[number] = at
-        if twice:
-            raise DataError(f"{file}, row 1: the column {name!r} is there twice.")
-    missing = [name for name in _REQUIRED if name not in place]
-    if missing:
-        raise DataError(
-            f"{file}, row 1: the column {missing[0]!r} is missing; "
-            f"an index needs {', '.join(_REQUIRED)}."
-        )
-    return place, list(units.items())
-
-
-def _unit_of_column(name: str, names: Sequence[str], file: Path) -> int:
-    try:
-        return number_of(name)
-    except DataError as error:
-        if name.upper().startswith("AU"):
-            raise DataError(f"{file}, row 1: {error}") from None
-    raise DataError(f"{file}, row 1: unknown column {name!r}.{did_you_mean(name, names)}")
 
 
 def _wrong(file: Path, row: int, name: str, expected: str, found: str) -> DataError:

@@ -49,6 +49,21 @@ def test_decoded_ahead_or_on_demand_is_the_same(faces: Path, quiet: Progress) ->
         assert torch.equal(early.batch(numbers), late.batch(numbers))
 
 
+def test_every_image_is_read_from_the_index_that_names_it(tmp_path: Path) -> None:
+    shades = torch.arange(5, dtype=torch.uint8)
+    parts = []
+    for name, numbers in (("one", (0, 1)), ("none", ()), ("two", (2,)), ("three", (3, 4))):
+        (tmp_path / name).mkdir()
+        for place, number in enumerate(numbers):
+            picture = shades[number].expand(1, 16, 16)
+            images.write_image(tmp_path / name / f"{place}.png", picture.contiguous())
+        names = [f"{place}.png" for place in range(len(numbers))]
+        parts.append(index(tmp_path / name, *names, info=IndexInfo(kind="none", unit="grey")))
+    faces = FaceImages(parts, domain="thermal", size=16)
+    assert faces.roots == tuple(tmp_path / name for name in ("one", "two", "three"))
+    assert (faces.batch(torch.arange(5))[:, 0, 0, 0] / 257).tolist() == shades.tolist()
+
+
 def test_a_corrupt_image_is_named(own_faces: Path, quiet: Progress) -> None:
     broken = own_faces / "rgb" / "1" / "2.png"
     broken.write_bytes(broken.read_bytes()[:60])

@@ -99,6 +99,27 @@ def test_those_of_one_domain_only_are_in_every_fold() -> None:
         assert tested["r"] in (1, 2)
 
 
+def test_a_fold_does_not_compare_everyone_with_everyone() -> None:
+    """Each of 2,000 names is looked up; a walk through each part would compare millions."""
+    compared = 0
+
+    class Name(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str(self) == other
+
+        def __hash__(self) -> int:
+            return hash(str(self))
+
+    everyone = {Name(f"s{number}"): frozenset[Domain](["rgb"]) for number in range(2000)}
+    made, _ = folds("4", everyone, fractions=(0.7, 0.1, 0.2), seed=0)
+    assert [len(splits) for splits in made] == [2000] * 4
+    assert compared < 100 * len(everyone)
+
+
 @pytest.mark.parametrize("scheme", ["1", "0", "-3", "bp4", "2.5", "bp4d+"])
 def test_a_scheme_that_is_none_is_refused(scheme: str) -> None:
     with pytest.raises(UsageError, match="expected bp4d or disfa for the published folds"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ HEADER = "path,domain,subject,split,frame,sequence,AU01,AU12\n"
 
 
 def write(folder: Path, table: str, info: str = 'kind = "occurrence"\n') -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "index.csv").write_text(table, encoding="utf-8")
     (folder / "index.toml").write_text(info, encoding="utf-8")
     return folder
@@ -181,6 +183,35 @@ def test_a_wrong_table_is_refused_with_its_place(tmp_path: Path, case: str) -> N
         read_index(write(tmp_path, table))
     assert str(tmp_path / "index.csv") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("together", [1, 2, 100])
+def test_of_several_faults_that_of_the_first_row_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr("cycada.data.index._TOGETHER", together)
+    good = "".join(f"{n}.png,rgb,s1,train,,,1,\n" for n in range(3))
+    table = HEADER + good + "\na.png,rgb,s1,train,,,1,0.5\nb.png,uv,s1,train,,,yes,\n"
+    with pytest.raises(DataError, match=r"row 6, column AU12: expected 0 or 1, found '0\.5'"):
+        read_index(write(tmp_path, table))
+    table = HEADER + good + "a.png,rgb,s1,test,,,1,0.5\nb.png,rgb,s1,train,,,7,\n"
+    with pytest.raises(DataError, match="row 5: subject 's1' is in the split 'test'"):
+        read_index(write(tmp_path, table))
+    table = HEADER + good + "a.png,rgb,s1,train,,,2,nan\n"
+    with pytest.raises(DataError, match=r"column AU12: expected an intensity from 0 .* 'nan'"):
+        read_index(write(tmp_path, table, 'kind = "intensity"\n'))
+
+
+def test_reading_leaves_the_collector_of_garbage_as_it_was(tmp_path: Path) -> None:
+    write(tmp_path, HEADER + ROW)
+    bad = write(tmp_path / "bad", HEADER)
+    for switch in (gc.disable, gc.enable):
+        switch()
+        before = gc.isenabled()
+        read_index(tmp_path)
+        with pytest.raises(DataError):
+            read_index(bad)
+        assert gc.isenabled() == before
 
 
 BAD_INFOS = {

@@ -30,6 +30,24 @@ def test_the_order_depends_on_the_seed_and_the_step_alone() -> None:
         assert torch.equal(jumping(step), expected[step])
 
 
+def test_a_step_draws_without_a_pass_over_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first step of an epoch shuffles; the others look up their own few places."""
+    shuffled = []
+    shuffle = torch.randperm
+
+    def counted(count: int, *, generator: torch.Generator) -> torch.Tensor:
+        shuffled.append(count)
+        return shuffle(count, generator=generator)
+
+    monkeypatch.setattr(torch, "randperm", counted)
+    order = Order(100_000, 8, seed=0, stream="rgb")
+    for step in range(200):
+        order(step)
+    assert shuffled == [100_000]
+    order(100_000 // 8)
+    assert shuffled == [100_000] * 2
+
+
 def test_the_order_does_not_touch_the_global_generator() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)

@@ -132,10 +132,10 @@ def two_heaps(medians: dict[str, float], *, least: float) -> _Heaps | None:
     if len(names) < _GROUPS:
         return None
     smaller = max(_HEAP, math.ceil(_HEAP_SHARE * len(names)))
-    cuts = range(smaller, len(names) - smaller + 1)
-    between = [cut * (len(names) - cut) * (values[cut:].mean() - values[:cut].mean()) ** 2
-               for cut in cuts]  # fmt: skip
-    cut = cuts[int(np.argmax(between))]
+    cuts = np.arange(smaller, len(names) - smaller + 1)
+    below = np.cumsum(values)[cuts - 1]
+    gaps = (values.sum() - below) / (len(names) - cuts) - below / cuts
+    cut = int(cuts[np.argmax(cuts * (len(names) - cuts) * gaps**2)])
     low, high = values[:cut], values[cut:]
     gap = float(high.mean() - low.mean())
     distance = gap / math.sqrt((low.var() + high.var()) / 2 + 1e-12)
