@@ -17,245 +17,85 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import bench_machine
 import torch
-from bench_opponents import DETECTOR_BATCH, DETECTOR_SIZE, Backbone, Configuration, Part, Side, Spec
-from bench_process import PartFailedError, Process, alone
+from bench_duel import Bench, compare, duel, rounded
+from bench_opponents import DETECTOR_BATCH, DETECTOR_SIZE, Configuration, Part, Side, Spec
+from bench_process import alone
 
 from cycada import images
 from cycada.data import phantom
-from cycada.files import replacing
 from cycada.training.loading import device_named
 
 PARTS = ("train", "translate", "detect")
-BUDGETS = {"train": 1200.0, "translate": 600.0, "detect": 600.0}  # seconds
-QUICK_BUDGETS = {"train": 230.0, "translate": 70.0, "detect": 70.0}
+BUDGETS = MappingProxyType({"train": 1200.0, "translate": 600.0, "detect": 600.0})  # seconds
+QUICK_BUDGETS = MappingProxyType({"train": 230.0, "translate": 80.0, "detect": 80.0})
 DEFAULT = ("256/9/64/1", "128/6/64/4", "64/3/24/4")
 PERFORMANCE = Path(__file__).resolve().parents[1] / "docs" / "performance.json"
 
-_FEWEST = 3  # alternations, even where the budget is used up
-_STRICT = "textbook, strict"
-_ROUND_SECONDS = {"cpu": 1.0, "cuda": 0.5}  # of steps that are timed together
-_OVERRUN, _GRACE = 0.5, 30.0  # share of a budget and seconds after it when a part is given up
+_BOTH: tuple[Side, ...] = ("textbook", "package")
 _DRAWN = 16  # different faces in a folder
-
-
-@dataclass(slots=True)
-class Bench:
-    """What is measured, and the result so far."""
-
-    device: str
-    alternations: int
-    budgets: Mapping[str, float]  # seconds for each part
-    configurations: Sequence[Configuration]
-    backbones: Sequence[Backbone]
-    translated: Configuration
-    images: int  # in the folder to translate or to detect in
-    profiled: bool
-    scratch: Path
-    out: Path | None
-    result: dict[str, Any]
-    deadline: float = 0.0  # of the part, by time.monotonic
-    overrun: float = 0.0  # seconds after it when the part is given up
-
-    def say(self, text: str) -> None:
-        """Print a line of progress."""
-        print(text, file=sys.stderr, flush=True)
-
-    def keep(self) -> None:
-        """Write what is measured so far."""
-        if self.out is not None:
-            with replacing(self.out) as temporary:
-                temporary.write_text(json.dumps(self.result, indent=1) + "\n", encoding="utf-8")
-
-    @contextmanager
-    def guarded(self, name: str) -> Iterator[None]:
-        """Note a failure within the block, and go on after it."""
-        try:
-            yield
-        except (PartFailedError, RuntimeError, ValueError, OSError) as error:
-            told = f"{error}" if isinstance(error, PartFailedError) else repr(error)
-            self.result.setdefault("failed", {})[name] = told
-            self.say(f"{name}: FAILED: {told}")
-        self.keep()
-
-    def patience(self) -> float:
-        """Return the seconds after which the part is given up."""
-        return self.deadline + self.overrun - time.monotonic()
-
-
-def alternate(
-    measures: Mapping[str, Callable[[], float]], *, alternations: int, seconds: float,
-    clock: Callable[[], float] = time.monotonic, told: Callable[[str], None],
-) -> dict[str, list[float]]:  # fmt: skip
-    """Return the measurements of every opponent, taken in turn.
-
-    Every second time the order is reversed, so that no one always comes first.
-
-    Args:
-        measures: What takes one measurement of each opponent.
-        alternations: How many of each to take.
-        seconds: After these no alternation begins that would not end in time, unless there are
-            fewer than three yet.
-        clock: Tells seconds.
-        told: Is given a line after each alternation.
-    """
-    found: dict[str, list[float]] = {name: [] for name in measures}
-    began = clock()
-    for number in range(alternations):
-        spent = clock() - began
-        if number >= _FEWEST and spent * (number + 1) / number > seconds:
-            break
-        for name in list(measures)[:: -1 if number % 2 else 1]:
-            found[name].append(measures[name]())
-        last = ", ".join(f"{name} {figures[-1]:.4g} s" for name, figures in found.items())
-        told(f"  {number + 1}: {last}")
-    return found
-
-
-def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
-    """Return how many times as long ``slow`` took: the median over pairs taken in turn."""
-    return statistics.median(one / other for one, other in zip(slow, fast, strict=True))
-
-
-def compare(found: Mapping[str, Sequence[float]], *, other: str = "package") -> dict[str, Any]:
-    """Return ratio, its extremes, and the median seconds of both."""
-    pairs = [a / b for a, b in zip(found["textbook"], found[other], strict=True)]
-    figures = {
-        "ratio": ratio(found["textbook"], found[other]),
-        "ratio_lowest": min(pairs),
-        "ratio_highest": max(pairs),
-        "seconds": statistics.median(found[other]),
-        "textbook_seconds": statistics.median(found["textbook"]),
-    }
-    if _STRICT in found:
-        figures["ratio_strict_float32"] = ratio(found[_STRICT], found[other])
-        figures["textbook_strict_seconds"] = statistics.median(found[_STRICT])
-    return {
-        **{name: _rounded(value) for name, value in figures.items()},
-        "alternations": len(pairs),
-    }
-
-
-def _rounded(value: float) -> float:
-    """Return a figure with the digits that a measurement has."""
-    return float(f"{value:.4g}")
-
-
-def _duel(
-    bench: Bench, specs: Mapping[str, Spec], *, share: float, by_steps: bool
-) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """Return the seconds of a round of each opponent, and further facts of each.
-
-    Args:
-        bench: The run.
-        specs: The opponents by name, ``textbook`` among them.
-        share: Seconds for the whole of it.
-        by_steps: Whether rounds are short, so that several are timed together, and computed by
-            the device alone, so that its precision for convolutions matters.
-    """
-    began = time.monotonic()
-    with ExitStack() as stack:
-        processes = {
-            name: stack.enter_context(Process(spec, patience=bench.patience))
-            for name, spec in specs.items()
-        }
-        warm = {name: process.warm() for name, process in processes.items()}
-        rounds = {
-            name: _rounds(facts.seconds, bench.device) if by_steps else 1
-            for name, facts in warm.items()
-        }
-        measures: dict[str, Callable[[], float]] = {
-            name: lambda name=name: processes[name].ask("time", rounds[name])  # type: ignore[misc]
-            for name in processes
-        }
-        if by_steps and bench.device == "cuda":
-            measures[_STRICT] = lambda: _strictly(processes["textbook"], rounds["textbook"])
-        found = alternate(
-            measures, alternations=bench.alternations,
-            seconds=share - (time.monotonic() - began), told=bench.say,
-        )  # fmt: skip
-        facts: dict[str, Any] = {
-            name: {"precision": warm[name].precision, "peak_mb": round(process.ask("memory"))}
-            for name, process in processes.items()
-        }
-        if bench.profiled and by_steps:
-            for name, process in processes.items():
-                steps = min(rounds[name], 10)
-                facts[name]["profile"] = process.ask("profile", steps)
-    return found, facts
-
-
-def _strictly(process: Process, rounds: int) -> float:
-    """Time the textbook without TF32, which PyTorch takes for float32 unless it is forbidden."""
-    process.ask("strict", True)  # noqa: FBT003
-    process.ask("time", 2)  # the first ones choose other algorithms
-    seconds: float = process.ask("time", rounds)
-    process.ask("strict", False)  # noqa: FBT003
-    process.ask("time", 2)
-    return seconds
-
-
-def _rounds(seconds: float, device: str) -> int:
-    fewest = 5 if device == "cuda" else 1
-    return max(fewest, min(200, round(_ROUND_SECONDS[device] / max(seconds, 1e-6))))
-
-
-def _share(bench: Bench, left: int) -> float:
-    """Return the seconds for the next of ``left`` equal tasks of the part."""
-    return max(bench.deadline - time.monotonic(), 0.0) / left
+_STARTING = 80.0  # seconds beside the budgets
 
 
 def train(bench: Bench) -> None:
     """Measure the translator's training step; the smallest first, which leaves its time."""
-    made = bench.result.setdefault("train", {})
+    made: dict[str, dict[str, Any]] = {}
+    facts: dict[str, Any] = {}
     ordered = sorted(bench.configurations, key=lambda c: c.size**2 * c.batch * c.width**2)
     for number, size in enumerate(ordered):
         with bench.guarded(f"train {size}"):
             bench.say(f"training step, {size}")
-            sides: tuple[Side, ...] = ("textbook", "package")
-            specs: dict[str, Spec] = {
-                side: Spec(part="train", side=side, device=bench.device, configuration=size)
-                for side in sides
-            }
-            share = _share(bench, len(ordered) - number)
-            found, facts = _duel(bench, specs, share=share, by_steps=True)
-            made[str(size)] = figures = compare(found)
-            figures |= {
-                "peak_mb": facts["package"]["peak_mb"],
-                "textbook_peak_mb": facts["textbook"]["peak_mb"],
-                "precision": facts["package"]["precision"],
-                "images_per_s": _rounded(size.batch / figures["seconds"]),
-            }
+            specs = [
+                Spec(part="train", side=side, device=bench.device, configuration=size)
+                for side in _BOTH
+            ]
+            share = bench.share(len(ordered) - number)
+            found, facts[str(size)] = duel(bench, specs, share=share, by_steps=True)
+            made[str(size)] = figures = _step(found, facts[str(size)])
+            figures["images_per_s"] = rounded(size.batch / figures["seconds"])
             bench.say(f"  {figures}")
-            bench.keep()
-            _add_flops(bench, size, figures)
-            if bench.profiled:
-                figures["profile"] = _profiles(bench, facts, figures)
-    bench.result["train"] = {str(c): made[str(c)] for c in bench.configurations if str(c) in made}
+            # In the order that was asked for.
+            bench.result["train"] = {
+                str(each): made[str(each)] for each in bench.configurations if str(each) in made
+            }
+    with bench.guarded("FLOPs of training steps"):
+        _add_flops(bench, made)
+    if bench.profiled:
+        with bench.guarded("profile of training steps"):
+            for name, figures in made.items():
+                figures["profile"] = _profiles(bench, facts[name], figures)
 
 
-def _add_flops(bench: Bench, size: Configuration, figures: dict[str, Any]) -> None:
-    machine = bench.result["machine"]
-    for side, prefix in (("package", ""), ("textbook", "textbook_")):
-        counted = alone(
-            bench_machine.step_flops, size, side, device="cpu", patience=bench.patience()
-        )
-        figures[f"{prefix}tflop"] = _rounded(counted / 1e12)
-        if "float32_conv_gflops" in machine:
-            rate = bench_machine.rate_of(machine, figures["precision"] if not prefix else "no")
-            reached = counted / figures[f"{prefix}seconds"]
-            figures[f"{prefix}share_of_rate"] = _rounded(reached / rate)
+def _step(found: Mapping[str, Sequence[float]], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the comparison of training steps."""
+    return compare(found) | {
+        "peak_mb": facts["package"]["peak_mb"],
+        "textbook_peak_mb": facts["textbook"]["peak_mb"],
+        "precision": facts["package"]["precision"],
+    }
+
+
+def _add_flops(bench: Bench, made: Mapping[str, dict[str, Any]]) -> None:
+    sizes = [Configuration.read(name) for name in made]
+    counts = alone(
+        bench_machine.flops_of_steps, sizes, device="cpu", patience=max(bench.patience(), 60.0)
+    )
+    for figures, counted in zip(made.values(), counts, strict=True):
+        for prefix, count in zip(("", "textbook_"), counted, strict=True):
+            figures[f"{prefix}tflop"] = rounded(count / 1e12)
+            rate = bench_machine.rate_of(
+                bench.result["machine"], "no" if prefix else figures["precision"]
+            )
+            reached = count / figures[f"{prefix}seconds"]
+            figures[f"{prefix}share_of_rate"] = rate and rounded(reached / rate)
 
 
 def _profiles(bench: Bench, facts: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,11 +103,11 @@ def _profiles(bench: Bench, facts: Mapping[str, Any], figures: Mapping[str, Any]
     found = {}
     for side, prefix in (("package", ""), ("textbook", "textbook_")):
         found[side] = profiled = dict(facts[side]["profile"])
-        machine, spent = bench.result["machine"], profiled["convolution_seconds"]
-        if spent and "float32_conv_gflops" in machine:
-            rate = bench_machine.rate_of(machine, facts[side]["precision"])
+        rate = bench_machine.rate_of(bench.result["machine"], facts[side]["precision"])
+        spent = profiled["convolution_seconds"]
+        if spent and rate and f"{prefix}tflop" in figures:
             reached = figures[f"{prefix}tflop"] * 1e12 / spent
-            profiled["convolution_share_of_rate"] = _rounded(reached / rate)
+            profiled["convolution_share_of_rate"] = rounded(reached / rate)
     return found
 
 
@@ -277,20 +117,20 @@ def translate(bench: Bench) -> None:
     with bench.guarded("translate"):
         bench.say(f"translation of {bench.images} images of {size.size} px")
         pictures = write_faces(bench.scratch / "translate", bench.images, size.size)
-        specs = {
-            side: _folder_spec(bench, "translate", side, pictures, configuration=size)
-            for side in ("textbook", "package", "knee")
-        }
-        found, facts = _duel(bench, specs, share=_share(bench, 1), by_steps=False)
-        bench.result["translate"] = {str(size.size): _per_image(bench, found, facts, "package")}
-        knee = _per_image(bench, found, facts, "knee")
-        bench.result["knee"] = {**knee, **_preservation()}
-        bench.say(f"  ratio {bench.result['translate']}, knee {bench.result['knee']}")
+        sides: tuple[Side, ...] = (*_BOTH, "knee")
+        specs = [
+            _folder_spec(bench, "translate", side, pictures, configuration=size) for side in sides
+        ]
+        found, facts = duel(bench, specs, share=bench.share(1), by_steps=False)
+        made = {side: _folder(found, facts, side, bench.images) for side in sides[1:]}
+        bench.result["translate"] = {str(size.size): made["package"]}
+        bench.result["knee"] = {**made["knee"], **preservation(PERFORMANCE)}
+        bench.say(f"  {made}")
 
 
-def _preservation() -> dict[str, float | None]:
-    """Return how well AUs are kept, which takes trainings, as ``tools/knee.py`` measured it."""
-    measured = json.loads(PERFORMANCE.read_text("utf-8")) if PERFORMANCE.exists() else {}
+def preservation(file: Path) -> dict[str, float | None]:
+    """Return how well AUs are kept, which takes trainings to measure: as ``file`` tells, if any."""
+    measured = json.loads(file.read_text("utf-8")) if file.exists() else {}
     knee = measured.get("knee", {})
     return {name: knee.get(name) for name in ("preservation", "textbook_preservation")}
 
@@ -298,36 +138,28 @@ def _preservation() -> dict[str, float | None]:
 def detect(bench: Bench) -> None:
     """Measure the detector: reading a folder, and the training step."""
     made = bench.result.setdefault("detect", {})
-    for number, backbone in enumerate(bench.backbones):
-        pictures = write_faces(bench.scratch / "detect", bench.images * 4, DETECTOR_SIZE)
-        figures: dict[str, Any] = {}
+    pictures = write_faces(bench.scratch / "detect", bench.read, DETECTOR_SIZE)
+    left = 2 * len(bench.backbones)
+    for backbone in bench.backbones:
         with bench.guarded(f"detect {backbone}"):
-            bench.say(f"{backbone} reads {bench.images * 4} images of {DETECTOR_SIZE} px")
-            specs = {
-                side: _folder_spec(bench, "detect", side, pictures, backbone=backbone)
-                for side in ("textbook", "package")
-            }
-            left = 2 * (len(bench.backbones) - number)
-            found, facts = _duel(bench, specs, share=_share(bench, left), by_steps=False)
-            figures |= _per_image(bench, found, facts, "package", count=bench.images * 4)
-            made[backbone] = figures
-            bench.say(f"  {figures}")
-        with bench.guarded(f"detector step {backbone}"):
+            bench.say(f"{backbone} reads {bench.read} images of {DETECTOR_SIZE} px")
+            specs = [
+                _folder_spec(bench, "detect", side, pictures, backbone=backbone) for side in _BOTH
+            ]
+            found, facts = duel(bench, specs, share=bench.share(left), by_steps=False)
+            made[backbone] = _folder(found, facts, "package", bench.read)
+            bench.say(f"  {made[backbone]}")
+        left -= 1
+        with bench.guarded(f"detector's step {backbone}"):
             bench.say(f"training step of {backbone}, {DETECTOR_BATCH} images")
-            specs = {
-                side: Spec(part="detector_step", side=side, device=bench.device, backbone=backbone)
-                for side in ("textbook", "package")
-            }
-            found, facts = _duel(bench, specs, share=_share(bench, left - 1), by_steps=True)
-            step = compare(found)
-            step |= {
-                "peak_mb": facts["package"]["peak_mb"],
-                "textbook_peak_mb": facts["textbook"]["peak_mb"],
-                "precision": facts["package"]["precision"],
-            }
-            made.setdefault(backbone, figures)
-            figures |= {f"train_{name}": value for name, value in step.items()}
-            bench.say(f"  {step}")
+            specs = [
+                Spec(part="detector_step", side=side, device=bench.device, backbone=backbone)
+                for side in _BOTH
+            ]
+            found, facts = duel(bench, specs, share=bench.share(left), by_steps=True)
+            made.setdefault(backbone, {})["step"] = _step(found, facts)
+            bench.say(f"  {made[backbone]['step']}")
+        left -= 1
 
 
 def _folder_spec(bench: Bench, part: Part, side: Side, pictures: Path, **more: Any) -> Spec:
@@ -337,16 +169,15 @@ def _folder_spec(bench: Bench, part: Part, side: Side, pictures: Path, **more: A
     )
 
 
-def _per_image(
-    bench: Bench, found: Mapping[str, Sequence[float]], facts: Mapping[str, Any], side: str,
-    *, count: int = 0,
-) -> dict[str, Any]:  # fmt: skip
+def _folder(
+    found: Mapping[str, Sequence[float]], facts: Mapping[str, Any], side: str, count: int
+) -> dict[str, Any]:
     """Return the comparison of passes over a folder, with images per second."""
-    figures, count = compare(found, other=side), count or bench.images
+    figures = compare(found, side=side)
     return figures | {
         "images": count,
-        "images_per_s": _rounded(count / figures["seconds"]),
-        "textbook_images_per_s": _rounded(count / figures["textbook_seconds"]),
+        "images_per_s": rounded(count / figures["seconds"]),
+        "textbook_images_per_s": rounded(count / figures["textbook_seconds"]),
         "peak_mb": facts[side]["peak_mb"],
         "textbook_peak_mb": facts["textbook"]["peak_mb"],
     }
@@ -394,9 +225,8 @@ def table(result: Mapping[str, Any]) -> str:
     for name, figures in result.get("detect", {}).items():
         if "ratio" in figures:
             line(f"detection, {name}", figures, "images/s", "images_per_s")
-        steps = {k.removeprefix("train_"): v for k, v in figures.items() if k.startswith("train_")}
-        if steps:
-            line(f"training step of {name}", steps, "s", "seconds")
+        if "step" in figures:
+            line(f"training step of {name}", figures["step"], "s", "seconds")
     lines += ["", json.dumps(result.get("machine", {}))]
     lines += [f"FAILED {name}: {told}" for name, told in result.get("failed", {}).items()]
     return "\n".join(lines)
@@ -404,18 +234,15 @@ def table(result: Mapping[str, Any]) -> str:
 
 def measure(bench: Bench, parts: Sequence[str]) -> None:
     """Fill the result of ``bench``, part by part."""
-    for key in ("train", "translate", "detect"):
-        if key in parts:
-            bench.result[key] = {}
+    bench.result |= {part: {} for part in parts}
     bench.result["machine"] = {}
     with bench.guarded("machine"):
-        bench.result["machine"] = alone(
-            bench_machine.describe, bench.device, device=bench.device, patience=120.0
-        )
+        bench.result["machine"] = bench_machine.describe(bench.device)
+        rates = alone(bench_machine.rates, bench.device, device=bench.device, patience=120.0)
+        bench.result["machine"] |= rates
         bench.say(f"{bench.result['machine']}")
     for part in parts:
-        bench.deadline = time.monotonic() + bench.budgets[part]
-        bench.overrun = _OVERRUN * bench.budgets[part] + _GRACE
+        bench.begin(part)
         with bench.guarded(part):
             {"train": train, "translate": translate, "detect": detect}[part](bench)
 
@@ -465,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     device = device_named(options.device).type
     many = {"cpu": 8 if options.quick else 32, "cuda": 256 if options.quick else 512}[device]
-    budgets = QUICK_BUDGETS if options.quick else BUDGETS
+    budgets: Mapping[str, float] = QUICK_BUDGETS if options.quick else BUDGETS
     if options.budget:
         budgets = dict.fromkeys(PARTS, options.budget)
     with tempfile.TemporaryDirectory() as scratch:
@@ -473,14 +300,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             device=device,
             alternations=options.alternations or (5 if options.quick else 7),
             budgets=budgets,
+            most=sum(budgets.values()) + _STARTING,
             configurations=options.configurations,
             backbones=("resnet18",) if options.quick else ("resnet18", "resnet50"),
             translated=options.translate,
             images=options.images or many,
+            read=4 * (options.images or many),
             profiled=options.profile,
             scratch=Path(scratch),
             out=options.out,
-            result={},
         )  # fmt: skip
         measure(bench, options.only)
     print(json.dumps(bench.result) if options.json else table(bench.result))

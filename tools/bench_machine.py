@@ -6,14 +6,14 @@ import os
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import bench_opponents
 import torch
-from bench_opponents import Configuration
+from bench_opponents import Configuration, Side
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,19 +25,29 @@ _BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Return the kind of machine, without its name, and its measured rates."""
-    found: dict[str, Any] = {
+    """Return the kind of machine, without its name."""
+    return {
         "processor": _processor(),
         "cores": _cores(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        "gpu": None,
         "device": device,
         "python": platform.python_version(),
         "torch": torch.__version__,
+    }
+
+
+def rates(device: str) -> dict[str, Any]:
+    """Return the measured rates of convolutions and, of a GPU, of products of matrices.
+
+    To be called in a process of its own: it changes how PyTorch computes.
+    """
+    found: dict[str, Any] = {
         "float32_conv_gflops": _convolutions(torch.float32, device),
         "bfloat16_conv_gflops": _convolutions(torch.bfloat16, device),
     }  # fmt: skip
     if device == "cuda":
+        found["gpu"] = torch.cuda.get_device_name()
         torch.backends.cudnn.allow_tf32 = False
         found["tf32_conv_gflops"] = found["float32_conv_gflops"]
         found["float32_conv_gflops"] = _convolutions(torch.float32, device)
@@ -48,11 +58,14 @@ def describe(device: str) -> dict[str, Any]:
 
 
 def rate_of(machine: Mapping[str, Any], precision: str) -> float:
-    """Return the FLOP/s to hold a step against: of the GPU's matrices, or of convolutions."""
+    """Return the FLOP/s to hold a step against, 0 where it was not measured.
+
+    Of a GPU that of its matrices in bfloat16; of a processor that of convolutions in the precision.
+    """
     if "bfloat16_matrix_tflops" in machine:
         return float(machine["bfloat16_matrix_tflops"]) * 1e12
     kind = "bfloat16" if precision == "bf16" else "float32"
-    return float(max(machine[f"{kind}_conv_gflops"].values())) * 1e9
+    return float(max(machine.get(f"{kind}_conv_gflops", {"": 0.0}).values())) * 1e9
 
 
 def _cores() -> int:
@@ -112,16 +125,26 @@ def _seconds(act: Callable[[], Tensor], device: str) -> float:
     return sorted(some(count) for _ in range(5))[2]
 
 
-def step_flops(configuration: Configuration, side: str) -> int:
+def flops_of_steps(configurations: Sequence[Configuration]) -> list[tuple[int, int]]:
+    """Return the FLOPs of a step of the package and of the textbook, for every configuration.
+
+    To be called in a process of its own.
+    """
+    os.environ["TORCH_COMPILE_DISABLE"] = "1"  # what is compiled cannot be counted
+    # All is on the processor already, and accelerate cannot move what does not exist.
+    torch.nn.Module.to = lambda self, *_, **__: self  # type: ignore[method-assign]
+    return [
+        (_step_flops(each, "package"), _step_flops(each, "textbook")) for each in configurations
+    ]
+
+
+def _step_flops(configuration: Configuration, side: Side) -> int:
     """Return the FLOPs of a step, forward and backward, counted without computing anything.
 
     A multiplication with its addition counts two; what is not a convolution or a product of
-    matrices counts nothing (``torch.utils.flop_counter``). To be called in a process of its own.
+    matrices counts nothing (``torch.utils.flop_counter``).
     """
-    os.environ["TORCH_COMPILE_DISABLE"] = "1"  # what is compiled cannot be counted
     device = torch.device("cpu")
-    # All is on the processor already, and accelerate cannot move what does not exist.
-    torch.nn.Module.to = lambda self, *_, **__: self  # type: ignore[method-assign]
     batch = bench_opponents.stored_batches(configuration)[0]
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         if side == "textbook":

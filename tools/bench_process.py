@@ -9,17 +9,19 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import bench_machine
 import bench_opponents
 import torch
 from bench_opponents import Opponent, Spec
-from typing_extensions import Self
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _ENOUGH_WARMING = 10.0  # seconds on a processor; a GPU warms up by rounds
 _WARMING_ROUNDS = {"cpu": 3, "cuda": 20}
@@ -29,20 +31,13 @@ class PartFailedError(Exception):
     """An opponent could not be built or measured; the message says why."""
 
 
-class Facts(NamedTuple):
-    """What is known of an opponent after its first rounds."""
-
-    precision: str
-    seconds: float  # of the last round of warming up
-
-
 def _serve(spec: Spec, pipe: Connection) -> None:
     """Build the opponent, then do what comes through the pipe until it is None."""
-    apart(spec.device)
+    _print_to_standard_error()
     try:
         opponent = bench_opponents.build(spec)
         clock = device_clock(spec.device if spec.part in ("train", "detector_step") else "cpu")
-        pipe.send(("done", Facts(opponent.precision, _warm(opponent, clock, spec))))
+        pipe.send(("done", opponent.precision))
         while (asked := pipe.recv()) is not None:
             pipe.send(("done", _answer(opponent, clock, spec, *asked)))
     except BaseException as error:  # noqa: BLE001  # the other side of the pipe tells it
@@ -50,11 +45,25 @@ def _serve(spec: Spec, pipe: Connection) -> None:
         pipe.send(("failed", f"{type(error).__name__}: {error}".splitlines()[0]))
 
 
-def apart(device: str) -> None:
-    """Prepare a process of its own: it prints to standard error, and sees the GPU or does not."""
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+@contextlib.contextmanager
+def _seeing(device: str) -> Iterator[None]:
+    """Let a process that is started within the block see the GPU, or not, from its first line."""
+    name = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(name)
     if device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        os.environ[name] = ""
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+        elif device == "cpu":
+            del os.environ[name]
+
+
+def _print_to_standard_error() -> None:
+    """Keep standard output for the result."""
+    os.dup2(2, 1)
 
 
 def _warm(
@@ -77,6 +86,8 @@ def _answer(
     command: str,
     value: Any,
 ) -> Any:
+    if command == "warm":
+        return _warm(opponent, clock, spec)
     if command == "strict":
         torch.backends.cudnn.allow_tf32 = not value
         return None
@@ -135,17 +146,23 @@ class Process:
         self.spec, self._patience = spec, patience
         self._pipe, end = context.Pipe()
         self._process = context.Process(target=_serve, args=(spec, end))
-        self._process.start()
+        with _seeing(spec.device):
+            self._process.start()
         end.close()
-        self.facts: Facts | None = None
 
-    def warm(self) -> Facts:
-        """Wait until it is built and warm."""
-        self.facts = self._wait()
-        return self.facts
+    def built(self) -> str:
+        """Wait until it is built; returns the precision in which it multiplies.
+
+        Raises:
+            PartFailedError: It failed, died or took too long.
+        """
+        return str(self._wait())
 
     def ask(self, command: str, value: Any = None) -> Any:
-        """Return its answer to ``time`` (rounds), ``strict``, ``memory`` or ``profile``.
+        """Return its answer to ``warm``, ``time`` (rounds), ``strict``, ``memory`` or ``profile``.
+
+        ``warm`` makes the first rounds and returns the seconds of the last of them; ``time``
+        returns the mean seconds of a round.
 
         Raises:
             PartFailedError: It failed, died or took too long.
@@ -192,8 +209,9 @@ def alone(act: Callable[..., Any], *arguments: Any, device: str, patience: float
     """
     context = multiprocessing.get_context("spawn")
     pipe, end = context.Pipe()
-    process = context.Process(target=_act, args=(end, device, act, arguments))
-    process.start()
+    process = context.Process(target=_act, args=(end, act, arguments))
+    with _seeing(device):
+        process.start()
     end.close()
     try:
         if not pipe.poll(patience):
@@ -209,10 +227,8 @@ def alone(act: Callable[..., Any], *arguments: Any, device: str, patience: float
     return value
 
 
-def _act(
-    pipe: Connection, device: str, act: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
-    apart(device)
+def _act(pipe: Connection, act: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    _print_to_standard_error()
     try:
         pipe.send(("done", act(*arguments)))
     except BaseException as error:  # noqa: BLE001  # the other side of the pipe tells it
