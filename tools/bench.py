@@ -157,8 +157,10 @@ def detect(bench: Bench) -> None:
                 for side in _BOTH
             ]
             found, facts = duel(bench, specs, share=bench.share(left), by_steps=True)
-            made.setdefault(backbone, {})["step"] = _step(found, facts)
-            bench.say(f"  {made[backbone]['step']}")
+            made.setdefault(backbone, {})["step"] = step = _step(found, facts)
+            if bench.profiled:
+                step["profile"] = {side: facts[side]["profile"] for side in _BOTH}
+            bench.say(f"  {step}")
         left -= 1
 
 

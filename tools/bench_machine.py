@@ -163,7 +163,8 @@ KINDS = ("convolution", "normalisation and elementwise", "optimizer", "copies")
 _WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("optimizer", ("adam", "multi_tensor", "foreach", "lerp")),
     ("convolution", ("triton_tem", "triton_mm", "triton_conv")),
-    ("normalisation and elementwise", ("triton",)),
+    ("normalisation and elementwise", ("triton",)),  # named after all that was fused, too
+    ("convolution", ("convolution", "conv_transpose")),
     ("copies", ("memcpy", "memset", "nchwtonhwc", "nhwctonchw", "copy", "catarray", "transpose",
                 "::cat", "::fill_", "::zero_", "::to", "::contiguous", "::clone")),
     ("normalisation and elementwise", ("norm", "bn_fw", "bn_bw", "welford")),
@@ -179,6 +180,12 @@ def kind_of(name: str) -> str:
         if any(word in low for word in words):
             return kind
     return "normalisation and elementwise"
+
+
+def _is_span(event: Any) -> bool:
+    """Tell whether a line of a GPU's events only says what the kernels below it belong to."""
+    named = event.name.startswith(("Optimizer.", "ProfilerStep", "Torch-Compiled", "##"))
+    return named or bool(getattr(event, "is_user_annotation", False))
 
 
 def profile(act: Callable[[], Any], rounds: int, *, device: str) -> dict[str, Any]:
@@ -198,11 +205,10 @@ def profile(act: Callable[[], Any], rounds: int, *, device: str) -> dict[str, An
             torch.cuda.synchronize()
     by_name: dict[str, float] = defaultdict(float)
     for event in recorded.events():
-        on_device = str(event.device_type).endswith("CUDA")
-        if cuda and on_device and not getattr(event, "is_user_annotation", False):
-            by_name[event.name] += event.self_device_time_total / 1e6 / rounds
-        elif not cuda:
+        if not cuda:
             by_name[event.name] += event.self_cpu_time_total / 1e6 / rounds
+        elif event.device_type == torch.autograd.DeviceType.CUDA and not _is_span(event):
+            by_name[event.name] += event.time_range.elapsed_us() / 1e6 / rounds
     seconds = dict.fromkeys(KINDS, 0.0)
     for name, spent in by_name.items():
         seconds[kind_of(name)] += spent

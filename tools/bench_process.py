@@ -195,8 +195,7 @@ class Process:
             with contextlib.suppress(OSError):
                 self._pipe.send(None)
             self._process.join(10)
-            if self._process.is_alive():
-                self._process.kill()
+            self._process.kill()
         self._process.join()
         self._pipe.close()
 
