@@ -95,7 +95,7 @@ def _add_flops(bench: Bench, made: Mapping[str, dict[str, Any]]) -> None:
                 bench.result["machine"], "no" if prefix else figures["precision"]
             )
             reached = count / figures[f"{prefix}seconds"]
-            figures[f"{prefix}share_of_rate"] = rate and rounded(reached / rate)
+            figures[f"{prefix}share_of_rate"] = rounded(reached / rate) if rate else None
 
 
 def _profiles(bench: Bench, facts: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str, Any]:
