@@ -243,8 +243,8 @@ def measure(bench: Bench, parts: Sequence[str]) -> None:
         rates = alone(bench_machine.rates, bench.device, device=bench.device, patience=120.0)
         bench.result["machine"] |= rates
         bench.say(f"{bench.result['machine']}")
-    for part in parts:
-        bench.begin(part)
+    for number, part in enumerate(parts, start=1):
+        bench.begin(part, later=parts[number:])
         with bench.guarded(part):
             {"train": train, "translate": translate, "detect": detect}[part](bench)
 
@@ -302,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             device=device,
             alternations=options.alternations or (5 if options.quick else 7),
             budgets=budgets,
-            most=sum(budgets.values()) + _STARTING,
+            most=sum(budgets[part] for part in options.only) + _STARTING,
             configurations=options.configurations,
             backbones=("resnet18",) if options.quick else ("resnet18", "resnet50"),
             translated=options.translate,

@@ -50,11 +50,15 @@ class Bench:
         """Print a line of progress."""
         print(text, file=sys.stderr, flush=True)
 
-    def begin(self, part: str) -> None:
-        """Begin a part: its budget counts from now."""
+    def begin(self, part: str, *, later: Sequence[str]) -> None:
+        """Begin a part: its budget counts from now, and those of the ``later`` parts are kept."""
         now, budget = time.monotonic(), self.budgets[part]
         self.deadline = now + budget
-        self.given_up = min(self.deadline + _OVERRUN * budget + _GRACE, self.began + self.most)
+        kept = sum(self.budgets[other] for other in later)
+        self.given_up = min(
+            self.deadline + _OVERRUN * budget + _GRACE,
+            max(self.began + self.most - kept, self.deadline),
+        )
 
     def share(self, left: int) -> float:
         """Return the seconds for the next of ``left`` equal tasks of the part."""
