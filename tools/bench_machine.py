@@ -207,7 +207,7 @@ def profile(act: Callable[[], Any], rounds: int, *, device: str) -> dict[str, An
     for event in recorded.events():
         if not cuda:
             by_name[event.name] += event.self_cpu_time_total / 1e6 / rounds
-        elif event.device_type == torch.autograd.DeviceType.CUDA and not _is_span(event):
+        elif str(event.device_type).endswith("CUDA") and not _is_span(event):
             by_name[event.name] += event.time_range.elapsed_us() / 1e6 / rounds
     seconds = dict.fromkeys(KINDS, 0.0)
     for name, spent in by_name.items():
