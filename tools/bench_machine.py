@@ -15,6 +15,7 @@ import bench_opponents
 import torch
 from bench_opponents import Configuration, Side
 from torch import Tensor
+from torch._dynamo import config as dynamo
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -130,7 +131,7 @@ def flops_of_steps(configurations: Sequence[Configuration]) -> list[tuple[int, i
 
     To be called in a process of its own.
     """
-    os.environ["TORCH_COMPILE_DISABLE"] = "1"  # what is compiled cannot be counted
+    dynamo.disable = True  # what is compiled cannot be counted
     # All is on the processor already, and accelerate cannot move what does not exist.
     torch.nn.Module.to = lambda self, *_, **__: self  # type: ignore[method-assign]
     return [

@@ -129,15 +129,15 @@ def test_generators_and_discriminators_learn_from_their_own_losses_alone(
 
 
 def test_both_steps_ask_about_as_much_of_the_machine(bench: ModuleType) -> None:
-    sizes = [bench.Configuration.read(text) for text in ("128/3/64/1", "128/3/64/2")]
+    sizes = [bench.Configuration.read(text) for text in ("128/1/64/1", "128/1/64/2")]
     counts = bench.alone(bench.bench_machine.flops_of_steps, sizes, device="cpu", patience=600)
     for package, textbook in counts:
         assert 0.6 < package / textbook < 1.4
     (_, one), (_, two) = counts
     assert two == 2 * one
     # Six passes through generators of 128 px forward, and as many twice backward, are most of it.
-    blocks = 3 * 2 * 2 * 9 * 256**2 * 32**2  # three blocks of two convolutions
-    assert 18 * blocks < one < 3 * 18 * blocks
+    block = 2 * 2 * 9 * 256**2 * 32**2  # two convolutions
+    assert 18 * block < one < 8 * 18 * block
 
 
 def test_opponents_take_turns_and_the_order_is_reversed_every_second_time() -> None:
@@ -181,15 +181,15 @@ def test_a_ratio_is_the_median_over_pairs() -> None:
     from bench_duel import compare
 
     # Something else slowed the machine down during the last two pairs, all of the very last.
-    found = {"textbook": [4.0, 4.4, 4.0, 9.0, 40.0], "package": [2.0, 2.0, 2.0, 4.0, 10.0]}
+    found = {"textbook": [4.0, 4.4, 4.0, 9.0, 40.0], "package": [2.0, 2.0, 2.0, 4.5, 10.0]}
     figures = compare(found)
-    assert figures["ratio"] == 2.2
+    assert figures["ratio"] == 2.0  # that of the medians would be 2.2
     assert (figures["ratio_lowest"], figures["ratio_highest"]) == (2.0, 4.0)
     assert (figures["seconds"], figures["textbook_seconds"]) == (2.0, 4.4)
     assert figures["alternations"] == 5
     assert "ratio_strict_float32" not in figures
     strict = compare({**found, "textbook, strict": [8.0, 8.0, 10.0, 16.0, 40.0]})
-    assert strict["ratio"] == 2.2
+    assert strict["ratio"] == 2.0
     assert strict["ratio_strict_float32"] == 4.0
 
 
