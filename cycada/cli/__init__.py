@@ -31,6 +31,9 @@ VERBS = (
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no place is told with these
 
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL")
+"""In what torch says where another process has gone."""
+
 _SHARED = ("train-detector", "train-translator", "translate")  # work of several processes
 
 
@@ -76,6 +79,14 @@ class Verbs(click.Group):
                 raise
             place = "" if error.filename is None else f"{error.filename}: "
             say_error(CycadaError(f"{place}{error.strerror}."))
+            ctx.exit(CycadaError.exit_code)
+        except RuntimeError as error:
+            if processes() == 1 or not any(words in str(error) for words in _LOST):
+                raise
+            say_error(CycadaError(
+                "another process has ended while this one waited for it. If it did not tell why, "
+                "it was killed, perhaps for want of memory. The same command continues."
+            ))  # fmt: skip
             ctx.exit(CycadaError.exit_code)
         except KeyboardInterrupt as stop:
             code = exit_code(stop)

@@ -106,8 +106,9 @@ def test_all_end_soon_when_one_is_killed(
         found = once_training(process, run)
         found[killed].kill()
         began = time.monotonic()
-        process.communicate(timeout=PATIENCE)
+        told = process.communicate(timeout=PATIENCE)[0]
         assert time.monotonic() - began < SOON
+    assert "another process has ended while this one waited for it" in told
     assert process.returncode != 0
     assert not any(each.is_running() for each in found)
 
@@ -119,4 +120,5 @@ def test_the_mistake_that_one_meets_is_told_and_ends_all(
     with two(FAILING, run, endless(tiny_translator)) as process:
         told = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode != 0
-    assert "Error: rank 1 has met a broken image." in told
+    assert "Error in process 1: rank 1 has met a broken image." in told
+    assert "[rank" not in told  # a traceback of the one that waited
