@@ -36,9 +36,11 @@ from cycada.stages.translate import run_translation
 from cycada.task import Task
 from cycada.training import detector as detector_training
 from cycada.training import translator as translator_training
+from cycada.training.detector_step import detector_step, make_learn
 from cycada.training.examples import Frequencies, Labelled
 from cycada.training.launch import make_accelerator
 from cycada.training.run import open_run
+from cycada.training.translator_step import Judges, translator_step
 
 Part = Literal["train", "translate", "detector_step", "detect"]
 Side = Literal["textbook", "package", "knee"]
@@ -137,14 +139,17 @@ def package_stepper(
     """
     accelerator = make_accelerator(config.mixed_precision, double=False)
     _check_device(accelerator.device, device)
-    judges = translator_training.Judges(None, None)
+    judges = Judges(None, None)
     state = translator_training.make_state(config, judges, accelerator)
+    halves = translator_training.make_halves(state, judges, config, accelerator, _fail)
     numbers = itertools.count(first)
 
     def step(batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor]:
-        rgb, thermal = (signed(stored.to(accelerator.device)) for stored in batch)
-        return translator_training.translator_step(
-            state, rgb, thermal, step=next(numbers), judges=judges, config=config,
+        rgb, thermal = (
+            signed(stored.to(accelerator.device, non_blocking=True)) for stored in batch
+        )
+        return translator_step(
+            state, rgb, thermal, step=next(numbers), halves=halves, config=config,
             accelerator=accelerator,
         )  # fmt: skip
 
@@ -243,6 +248,7 @@ def _detector_step_package(spec: Spec, device: torch.device) -> Opponent:
     state = detector_training.make_state(config, module, accelerator)
     even = torch.ones(len(task))
     frequencies = Frequencies(even, even / 2).to(accelerator.device, torch.float32)
+    learn = make_learn(state, frequencies, config, accelerator, _fail)
     pictures, labels = _labelled_faces()
     known = torch.ones_like(labels, dtype=torch.bool)
     numbers = itertools.count(config.steps // 2)
@@ -250,8 +256,8 @@ def _detector_step_package(spec: Spec, device: torch.device) -> Opponent:
     def step() -> Mapping[str, Tensor]:
         here = accelerator.device
         faces = Labelled(signed(pictures.to(here)), labels.to(here), known.to(here))
-        return detector_training.detector_step(
-            state, faces, None, step=next(numbers), frequencies=frequencies, config=config,
+        return detector_step(
+            state, faces, None, step=next(numbers), learn=learn, config=config,
             accelerator=accelerator,
         )  # fmt: skip
 
@@ -295,6 +301,11 @@ _BUILDERS: Mapping[tuple[Part, Side], Callable[[Spec, torch.device], Opponent]] 
     ("detect", "textbook"): _detect_textbook,
     ("detect", "package"): _detect_package,
 }
+
+
+def _fail(told: str) -> None:
+    """Do not measure a step that is not what users get."""
+    raise RuntimeError(told)
 
 
 def write_translator(root: Path, config: TranslatorConfig) -> None:
