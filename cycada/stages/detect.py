@@ -147,7 +147,7 @@ def _seen_ahead(
         return _seen(frame, source, detector, finder, window=window)
 
     if source.frame is None:
-        frames = itertools.islice(source.frames(), start, None)
+        frames: Iterator[Frame] = itertools.islice(source.frames(), start, None)
     elif finder is None:
         read = source.frame
         yield from in_order(

@@ -177,7 +177,7 @@ class _Translating:
         """Put an image into its row of a batch for the network; return the dtype to write."""
         job, size = batch.jobs[number], batch.sizes[number]
         image = images.read_image(job.source)
-        if image.shape[-2:] != size:
+        if tuple(image.shape[-2:]) != size:
             raise DataError(f"{job.source}: has been changed while it was read.")
         try:
             signed = images.with_channels(images.to_signed(image), pictures.shape[1])
@@ -258,10 +258,10 @@ def _flow(
             yield from batch.jobs
 
     for batch in batches:
-        while (reading or writing) and (
-            len(reading) == _AHEAD
-            or batch.pixels + sum(held.pixels for held, *_ in (*reading, *writing)) > MOST_PIXELS
-        ):
+        while held := [each[0] for each in reading] + [each[0] for each in writing]:
+            room = batch.pixels + sum(each.pixels for each in held) <= MOST_PIXELS
+            if room and len(reading) < _AHEAD:
+                break
             yield from advance()
         pictures = torch.empty(
             len(batch.jobs), 3, *batch.shape, pin_memory=work.translator.device.type == "cuda"
