@@ -69,13 +69,19 @@ def padded(image: Tensor) -> Tensor:
 
     A side too short to be reflected is repeated at its edge.
     """
-    below, right = (
-        max(SMALLEST - side, -side % MULTIPLE) for side in (image.shape[-2], image.shape[-1])
-    )
+    height, width = image.shape[-2:]
+    tall, wide = padded_size((height, width))
+    below, right = tall - height, wide - width
     if not below and not right:
         return image
-    mode = "reflect" if below < image.shape[-2] and right < image.shape[-1] else "replicate"
+    mode = "reflect" if below < height and right < width else "replicate"
     return F.pad(image[None], (0, right, 0, below), mode=mode)[0]
+
+
+def padded_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the height and width that :func:`padded` gives an image of ``size``."""
+    height, width = (side + max(SMALLEST - side, -side % MULTIPLE) for side in size)
+    return height, width
 
 
 def _cuts(side: int, tile: int, overlap: int) -> tuple[list[int], int]:

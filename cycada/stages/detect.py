@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from cycada.progress import Progress
 from cycada.report.overlay import overlaid
 from cycada.report.video import write_pictures, write_video
 from cycada.stages.finding import WHOLE, FaceSource, face_source
+from cycada.stages.flow import in_order, lone_threads
 from cycada.stages.sources import Source, open_sources
 from cycada.thermal import Window
 from cycada.training.loading import (
@@ -35,6 +37,7 @@ from cycada.training.loading import (
 )
 
 _BATCH = 32
+_FRAMES_AHEAD = 8  # read and not yet seen: frames may be much larger than the faces in them
 _USUAL_RATE = 10.0  # frames per second of an overlay where the source has no time stamps
 
 
@@ -118,16 +121,45 @@ def _fill(
     window: Window | None, progress: Progress,
 ) -> None:  # fmt: skip
     """Add the rows that are missing."""
-    frames = itertools.islice(source.frames(), table.done, None)
-    shown = progress(frames, total=source.count or 0, desc=source.name, done=table.done)
-    written = table.done
-    while batch := list(itertools.islice(shown, _BATCH)):
-        seen = [_seen(frame, source, detector, finder, window=window) for frame in batch]
-        table.add(_answered(seen, detector))
-        written += len(batch)
+    # A batch is begun again whole: what a face shares it with may change its last bits.
+    written = start = table.done - table.done % _BATCH
+    with lone_threads() as pool, lone_threads(1) as finding:
+        frames = progress(
+            _seen_ahead(source, start, pool, finding, detector, finder, window=window),
+            total=source.count or 0, desc=source.name, done=start,
+        )  # fmt: skip
+        while batch := list(itertools.islice(frames, _BATCH)):
+            rows = _answered(batch, detector)
+            table.add(itertools.islice(rows, max(0, table.done - written), None))
+            written += len(batch)
     if not written:
         raise DataError(f"{source.path}: holds no frame.")
     table.finish(frames=written)
+
+
+def _seen_ahead(
+    source: Source, start: int, pool: ThreadPoolExecutor, finding: ThreadPoolExecutor,
+    detector: LoadedDetector, finder: FaceSource | None, *, window: Window | None,
+) -> Iterator[_Seen]:  # fmt: skip
+    """Yield the frames from ``start`` on, read and seen by threads while the network computes."""
+
+    def look(frame: Frame) -> _Seen:
+        return _seen(frame, source, detector, finder, window=window)
+
+    if source.frame is None:
+        frames: Iterator[Frame] = itertools.islice(source.frames(), start, None)
+    elif finder is None:
+        read = source.frame
+        yield from in_order(
+            pool, lambda number: look(read(number)), range(start, source.count or 0), ahead=_BATCH
+        )
+        return
+    else:
+        frames = in_order(pool, source.frame, range(start, source.count or 0), ahead=_FRAMES_AHEAD)
+    # Finders are not made to be asked by several threads, and films not to be read by them.
+    seen = map(look, frames)
+    ahead = in_order(finding, lambda _: next(seen, None), itertools.repeat(None), ahead=_BATCH)
+    yield from itertools.takewhile(lambda each: each is not None, ahead)
 
 
 def _seen(

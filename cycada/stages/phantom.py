@@ -6,8 +6,6 @@ import csv
 import dataclasses
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +23,7 @@ from cycada.errors import DataError
 from cycada.files import replacing
 from cycada.locking import holds_anything, sole_writer
 from cycada.progress import Progress
+from cycada.stages.flow import lone_threads
 from cycada.thermal import Unit, Window, counts_from_celsius
 
 UNIT: Unit = "centikelvin"
@@ -83,7 +82,7 @@ def _make(options: PhantomOptions, progress: Progress) -> Index:
     subjects = [*_subjects(options, "rgb"), *_subjects(options, "thermal")]
     _claim(options)
     drawn = [_faces_of(subject, options) for subject in subjects]
-    with _drawing_threads() as pool:
+    with lone_threads(torch.get_num_threads()) as pool:  # a subject per core
         work = pool.map(partial(_draw, options=options), subjects, drawn)
         places = list(progress(work, total=len(subjects), desc="phantom subjects"))
     faces = [face for some in drawn for face in some]
@@ -177,21 +176,6 @@ def _faces_of(subject: _Subject, options: PhantomOptions) -> list[Face]:
         )
         for frame, values in enumerate(subject.intensities)
     ]
-
-
-@contextmanager
-def _drawing_threads() -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool that draws one subject per core.
-
-    Each of its threads computes alone: a face is too small to be shared between cores.
-    """
-    before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(before, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)
 
 
 def _draw(subject: _Subject, faces: Sequence[Face], options: PhantomOptions) -> Tensor:

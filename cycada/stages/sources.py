@@ -27,6 +27,8 @@ class Source:
     domain: Domain
     unit: Unit  # what the pixels of thermal frames count
     frames: Callable[[], Iterator[Frame]] = field(repr=False)
+    frame: Callable[[int], Frame] | None = field(default=None, repr=False)
+    """A frame by its number, from any thread; ``None`` where frames come one after another."""
     count: int | None = None
     frame_rate: float | None = None
     files: tuple[Path, ...] = ()  # of each frame, where each is a file of its own
@@ -75,11 +77,12 @@ def _of_index(index: Index, domain: Domain) -> Source:
     if not chosen.faces:
         raise DataError(f"{index.root}: has no {domain} face.")
     files = tuple(chosen.file(face) for face in chosen.faces)
+    picture = partial(_picture, files)
     return Source(
         path=index.root, name=index.root.resolve().name, domain=domain,
-        unit=index.info.unit if domain == "thermal" else "grey", frames=partial(_pictures, files),
-        count=len(files), files=files, cut_out=True,
-        convention=(index.root / CROPS_NAME).is_file(),
+        unit=index.info.unit if domain == "thermal" else "grey",
+        frames=partial(map, picture, range(len(files))), frame=picture, count=len(files),
+        files=files, cut_out=True, convention=(index.root / CROPS_NAME).is_file(),
     )  # fmt: skip
 
 
@@ -100,12 +103,14 @@ def _of_folder(folder: Path, read: ReadOptions, *, cut_out: bool) -> list[Source
             raise DataError(
                 f"{first} counts {one} and {second} {other}; detect in them one after the other."
             )
+        single = partial(_single, tuple(zip(inside.images, opened, strict=True)))
         singles = Source(
             path=folder,
             name=folder.resolve().name,
             domain=read.domain,
             unit=whole[0].unit,
-            frames=partial(_singles, tuple(zip(inside.images, opened, strict=True))),
+            frames=partial(map, single, range(len(opened))),
+            frame=single,
             count=len(opened),
             files=inside.images,
             cut_out=cut_out,
@@ -143,14 +148,13 @@ def _opened(path: Path, read: ReadOptions) -> Footage | DataError:
         return error
 
 
-def _pictures(files: Sequence[Path]) -> Iterator[Frame]:
-    for number, file in enumerate(files):
-        yield _frame(number, file, partial(images.read_image, file))
+def _picture(files: Sequence[Path], number: int) -> Frame:
+    return _frame(number, files[number], partial(images.read_image, files[number]))
 
 
-def _singles(opened: Sequence[tuple[Path, Footage | DataError]]) -> Iterator[Frame]:
-    for number, (path, footage) in enumerate(opened):
-        yield _frame(number, path, partial(_first_image, footage))
+def _single(opened: Sequence[tuple[Path, Footage | DataError]], number: int) -> Frame:
+    path, footage = opened[number]
+    return _frame(number, path, partial(_first_image, footage))
 
 
 def _first_image(footage: Footage | DataError) -> Tensor:

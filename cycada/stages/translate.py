@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +26,9 @@ from cycada.data.landmarks import Landmarks, read_landmarks, write_landmarks
 from cycada.errors import DataError, RunError
 from cycada.files import check_apart, replacing
 from cycada.locking import holds_anything, sole_writer
-from cycada.models.tiling import MULTIPLE, translate_any_size
+from cycada.models.tiling import TILE, padded, padded_size, translate_any_size
 from cycada.progress import Progress
-from cycada.stopping import threads
+from cycada.stages.flow import in_order, lone_threads
 from cycada.thermal import INTEGER_UNITS, Unit
 from cycada.training.launch import joins_on_processor
 from cycada.training.loading import LoadedTranslator, load_translator
@@ -36,14 +38,17 @@ Scale = Literal["fit", "keep"]
 
 Bits = Literal["8", "16", "original"]
 
-BATCH = 32
-MOST_PIXELS = BATCH * 512 * 512
+WINDOW = 32
+"""Images, in the order of the index, of which those of a size make batches."""
+
+MOST_PIXELS = WINDOW * 512 * 512
 """Pixels of the images that are in memory at a time, unless one alone has more."""
 
 CLAIM_NAME = ".translator"
 
 _DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"8": torch.uint8, "16": torch.uint16})
-_LONGEST_OF_MANY = 512  # px; larger ones go alone, so that a batch of them fits into memory
+_PASS_PIXELS = TILE * TILE  # the memory of a pass: 16 images of 256 px take as much as a tile
+_AHEAD = 2  # batches that are read, and as many that are written, while the network computes
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +118,13 @@ def run_translation(
                 held.enter_context(sole_writer(out))
             _claim(out, claim, writes=state.is_main_process)
         check_apart((job.target for job in jobs), out, originals=(job.source for job in jobs))
-        mine = jobs[state.process_index :: state.num_processes]
-        _translate(
-            translator, [job for job in mine if not job.target.exists()], unit=unit, bits=bits,
-            scale=scale, progress=progress,
-        )  # fmt: skip
+        windows = [jobs[start : start + WINDOW] for start in range(0, len(jobs), WINDOW)]
+        mine = [
+            window
+            for window in windows[state.process_index :: state.num_processes]
+            if not all(job.target.exists() for job in window)
+        ]
+        _translate(_Translating(translator, unit, bits, scale), mine, progress=progress)
         made = Index(out, info, tuple(_carried(index, job, out) for job in jobs))
         state.wait_for_everyone()
         if state.is_main_process:
@@ -139,65 +146,163 @@ def _carry_landmarks(landmarks: Landmarks, jobs: Sequence[_Job], made: Index) ->
     )  # fmt: skip
 
 
-def translated(translator: LoadedTranslator, rgb: Tensor, *, scale: Scale = "fit") -> Tensor:
-    """Return ``(1, H, W)`` thermal in [-1, 1] for one ``(3, H, W)`` image of any size."""
-    size = rgb.shape[-2:]
-    seen = images.resize(rgb, scaled_size(size, translator.size)) if scale == "fit" else rgb
-    made = translate_any_size(translator.to_thermal, seen)
-    return images.resize(made, (size[0], size[1]))
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Images that share a pass of the network: of one size once they are scaled and padded."""
+
+    jobs: tuple[_Job, ...]
+    sizes: tuple[tuple[int, int], ...]  # of the originals
+    shape: tuple[int, int]  # as the network sees them
+
+    @property
+    def pixels(self) -> int:
+        """Pixels that it holds in memory, in whichever of the two sizes has more."""
+        return sum(max(math.prod(size), math.prod(self.shape)) for size in self.sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Translating:
+    """A translator, and what it is to make of each image."""
+
+    translator: LoadedTranslator
+    unit: Unit
+    bits: Bits
+    scale: Scale
+
+    def scaled(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size in which an image of ``size`` is shown to the translator."""
+        return scaled_size(size, self.translator.size) if self.scale == "fit" else size
+
+    def read(self, batch: _Batch, number: int, pictures: Tensor) -> torch.dtype:
+        """Put an image into its row of a batch for the network; return the dtype to write."""
+        job, size = batch.jobs[number], batch.sizes[number]
+        image = images.read_image(job.source)
+        if tuple(image.shape[-2:]) != size:
+            raise DataError(f"{job.source}: has been changed while it was read.")
+        try:
+            signed = images.with_channels(images.to_signed(image), pictures.shape[1])
+        except DataError as error:  # of a plain folder, that no index has checked
+            raise DataError(f"{job.source}: {error}") from None
+        pictures[number] = padded(images.resize(signed, self.scaled(size)))
+        return image.dtype if self.bits == "original" else _DTYPES[self.bits]
+
+    def made(self, pictures: Tensor) -> Tensor:
+        """Return ``(B, 1, H, W)`` thermal for ``(B, 3, H, W)`` RGB, both in [-1, 1] and padded."""
+        if max(pictures.shape[-2:]) > TILE:  # such a batch has one image
+            return translate_any_size(self.translator.to_thermal, pictures[0])[None]
+        return self.translator.to_thermal(pictures)
+
+    def write(self, batch: _Batch, number: int, made: Tensor, dtype: torch.dtype) -> None:
+        """Write a translation in the size of its original, unless it is there."""
+        job, size = batch.jobs[number], batch.sizes[number]
+        if job.target.exists():
+            return
+        height, width = self.scaled(size)
+        signed = images.resize(made[number, :, :height, :width], size)
+        pixels = images.from_signed(
+            signed, dtype=dtype, unit=self.unit, window=self.translator.window
+        )
+        images.write_image(job.target, pixels)
 
 
 def _translate(
-    translator: LoadedTranslator, jobs: Sequence[_Job], *, unit: Unit, bits: Bits, scale: Scale,
-    progress: Progress,
-) -> None:  # fmt: skip
-    def read(job: _Job) -> tuple[Tensor, torch.dtype]:
-        image = images.read_image(job.source)
-        dtype = image.dtype if bits == "original" else _DTYPES[bits]
-        try:
-            return images.with_channels(images.to_signed(image), 3), dtype
-        except DataError as error:  # of a plain folder, that no index has checked
-            raise DataError(f"{job.source}: {error}") from None
-
-    def write(job: _Job, made: Tensor, dtype: torch.dtype) -> None:
-        pixels = images.from_signed(made, dtype=dtype, unit=unit, window=translator.window)
-        images.write_image(job.target, pixels)
-
-    several = [jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH)]
-    with threads() as pool:
-        for some in progress(several, total=len(several), desc="faces"):
-            sizes = pool.map(images.read_size, [job.source for job in some])
-            # One batch at a time: reading ahead without a limit would fill the memory.
-            for batch in _batches(some, [math.prod(size) for size in sizes]):
-                pictures, dtypes = zip(*pool.map(read, batch), strict=True)
-                made = _translated_together(translator, pictures, scale=scale)
-                list(pool.map(write, batch, made, dtypes))
+    work: _Translating, windows: Sequence[Sequence[_Job]], *, progress: Progress
+) -> None:
+    with lone_threads() as pool:
+        batches = (
+            batch
+            for window, sizes in zip(windows, _sizes(windows, pool), strict=True)
+            for batch in _batches(window, sizes, work)
+            if not all(job.target.exists() for job in batch.jobs)
+        )
+        faces = sum(len(window) for window in windows)
+        for _ in progress(_flow(work, batches, pool), total=faces, desc="faces"):
+            pass
 
 
-def _batches(jobs: Sequence[_Job], pixels: Sequence[int]) -> Iterator[list[_Job]]:
-    """Yield the jobs in runs of ``MOST_PIXELS`` at most, or of one."""
-    batch: list[_Job] = []
-    held = 0
-    for job, count in zip(jobs, pixels, strict=True):
-        if batch and held + count > MOST_PIXELS:
-            yield batch
-            batch, held = [], 0
-        batch.append(job)
-        held += count
-    if batch:
-        yield batch
+def _sizes(
+    windows: Sequence[Sequence[_Job]], pool: ThreadPoolExecutor
+) -> Iterator[Sequence[tuple[int, int]]]:
+    """Yield the sizes of the images of each window, read one window ahead."""
+    return in_order(
+        pool, lambda window: [images.read_size(job.source) for job in window], windows, ahead=1
+    )
 
 
-def _translated_together(
-    translator: LoadedTranslator, pictures: Sequence[Tensor], *, scale: Scale
-) -> list[Tensor]:
-    """Translate images in one pass where all have the size that the translator knows."""
-    shapes = {tuple(picture.shape) for picture in pictures}
-    height, width = pictures[0].shape[-2:]
-    fits = min(height, width) == translator.size and height % MULTIPLE == width % MULTIPLE == 0
-    if len(shapes) == 1 and fits and max(height, width) <= _LONGEST_OF_MANY:
-        return list(translator.to_thermal(torch.stack(list(pictures))))
-    return [translated(translator, picture, scale=scale) for picture in pictures]
+def _flow(
+    work: _Translating, batches: Iterable[_Batch], pool: ThreadPoolExecutor
+) -> Iterator[_Job]:
+    """Translate the batches in their order, and yield each image that is done.
+
+    While the network computes, threads decode the next batches and encode the last ones. What is
+    in memory, from the begin of its decoding to the end of its encoding, are ``MOST_PIXELS`` at
+    most, or one image.
+    """
+    reading: deque[tuple[_Batch, Tensor, list[Future[torch.dtype]]]] = deque()
+    writing: deque[tuple[_Batch, list[Future[None]]]] = deque()
+
+    def advance() -> Iterator[_Job]:
+        """Translate the oldest batch that was read; wait for the oldest one that is written."""
+        if reading:
+            batch, pictures, dtypes = reading.popleft()
+            wanted = [dtype.result() for dtype in dtypes]
+            made = work.made(pictures)
+            writing.append((batch, [
+                pool.submit(work.write, batch, number, made, dtype)
+                for number, dtype in enumerate(wanted)
+            ]))  # fmt: skip
+        if not reading or len(writing) > _AHEAD:
+            batch, written = writing.popleft()
+            for each in written:
+                each.result()
+            yield from batch.jobs
+
+    for batch in batches:
+        while held := [each[0] for each in reading] + [each[0] for each in writing]:
+            room = batch.pixels + sum(each.pixels for each in held) <= MOST_PIXELS
+            if room and len(reading) < _AHEAD:
+                break
+            yield from advance()
+        pictures = torch.empty(
+            len(batch.jobs), 3, *batch.shape, pin_memory=work.translator.device.type == "cuda"
+        )
+        reading.append((batch, pictures, [
+            pool.submit(work.read, batch, number, pictures) for number in range(len(batch.jobs))
+        ]))  # fmt: skip
+    while reading or writing:
+        yield from advance()
+
+
+def _batches(
+    window: Sequence[_Job], sizes: Sequence[tuple[int, int]], work: _Translating
+) -> Iterator[_Batch]:
+    """Yield the images of a window in batches of one size, as large as a pass may be.
+
+    They depend on the window alone, and not on what is there already or on how many processes
+    there are: kernels for one image and for several differ in the last bits.
+    """
+    alike: dict[tuple[int, int], list[int]] = {}
+    for number, size in enumerate(sizes):
+        alike.setdefault(padded_size(work.scaled(size)), []).append(number)
+    for shape, numbers in alike.items():
+        most = max(1, min(_PASS_PIXELS, MOST_PIXELS) // math.prod(shape))
+        held: list[int] = []
+        pixels = 0
+        for number in numbers:
+            own = max(math.prod(sizes[number]), math.prod(shape))
+            if held and (len(held) == most or pixels + own > MOST_PIXELS):
+                yield _batch(window, sizes, held, shape)
+                held, pixels = [], 0
+            held.append(number)
+            pixels += own
+        yield _batch(window, sizes, held, shape)
+
+
+def _batch(
+    window: Sequence[_Job], sizes: Sequence[tuple[int, int]], numbers: Sequence[int],
+    shape: tuple[int, int],
+) -> _Batch:  # fmt: skip
+    return _Batch(tuple(window[n] for n in numbers), tuple(sizes[n] for n in numbers), shape)
 
 
 def _source_index(source: Path, out: Path) -> Index:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,27 @@ def test_a_picture_lying_on_its_side_is_measured_as_it_is_shown(tmp_path: Path) 
     picture.save(tmp_path / "a.jpg", exif=exif)
     shown = images.read_image(tmp_path / "a.jpg")
     assert images.read_size(tmp_path / "a.jpg") == tuple(shown.shape[-2:]) == (40, 60)
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_the_size_of_a_png_heeds_an_orientation_after_its_pixels(
+    tmp_path: Path, *, noted: bool
+) -> None:
+    from PIL import Image
+
+    picture = Image.effect_noise((40, 60), 64)  # noise, so that the pixels fill some kB
+    picture.save(tmp_path / "a.png")
+    if noted:
+        exif = picture.getexif()
+        exif[0x0112] = 6
+        content = b"eXIf" + exif.tobytes()[6:]  # without "Exif" and two zeros, as in PNG
+        chunk = struct.pack(">I", len(content) - 4) + content
+        chunk += struct.pack(">I", zlib.crc32(content))
+        plain = (tmp_path / "a.png").read_bytes()
+        (tmp_path / "a.png").write_bytes(plain[:-12] + chunk + plain[-12:])  # before IEND
+    shown = images.read_image(tmp_path / "a.png")
+    assert images.read_size(tmp_path / "a.png") == tuple(shown.shape[-2:])
+    assert shown.shape[-2:] == ((40, 60) if noted else (60, 40))
 
 
 def test_unknown_cells_and_unknown_points_stay_unknown(index: Index) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from cycada.stages.detect import DetectOptions, detect
 from cycada.stages.evaluate import predict_faces
 from cycada.stages.train_detector import run_training
 from cycada.thermal import Window
-from cycada.training.loading import load_detector
+from cycada.training.loading import LoadedDetector, load_detector
 
 SIZE = (60, 80)
 CROP = 32
@@ -241,6 +242,50 @@ def test_an_interrupted_table_goes_on_and_ends_the_same(
         assert (tmp_path / "broken" / name).read_bytes() == (
             (tmp_path / "whole" / name).read_bytes()
         )
+
+
+def test_a_batch_that_was_cut_off_is_begun_again_whole(
+    thermal_run: Path, recording: Path, quiet: Progress, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What is said of a face may depend on how many share its pass; here it depends on it much."""
+
+    def counting(self: LoadedDetector, pictures: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(pictures), len(self.task)), len(pictures) / 100)
+
+    monkeypatch.setattr(LoadedDetector, "predict", counting)
+    asked = options(thermal_run, recording, out=tmp_path / "out", faces=str(tmp_path / "night.csv"))
+    (found,) = detect(asked, progress=quiet)
+    whole = found.table.read_bytes()
+    part = found.table.with_name(".night.part.csv")
+    part.write_bytes(b"".join(whole.splitlines(keepends=True)[: 1 + 45]))
+    found.table.unlink()
+    detect(asked, progress=quiet)
+    assert found.table.read_bytes() == whole
+
+
+def test_frames_are_read_while_the_network_computes(
+    thermal_run: Path, recording: Path, quiet: Progress, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    later = threading.Event()
+    usual_seen, usual = stage._seen, LoadedDetector.predict
+
+    def seen(frame: Any, *rest: Any, **names: Any) -> Any:
+        if frame.number == 40:  # of the second batch
+            later.set()
+        return usual_seen(frame, *rest, **names)
+
+    def predict(self: LoadedDetector, pictures: torch.Tensor) -> torch.Tensor:
+        assert later.wait(20)
+        return usual(self, pictures)
+
+    monkeypatch.setattr(stage, "_seen", seen)
+    monkeypatch.setattr(LoadedDetector, "predict", predict)
+    faces = str(tmp_path / "night.csv")
+    (found,) = detect(options(thermal_run, recording, out=tmp_path / "out", faces=faces),
+                      progress=quiet)  # fmt: skip
+    assert found.frames == 75
 
 
 def test_a_whole_table_is_kept_and_one_of_other_settings_is_refused(

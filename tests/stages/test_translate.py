@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 import torch
@@ -255,24 +257,120 @@ def test_three_to_four_and_odd_sizes_come_back_with_their_size(
 def test_no_more_pixels_are_in_memory_than_are_allowed(
     translator_run: Path, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(7):
-        side = 80 if number == 3 else 40  # one alone is larger than allowed
-        picture = torch.zeros(3, side, side, dtype=torch.uint8)
-        images.write_image(tmp_path / "in" / f"{number}.png", picture)
-    together: list[int] = []
+    """From the begin of reading to the end of writing, which is slow here."""
+    side = {f"{number:02d}": 80 if number == 5 else 40 for number in range(12)}
+    for name, px in side.items():  # one alone is larger than allowed
+        picture = torch.zeros(3, px, px, dtype=torch.uint8)
+        images.write_image(tmp_path / "in" / f"{name}.png", picture)
+    held: set[str] = set()
+    together: list[tuple[int, int]] = []
+    lock = threading.Lock()
+    usual_read, usual_write = images.read_image, images.write_image
 
-    def spy(translator: LoadedTranslator, pictures: Any, *, scale: Any) -> Any:
-        together.append(len(pictures))
-        return translated_together(translator, pictures, scale=scale)
+    def read(path: Path) -> torch.Tensor:
+        with lock:
+            held.add(path.stem)
+            together.append((len(held), sum(side[name] ** 2 for name in held)))
+        return usual_read(path)
 
-    translated_together = translate._translated_together
-    monkeypatch.setattr(translate, "_translated_together", spy)
-    monkeypatch.setattr(translate, "MOST_PIXELS", 2 * 40 * 40)
+    def write(path: Path, image: torch.Tensor) -> None:
+        time.sleep(0.02)
+        usual_write(path, image)
+        with lock:
+            held.remove(path.stem)
+
+    monkeypatch.setattr(images, "read_image", read)
+    monkeypatch.setattr(images, "write_image", write)
+    monkeypatch.setattr(translate, "MOST_PIXELS", 4 * 40 * 40 - 1)
     made = run_translation(
         translator_run, tmp_path / "in", tmp_path / "out", depth="auto", progress=quiet
     )
-    assert together == [2, 1, 1, 2, 1]
     assert all(made.file(face).exists() for face in made.faces)
+    assert max(count for count, _ in together) == 3
+    assert [(count, pixels) for count, pixels in together if pixels >= 4 * 40 * 40] == [(1, 80**2)]
+
+
+class _Watched(_Identity):
+    """An identity that cannot tell what it makes before the next images are being read."""
+
+    def __init__(self) -> None:
+        self.passes: list[tuple[int, ...]] = []
+        self.read_later, self.second = threading.Event(), threading.Event()
+
+    def to_thermal(self, rgb: torch.Tensor) -> torch.Tensor:
+        self.passes.append(tuple(rgb.shape))
+        if len(self.passes) == 1:
+            assert self.read_later.wait(20)
+        if len(self.passes) == 2:
+            self.second.set()
+        return rgb[:, :1]
+
+
+def test_images_are_read_and_written_while_the_network_computes(
+    identity: LoadedTranslator, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first pass waits for the reading of later images; the writing, for the second pass."""
+    network = _Watched()
+    loaded = replace(identity, module=network)  # type: ignore[arg-type]
+    monkeypatch.setattr("cycada.stages.translate.load_translator", lambda *_: loaded)
+    monkeypatch.setattr(translate, "_PASS_PIXELS", 2 * 16 * 16)
+    for number in range(6):
+        images.write_image(
+            tmp_path / "in" / f"{number}.png", torch.full((3, 16, 16), number, dtype=torch.uint8)
+        )
+    usual_read, usual_write = images.read_image, images.write_image
+
+    def read(path: Path) -> torch.Tensor:
+        if path.stem == "2":  # of the second batch
+            network.read_later.set()
+        return usual_read(path)
+
+    def write(path: Path, image: torch.Tensor) -> None:
+        assert network.second.wait(20)
+        usual_write(path, image)
+
+    monkeypatch.setattr(images, "read_image", read)
+    monkeypatch.setattr(images, "write_image", write)
+    made = run_translation(
+        identity.root, tmp_path / "in", tmp_path / "out", depth="8", progress=quiet
+    )
+    assert network.passes == [(2, 3, 16, 16)] * 3
+    assert [int(usual_read(made.file(face)).max()) for face in made.faces] == list(range(6))
+
+
+class _Counting:
+    """Makes images that tell with how many others they shared a pass."""
+
+    def to_thermal(self, rgb: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(rgb[:, :1], len(rgb) / 100)
+
+
+def test_an_image_is_the_same_whichever_are_there_already(
+    identity: LoadedTranslator, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels for one image and for several differ in the last bits; here they differ much."""
+    loaded = replace(identity, module=_Counting())  # type: ignore[arg-type]
+    monkeypatch.setattr("cycada.stages.translate.load_translator", lambda *_: loaded)
+    sides = [16, 32, 16, 20, 32, 16, 64]  # scaled to 16 px all, so that they share one pass
+    for number, side in enumerate(sides):
+        images.write_image(
+            tmp_path / "in" / f"{number}.png", torch.zeros(3, side, side, dtype=torch.uint8)
+        )
+    out = tmp_path / "out"
+
+    def translated() -> dict[str, torch.Tensor]:
+        made = run_translation(identity.root, tmp_path / "in", out, depth="16", progress=quiet)
+        return {face.path: images.read_image(made.file(face)).int() for face in made.faces}
+
+    whole = translated()
+    assert [int(image.max()) for image in whole.values()] == [round(1.07 * 65535 / 2)] * 7
+    kept = [out / "3.png", out / "4.png"]
+    before = [file.stat().st_mtime_ns for file in kept]
+    for gone in (out / "index.csv", *(out / f"{number}.png" for number in (0, 1, 2, 5, 6))):
+        gone.unlink()
+    again = translated()
+    assert all(torch.equal(image, again[path]) for path, image in whole.items())
+    assert [file.stat().st_mtime_ns for file in kept] == before
 
 
 def test_kept_scale_shows_the_generator_the_pixels_as_they_are(
@@ -325,22 +423,35 @@ def test_a_corrupt_original_is_named_and_no_index_pretends_to_be_whole(
     assert not (tmp_path / "out" / "index.csv").exists()
 
 
-def test_two_processes_leave_no_gap(
-    translator_run: Path, sizes: Path, quiet: Progress, tmp_path: Path
+def test_two_processes_leave_no_gap_and_do_nothing_twice(
+    translator_run: Path, quiet: Progress, tmp_path: Path
 ) -> None:
-    alone = run_translation(translator_run, sizes, tmp_path / "one", depth="auto", progress=quiet)
+    draw = torch.Generator().manual_seed(0)
+    for number in range(75):
+        picture = torch.randint(0, 256, (3, 16, 16 + 4 * (number % 2)), generator=draw)
+        images.write_image(tmp_path / "in" / f"{number:02d}.png", picture.to(torch.uint8))
+    alone = run_translation(
+        translator_run, tmp_path / "in", tmp_path / "one", depth="auto", progress=quiet
+    )
     script = tmp_path / "two.py"
     script.write_text(
         "import json, sys\n"
         "from pathlib import Path\n"
+        "from cycada import images\n"
         "from cycada.progress import Progress\n"
         "from cycada.stages.translate import run_translation\n"
         "from accelerate import PartialState\n"
-        "run, source, out = map(Path, json.loads(sys.argv[1]))\n"
+        "run, source, out, notes = map(Path, json.loads(sys.argv[1]))\n"
+        "written, usual = [], images.write_image\n"
+        "images.write_image = lambda path, image: (usual(path, image), written.append(path.name))\n"
         "run_translation(run, source, out, depth='auto', progress=Progress(shown=False))\n"
-        "assert PartialState().num_processes == 2\n"
+        "state = PartialState()\n"
+        "assert state.num_processes == 2\n"
+        "(notes / f'{state.process_index}.json').write_text(json.dumps(written))\n"
     )
-    paths = json.dumps([str(translator_run), str(sizes), str(tmp_path / "two")])
+    paths = json.dumps(
+        [str(translator_run), str(tmp_path / "in"), str(tmp_path / "two"), str(tmp_path)]
+    )
     found = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
          str(script), paths],
@@ -348,6 +459,9 @@ def test_two_processes_leave_no_gap(
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
     assert found.returncode == 0, found.stderr[-4000:]
+    one, two = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert (len(one), len(two)) == (43, 32)
+    assert sorted([*one, *two]) == [face.path for face in alone.faces]
     shared = read_index(tmp_path / "two")
     assert [face.path for face in shared.faces] == [face.path for face in alone.faces]
     for face in alone.faces:

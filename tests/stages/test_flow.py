@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from cycada.stages.flow import in_order, lone_threads
+
+
+def test_results_come_in_order_and_no_more_are_made_ahead_than_asked() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.001 * (number % 3))
+        return number * number
+
+    with lone_threads(4) as pool:
+        for number, square in enumerate(in_order(pool, work, range(30), ahead=5)):
+            assert square == number * number
+            assert max(begun) <= number + 5
+    assert sorted(begun) == list(range(30))
+
+
+def test_an_error_comes_when_its_turn_comes() -> None:
+    def work(number: int) -> float:
+        return 1 / (3 - number)
+
+    with lone_threads(2) as pool:
+        results = in_order(pool, work, range(9), ahead=8)
+        assert [next(results) for _ in range(3)] == [1 / 3, 1 / 2, 1.0]
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+
+
+def test_threads_compute_alone_and_the_network_keeps_its_cores() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with lone_threads(2) as pool:
+            assert list(pool.map(lambda _: torch.get_num_threads(), range(4))) == [1] * 4
+            assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

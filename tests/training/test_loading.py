@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cycada import images
+from cycada.config import Precision, TranslatorConfig
+from cycada.data.index import read_index
+from cycada.training import loading
+from cycada.training.loading import load_detector, load_translator
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def pictures(faces: Path) -> torch.Tensor:
+    index = read_index(faces).select(domain="rgb")
+    return torch.stack([images.to_signed(images.read_image(index.file(f))) for f in index.faces])
+
+
+def test_translations_in_bf16_agree_with_float32_and_are_as_smooth(
+    translator_run: Path, pictures: torch.Tensor
+) -> None:
+    """Half a grey level of 255 at the median and four at most; and no banding of temperatures."""
+    translator = load_translator(translator_run, CPU)
+    half = replace(translator, in_bf16=True)
+    thermal = translator.to_thermal(pictures)
+    ways = (
+        (half.to_thermal(pictures), thermal), (half.to_rgb(thermal), translator.to_rgb(thermal))
+    )  # fmt: skip
+    for made, exact in ways:
+        away = (made - exact).abs() * 255 / 2
+        assert made.dtype == torch.float32
+        assert 0 < float(away.median()) < 0.5
+        assert float(away.max()) < 4
+
+        def values(image: torch.Tensor) -> int:
+            return len(images.from_signed(image, dtype=torch.uint16).int().unique())
+
+        assert values(made) > 0.9 * values(exact)
+
+
+def test_what_a_detector_says_in_bf16_agrees_with_float32(
+    detector_run: Path, pictures: torch.Tensor
+) -> None:
+    detector = load_detector(detector_run, CPU)
+    seen = pictures[..., 2:18, :]
+    exact, half = detector.predict(seen), replace(detector, in_bf16=True).predict(seen)
+    assert half.dtype == torch.float32
+    assert 0 < float((half - exact).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("asked", "able", "used"),
+    [("auto", True, True), ("bf16", True, True), ("auto", False, False), ("no", True, False)],
+)
+def test_bf16_is_used_where_the_hardware_multiplies_in_it_unless_training_was_without(
+    tiny_translator: Callable[..., TranslatorConfig], translator_run: Path, asked: Precision,
+    monkeypatch: pytest.MonkeyPatch, *, able: bool, used: bool,
+) -> None:  # fmt: skip
+    config = tiny_translator(mixed_precision=asked)
+    monkeypatch.setattr(loading, "multiplies_in_bf16", lambda: able)
+    monkeypatch.setattr(loading, "run_config", lambda *_: config)
+    translator = load_translator(translator_run)
+    assert translator.in_bf16 == used
+    weight = translator.module.to_thermal.middle[3].layers[0].weight  # type: ignore[index,union-attr]
+    assert weight.is_contiguous(memory_format=torch.channels_last) == used
