@@ -34,7 +34,8 @@ from cycada.action_units import column
 from cycada.data.dataset import FaceImages
 from cycada.data.folders import Found
 from cycada.data.folds import folds
-from cycada.data.index import Domain, check_disjoint, check_files, read_index, write_index
+from cycada.data.index import Domain, read_index, write_index
+from cycada.data.index_checks import check_disjoint, check_files
 from cycada.data.label_table import Reading
 from cycada.data.labels import read_labels
 from cycada.data.matching import match_labels

@@ -29,10 +29,10 @@ from cycada.data.index import (
     Index,
     IndexInfo,
     Split,
-    check_files,
     read_index,
     write_index,
 )
+from cycada.data.index_checks import check_files
 from cycada.errors import DataError, UsageError
 from cycada.progress import Progress
 

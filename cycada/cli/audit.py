@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from cycada.cli.output import progress, say
+from cycada.cli.settings import allow_outside
 
 _SEVERITY, _CHECK = 9, 17  # width of the first columns
 
@@ -20,8 +21,11 @@ _SEVERITY, _CHECK = 9, 17  # width of the first columns
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for audit.json and audit.html, a page that shows the images.",
 )
+@allow_outside
 @click.pass_context
-def audit(context: click.Context, *, indexes: tuple[Path, ...], out: Path | None) -> None:
+def audit(
+    context: click.Context, *, indexes: tuple[Path, ...], out: Path | None, allow_outside: bool
+) -> None:
     """Look for what would spoil a training on INDEXES, before any training.
 
     Broken files, pictures in two splits, one person under two names, values of the wrong range,
@@ -36,7 +40,7 @@ def audit(context: click.Context, *, indexes: tuple[Path, ...], out: Path | None
     from cycada.stages.audit import audit as look_for_faults
     from cycada.stages.audit import summary, write_audit
 
-    found = look_for_faults(indexes, progress=progress())
+    found = look_for_faults(indexes, allow_outside=allow_outside, progress=progress())
     width = shutil.get_terminal_size().columns
     for finding in found.findings:
         head = f"{finding.severity:{_SEVERITY}}{finding.check:{_CHECK}}"

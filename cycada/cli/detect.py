@@ -9,6 +9,7 @@ import click
 
 from cycada.cli.output import progress, say
 from cycada.cli.reading import read_options, reading
+from cycada.cli.settings import allow_outside
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -42,9 +43,10 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--overlay", is_flag=True, help="Draw the results on the frames, too.")
 @click.option("--download", is_flag=True, help="Fetch the weights of yunet if they are not here.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
+@allow_outside
 def detect(
     *, run: Path, sources: tuple[Path, ...], out: Path, faces: str, overlay: bool, download: bool,
-    device: str, **given: Any,
+    device: str, allow_outside: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Detect AUs in images, folders, videos and indexes with the detector of RUN.
 
@@ -73,6 +75,7 @@ def detect(
         faces=faces,
         overlay=overlay,
         device=device_named(device),
+        allow_outside=allow_outside,
     )
     for found in detect_in(options, progress=progress()):
         for note in found.notes:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cycada.cli.output import progress, say
+from cycada.cli.settings import allow_outside
 from cycada.errors import UsageError
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -39,7 +40,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
-def evaluate(
+@allow_outside
+def evaluate(  # noqa: PLR0913 - its options
     *,
     run: Path,
     index: Path,
@@ -51,6 +53,7 @@ def evaluate(
     features: Path | None,
     device: str,
     seed: int,
+    allow_outside: bool,
 ) -> None:
     """Score a detector or translator RUN on the faces of INDEX, for subjects it never saw.
 
@@ -78,6 +81,7 @@ def evaluate(
         features=features,
         device=device_named(device),
         seed=seed,
+        allow_outside=allow_outside,
     )
     given = {"domain": domain, "detector": detector, "lpips": lpips, "features": features}
     _check_meant(run, run_kind(run), [name for name, value in given.items() if value is not None])

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cycada.cli.output import say
+from cycada.cli.settings import allow_outside
 
 
 @click.command()
@@ -21,9 +22,16 @@ from cycada.cli.output import say
 @click.option(
     "--include-subjects", is_flag=True, help="Name subjects, and paths with their folders."
 )
+@allow_outside
 @click.option("--title", default="", help="Heading of the page.")
 def report(
-    *, paths: tuple[Path, ...], out: Path, title: str, no_samples: bool, include_subjects: bool
+    *,
+    paths: tuple[Path, ...],
+    out: Path,
+    title: str,
+    no_samples: bool,
+    include_subjects: bool,
+    allow_outside: bool,
 ) -> None:
     """Write one HTML page about PATHS: runs, evaluations and indexes, in any mix.
 
@@ -37,6 +45,11 @@ def report(
     from cycada.stages.report import report as make_report
 
     file = make_report(
-        paths, out, title=title, samples=not no_samples, include_subjects=include_subjects
+        paths,
+        out,
+        title=title,
+        samples=not no_samples,
+        include_subjects=include_subjects,
+        allow_outside=allow_outside,
     )
     say(f"written to {file}")

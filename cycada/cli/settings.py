@@ -18,6 +18,13 @@ RUN = click.Path(path_type=str, file_okay=False)
 _CONTROL = {code: f"\\u{code:04x}" for code in (0x7F,)}  # TOML escapes it, JSON does not
 
 
+allow_outside = click.option(
+    "--allow-outside",
+    is_flag=True,
+    help="Believe paths of an index from elsewhere that leave its folder.",
+)
+
+
 def training_options(function: Function) -> Function:
     """Add the options that every training has."""
     options = (
@@ -45,6 +52,7 @@ def training_options(function: Function) -> Function:
             is_flag=True,
             help="Fetch published weights that the settings need and that are not here.",
         ),
+        allow_outside,
         click.option("--dry-run", is_flag=True, help="Print the settings as TOML and stop."),
     )
     for option in reversed(options):

@@ -42,7 +42,7 @@ from cycada.cli.settings import INDEX, RUN, given, settings_text, training_optio
     help="Run of a detector that answers for the target's unlabelled faces; repeatable.",
 )
 @training_options
-def train_detector(
+def train_detector(  # noqa: PLR0913 - its options
     *,
     source: tuple[str, ...],
     target: tuple[str, ...],
@@ -53,6 +53,7 @@ def train_detector(
     overrides: tuple[str, ...],
     out: Path,
     download: bool,
+    allow_outside: bool,
     dry_run: bool,
 ) -> None:
     """Train an Action Unit detector, adapted to real thermal faces or not; run again to resume.
@@ -68,7 +69,7 @@ def train_detector(
     from cycada.config import DetectorConfig
     from cycada.settings import load_config
 
-    values = given(
+    values = given(allow_outside=allow_outside,
         source=source, target=target, labelled_target=labelled_target, initial=initial,
         teachers=teachers,
     )  # fmt: skip

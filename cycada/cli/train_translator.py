@@ -26,6 +26,7 @@ def train_translator(
     overrides: tuple[str, ...],
     out: Path,
     download: bool,
+    allow_outside: bool,
     dry_run: bool,
 ) -> None:
     """Train the RGB-to-thermal translator; run again to resume.
@@ -40,7 +41,7 @@ def train_translator(
     from cycada.config import TranslatorConfig
     from cycada.settings import load_config
 
-    values = given(data=data, detector=detector)
+    values = given(allow_outside=allow_outside, data=data, detector=detector)
     config = load_config(TranslatorConfig, file, overrides, values)
     if dry_run:
         say(settings_text(config))

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from cycada.cli.output import progress, say
+from cycada.cli.settings import allow_outside
 
 
 @click.command()
@@ -33,6 +34,7 @@ from cycada.cli.output import progress, say
     show_default=True,
     help="Show faces at the size of training, or (whole frames) the pixels as they are.",
 )
+@allow_outside
 def translate(
     *,
     run: Path,
@@ -40,6 +42,7 @@ def translate(
     out: Path,
     depth: Literal["auto", "8", "16"],
     scale: Literal["fit", "keep"],
+    allow_outside: bool,
 ) -> None:
     """Turn the RGB faces of SOURCE into thermal ones with the translator of RUN.
 
@@ -52,5 +55,8 @@ def translate(
     """  # noqa: D301  # click keeps the lines after the backspace
     from cycada.stages.translate import run_translation
 
-    made = run_translation(run, source, out, depth=depth, scale=scale, progress=progress())
+    made = run_translation(
+        run, source, out, depth=depth, scale=scale, allow_outside=allow_outside,
+        progress=progress(),
+    )  # fmt: skip
     say(f"{len(made.faces)} faces translated into {out}")

@@ -26,6 +26,7 @@ from cycada.action_units import INTENSITY_MAX, column
 from cycada.data.annotations import AnnotationReader, is_number, values_of
 from cycada.data.index_columns import ALWAYS, REQUIRED, WHERE_USED, columns_of
 from cycada.data.index_info import TOML_NAME, IndexInfo, Kind, info_text, read_info
+from cycada.data.outside import folders_outside, links_outside, place_digest, staying_inside
 from cycada.errors import DataError
 from cycada.files import replacing
 from cycada.task import Task
@@ -40,8 +41,6 @@ __all__ = [
     "IndexInfo",
     "Kind",
     "Split",
-    "check_disjoint",
-    "check_files",
     "read_index",
     "write_index",
 ]
@@ -174,12 +173,14 @@ class Index:
         return labels, (found >= 0)[:, None].expand(-1, len(task)).clone()
 
 
-def read_index(path: Path | str, *, one_split: bool = True) -> Index:
+def read_index(path: Path | str, *, one_split: bool = True, allow_outside: bool = False) -> Index:
     """Read an index, checking everything but the images (``check_files`` looks for those).
 
     Args:
         path: the folder that holds ``index.csv``, or that file.
         one_split: refuse a subject who is in two splits; an audit names all of them instead.
+        allow_outside: believe paths that leave the folder of an index that was not written there
+            (:mod:`cycada.data.outside`).
 
     Raises:
         DataError: naming the file and, where there is one, the row and column.
@@ -192,9 +193,13 @@ def read_index(path: Path | str, *, one_split: bool = True) -> Index:
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream, _without_collecting():
             rows = _parsed(csv.reader(stream, strict=True), file)
+            if not allow_outside:
+                rows = staying_inside(rows, info, file)
             faces = _checked(rows, file, info, one_split=one_split)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as a CSV table in UTF-8 ({error}).") from error
+    if allow_outside:
+        info = replace(info, outside_of=place_digest(file.parent))
     return Index(file.parent, info, faces)
 
 
@@ -208,6 +213,11 @@ def write_index(index: Index) -> None:
     """
     file = index.root / CSV_NAME
     _checked(enumerate(index.faces, start=2), file, index.info)
+    outside = folders_outside(path for face in index.faces for path in (face.path, face.pair))
+    leaves = bool(outside) or any(links_outside(map(index.file, index.faces), index.root))
+    info = replace(
+        index.info, outside=outside, outside_of=place_digest(index.root) if leaves else ""
+    )
     optional = [name for name in WHERE_USED if any(getattr(face, name) for face in index.faces)]
     numbers = index.action_units()
     table = io.StringIO()
@@ -227,44 +237,11 @@ def write_index(index: Index) -> None:
     try:
         index.root.mkdir(parents=True, exist_ok=True)
         with replacing(index.root / TOML_NAME) as temporary:
-            temporary.write_text(info_text(index.info), encoding="utf-8")
+            temporary.write_text(info_text(info), encoding="utf-8")
         with replacing(file) as temporary:
             temporary.write_text(table.getvalue(), encoding="utf-8", newline="")
     except (OSError, UnicodeEncodeError) as error:
         raise DataError(f"{file}: cannot be written ({error}).") from error
-
-
-def check_disjoint(indexes: Iterable[Index]) -> None:
-    """Refuse indexes of which one trains on a subject that another one tests or validates on.
-
-    Raises:
-        DataError: naming the subject, both splits and both indexes.
-    """
-    seen: dict[str, tuple[Split, Path]] = {}
-    for index in indexes:
-        for face in index.faces:
-            split, root = seen.setdefault(face.subject, (face.split, index.root))
-            if split != face.split:
-                raise DataError(
-                    f"subject {face.subject!r} is in the split {split!r} of {root} and in "
-                    f"{face.split!r} of {index.root}; a subject belongs to one split: index people "
-                    "who are in both domains by one command with --rgb and --thermal, and give "
-                    "different people different names over all indexes."
-                )
-
-
-def check_files(index: Index) -> None:
-    """Refuse an index of which image files are missing.
-
-    Raises:
-        DataError: naming the first missing file and how many are missing.
-    """
-    missing = [file for file in map(index.file, index.faces) if not file.is_file()]
-    if missing:
-        raise DataError(
-            f"{index.root / CSV_NAME}: {len(missing)} of {len(index.faces)} images are missing; "
-            f"the first is {missing[0]}."
-        )
 
 
 @contextmanager

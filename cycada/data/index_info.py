@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -50,6 +50,10 @@ class IndexInfo:
     translator_hash: str = ""
     seen_digests: tuple[str, ...] = ()  # whom the translator learned from; never to test on
     seen_subjects: tuple[str, ...] = ()  # the same as names, as earlier versions wrote them
+    # Where the index was written, as a digest, and the folders outside of its own that its paths
+    # led to then; noted where any did.
+    outside_of: str = field(default="", compare=False)
+    outside: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.threshold:
@@ -108,7 +112,7 @@ def _info_value(name: str, value: Any, file: Path) -> Any:
                 f"{file}: expected a {name} above 0 and up to {largest:g}, found {value!r}."
             )
         return float(value)
-    if name in (NAMES_KEY, DIGESTS_KEY):
+    if name in (NAMES_KEY, DIGESTS_KEY, "outside"):
         if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
             raise DataError(f"{file}: expected {name} to be a list of texts.")
         return tuple(value)
@@ -146,7 +150,9 @@ def info_text(info: IndexInfo) -> str:
     for name in ("source", "licence", "translator", "translator_hash"):
         if text := getattr(info, name):
             lines.append(f"{name} = {_toml(text)}")
-    for name in (NAMES_KEY, DIGESTS_KEY):
+    if info.outside_of:
+        lines.append(f"outside_of = {_toml(info.outside_of)}  # where this was written")
+    for name in (NAMES_KEY, DIGESTS_KEY, "outside"):
         if listed := getattr(info, name):
             lines.append(f"{name} = {_toml(list(listed))}")
     return "\n".join(lines) + "\n"

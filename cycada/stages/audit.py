@@ -17,6 +17,7 @@ from cycada.data.auditing.finding import SEVERITIES, Example, Finding, by_severi
 from cycada.data.auditing.labels import audit_labels
 from cycada.data.auditing.looks import PALETTE, Seen, look_at, look_at_all
 from cycada.data.index import Index, read_index
+from cycada.data.index_checks import check_links
 from cycada.errors import DataError
 from cycada.files import replacing
 from cycada.progress import Progress
@@ -57,7 +58,7 @@ class Audit:
         return sum(finding.fatal for finding in self.findings)
 
 
-def audit(paths: Sequence[Path], *, progress: Progress) -> Audit:
+def audit(paths: Sequence[Path], *, allow_outside: bool = False, progress: Progress) -> Audit:
     """Look for everything that would spoil a training on indexes, used one by one or together.
 
     An index that cannot be read is a finding, too, and the others are looked at all the same.
@@ -66,7 +67,9 @@ def audit(paths: Sequence[Path], *, progress: Progress) -> Audit:
     findings: list[Finding] = []
     for path in paths:
         try:
-            indexes.append(read_index(path, one_split=False))
+            index = read_index(path, one_split=False, allow_outside=allow_outside)
+            check_links(index)
+            indexes.append(index)
         except DataError as error:  # noqa: PERF203  # a few indexes
             findings.append(Finding(severity="error", check="index", text=str(error)))
     seen = look_at_all(indexes, progress=progress)

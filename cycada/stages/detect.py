@@ -51,6 +51,7 @@ class DetectOptions:
     read: ReadOptions = field(default_factory=ReadOptions)
     faces: str = "auto"  # how faces are found: cycada.stages.finding
     overlay: bool = False  # also draw what was detected on the frames
+    allow_outside: bool = False  # believe paths of an index from elsewhere that leave its folder
     device: torch.device = field(default_factory=default_device)
 
 
@@ -82,7 +83,10 @@ def detect(options: DetectOptions, *, progress: Progress) -> list[Detection]:
             writes there.
     """
     detector = load_detector(options.run, options.device)
-    sources = open_sources(options.sources, options.read, cut_out=options.faces == WHOLE)
+    sources = open_sources(
+        options.sources, options.read, cut_out=options.faces == WHOLE,
+        allow_outside=options.allow_outside,
+    )  # fmt: skip
     _check_names(sources, options.out)
     with sole_writer(options.out):
         return _detect(options, detector, sources, progress)

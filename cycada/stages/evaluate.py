@@ -17,6 +17,7 @@ from torch import Tensor
 from cycada.action_units import column, meaning
 from cycada.data.dataset import FaceImages
 from cycada.data.index import Domain, Face, Index, Split, read_index
+from cycada.data.index_checks import check_links
 from cycada.data.subjects import subject_digest
 from cycada.errors import DataError, RunError
 from cycada.metrics.scores import (
@@ -56,7 +57,8 @@ def evaluate(options: EvaluateOptions, *, progress: Progress) -> dict[str, Any]:
         RunError: The run is unfinished, or has learned from a subject to be scored.
         DataError: No face to score, or no label to score against.
     """
-    index = read_index(options.index)
+    index = read_index(options.index, allow_outside=options.allow_outside)
+    check_links(index)
     device = options.device
     if run_kind(options.run) == "detector":
         detector = load_detector(options.run, device)

@@ -14,6 +14,8 @@ import torch
 import cycada
 from cycada.config import TranslatorConfig
 from cycada.data.index import CSV_NAME, Index, read_index
+from cycada.data.index_checks import check_links
+from cycada.data.index_info import TOML_NAME, read_info
 from cycada.errors import CycadaError, DataError, RunError, UsageError
 from cycada.metrics.scores import DetectionScores, IntensityScores
 from cycada.report.methods import (
@@ -58,11 +60,12 @@ class _Shown:
 
     samples: bool  # pictures of faces
     subjects: bool  # names of subjects, and paths with their folders
+    outside: bool  # images that an index from elsewhere names outside its folder
 
 
 def report(
     paths: Sequence[Path], out: Path, *, title: str = "", samples: bool = True,
-    include_subjects: bool = False,
+    include_subjects: bool = False, allow_outside: bool = False,
 ) -> Path:  # fmt: skip
     """Write a page about runs, evaluations and datasets, and return its file.
 
@@ -75,12 +78,13 @@ def report(
         title: Heading; empty chooses one.
         samples: Show pictures of faces.
         include_subjects: Name subjects, and paths with their folders.
+        allow_outside: Believe paths of an index from elsewhere that leave its folder.
 
     Raises:
         UsageError: A path is none of these.
         CycadaError: Something in them cannot be read.
     """
-    shown = _Shown(samples=samples, subjects=include_subjects)
+    shown = _Shown(samples=samples, subjects=include_subjects, outside=allow_outside)
     found = _sorted(paths)
     methods, translations = _read_evaluations(found.evaluations)
     sections: list[Section] = []
@@ -164,7 +168,7 @@ def _below(path: Path, depth: int) -> Iterable[tuple[Path, Kind]]:
         kind = _kind(child) if child.is_dir() else None
         if kind is None:
             yield from _below(child, depth - 1)
-        elif kind != "dataset" or read_index(child).info.translator:
+        elif kind != "dataset" or read_info(child / TOML_NAME).translator:
             yield child, kind
 
 
@@ -212,7 +216,9 @@ def _translator_section(run: Path, shown: _Shown, *, many: bool) -> tuple[Sectio
     if shown.samples:
         try:
             translator = load_translator(run, torch.device("cpu"))
-            strips = translated_strips(translator, _indexes(config.data, run), named=shown.subjects)
+            strips = translated_strips(
+                translator, _indexes(config.data, run, shown), named=shown.subjects
+            )
             heroes = strips[:1]
             blocks += strips if many else strips[1:]
         except CycadaError as error:
@@ -226,18 +232,21 @@ def _translator_section(run: Path, shown: _Shown, *, many: bool) -> tuple[Sectio
     return Section(title=title, intro=intro, blocks=tuple(blocks)), heroes
 
 
-def _indexes(paths: Sequence[str], run: Path) -> list[Index]:
+def _indexes(paths: Sequence[str], run: Path, shown: _Shown) -> list[Index]:
     """Read the indexes of a run, where they were or beside the run."""
     found = []
     for text in paths:
         places = (Path(text), run.parent / text, run.parent / Path(text).name)
         place = next((p for p in places if (p / CSV_NAME).is_file()), Path(text))
-        found.append(read_index(place))
+        index = read_index(place, allow_outside=shown.outside)
+        check_links(index)
+        found.append(index)
     return found
 
 
 def _dataset_section(path: Path, shown: _Shown) -> tuple[Section, list[Strip]]:
-    index = read_index(path)
+    index = read_index(path, allow_outside=shown.outside)
+    check_links(index)
     strips = dataset_strips(index, named=shown.subjects) if shown.samples else []
     intro = (
         f"{len(index.faces):,} faces of {len(index.subjects()):,} subjects; "

@@ -39,6 +39,7 @@ class EvaluateOptions:
     device: torch.device = field(default_factory=default_device)
     resamples: int = RESAMPLES
     seed: int = 0
+    allow_outside: bool = False  # believe paths of an index from elsewhere that leave its folder
 
 
 def check_window(found: Window | None, trained: Window | None, *, root: Path, network: str) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from cycada import images
 from cycada.data.faces.crops import CROPS_NAME
 from cycada.data.index import CSV_NAME, Domain, Index, read_index
+from cycada.data.index_checks import check_links
 from cycada.errors import DataError
 from cycada.footage import Footage, Frame, ReadOptions, find_sources, open_footage
 from cycada.thermal import Unit
@@ -43,7 +44,9 @@ class Source:
         return self.files[frame.number] if self.files else self.series.get(frame.name)
 
 
-def open_sources(paths: Sequence[Path], read: ReadOptions, *, cut_out: bool) -> list[Source]:
+def open_sources(
+    paths: Sequence[Path], read: ReadOptions, *, cut_out: bool, allow_outside: bool = False
+) -> list[Source]:
     """Open what the paths name.
 
     An index becomes one source with the faces of its domain, in the order of its rows. A folder
@@ -56,6 +59,7 @@ def open_sources(paths: Sequence[Path], read: ReadOptions, *, cut_out: bool) -> 
         read: How to read them.
         cut_out: Whether the frames are faces that have been cut out already; those of an index
             are.
+        allow_outside: Believe paths of an index from elsewhere that leave its folder.
 
     Raises:
         CycadaError: A path is missing, holds nothing, or cannot be read at all.
@@ -63,7 +67,9 @@ def open_sources(paths: Sequence[Path], read: ReadOptions, *, cut_out: bool) -> 
     found: list[Source] = []
     for path in paths:
         if (path / CSV_NAME).is_file() or path.name == CSV_NAME:
-            found.append(_of_index(read_index(path), read.domain))
+            index = read_index(path, allow_outside=allow_outside)
+            check_links(index)
+            found.append(_of_index(index, read.domain))
         elif path.is_dir():
             found += _of_folder(path, read, cut_out=cut_out)
         else:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from cycada.config import DetectorConfig
 from cycada.data.dataset import FaceImages, preload_all
-from cycada.data.index import Domain, Index, Split, check_disjoint, check_files, read_index
+from cycada.data.index import Domain, Index, Split, read_index
+from cycada.data.index_checks import check_disjoint, check_files
 from cycada.data.landmarks import LANDMARKS_NAME, Landmarks, read_landmarks
 from cycada.data.subjects import DIGESTS_KEY, digests_of
 from cycada.errors import ConfigError, DataError
@@ -55,8 +56,10 @@ def run_training(
     _check(config)
     accelerator = make_accelerator(config.mixed_precision, double=config.double)
     my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here
-    sources = _read(config.source)
-    extras, targets = _read(config.labelled_target), _read(config.target)
+    sources, extras, targets = (
+        [read_index(Path(path), allow_outside=config.allow_outside) for path in paths]
+        for paths in (config.source, config.labelled_target, config.target)
+    )
     paths = (*config.source, *config.labelled_target, *config.target)
     indexes = zip(paths, (*sources, *extras, *targets), strict=True)
     inputs = {path: index.fingerprint() for path, index in indexes}
@@ -240,10 +243,6 @@ def _answer(target: Examples, answers: Tensor, labelled: set[str]) -> None:
     mine = used[:, None] & target.known
     target.labels = torch.where(mine, target.labels.to(answers.dtype), answers)
     target.known = torch.ones_like(target.known)
-
-
-def _read(paths: Sequence[str]) -> list[Index]:
-    return [read_index(Path(path)) for path in paths]
 
 
 def _check_labels(examples: Examples, split: str) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from cycada.config import TranslatorConfig
 from cycada.data.dataset import FaceImages, preload_all, signed
-from cycada.data.index import Index, check_disjoint, check_files, read_index
+from cycada.data.index import Index, read_index
+from cycada.data.index_checks import check_disjoint, check_files
 from cycada.data.subjects import DIGESTS_KEY, digests_of
 from cycada.errors import ConfigError, DataError
 from cycada.losses.perceptual import PerceptualDistance, alexnet_address
@@ -57,7 +58,7 @@ def run_training(
         raise ConfigError("give at least one index with RGB and thermal faces: --data INDEX.")
     accelerator = make_accelerator(config.mixed_precision, double=config.double)
     my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here
-    indexes = [read_index(Path(path)) for path in config.data]
+    indexes = [read_index(Path(path), allow_outside=config.allow_outside) for path in config.data]
     inputs = {path: index.fingerprint() for path, index in zip(config.data, indexes, strict=True)}
     if config.thermal_detector and not config.detector:
         raise ConfigError(

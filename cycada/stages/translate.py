@@ -22,6 +22,7 @@ from cycada import images
 from cycada.data.dataset import scaled_size
 from cycada.data.folders import find_images
 from cycada.data.index import CSV_NAME, Face, Index, IndexInfo, read_index, write_index
+from cycada.data.index_checks import check_links
 from cycada.data.landmarks import Landmarks, read_landmarks, write_landmarks
 from cycada.errors import DataError, RunError
 from cycada.files import check_apart, replacing
@@ -59,7 +60,14 @@ class _Job:
 
 
 def run_translation(
-    run: Path, source: Path, out: Path, *, depth: Depth, scale: Scale = "fit", progress: Progress
+    run: Path,
+    source: Path,
+    out: Path,
+    *,
+    depth: Depth,
+    scale: Scale = "fit",
+    allow_outside: bool = False,
+    progress: Progress,
 ) -> Index:
     """Translate every RGB face of ``source`` and write the new index into ``out``.
 
@@ -78,6 +86,7 @@ def run_translation(
         scale: ``fit`` shows the translator every image at the size that it was trained on, which
             suits faces cut out alike; ``keep`` shows it the pixels as they are, which suits whole
             frames whose faces are about as large as those it was trained on.
+        allow_outside: Believe paths of an index from elsewhere that leave its folder.
         progress: Shows the images.
 
     Returns:
@@ -89,7 +98,7 @@ def run_translation(
     """
     state = PartialState(cpu=joins_on_processor())
     translator = load_translator(run, state.device)
-    index = _source_index(source, out)
+    index = _source_index(source, out, allow_outside=allow_outside)
     landmarks = read_landmarks(index.root) if (index.root / CSV_NAME).exists() else None
     unit = _unit_to_write(translator, depth)
     info = dataclasses.replace(
@@ -305,9 +314,10 @@ def _batch(
     return _Batch(tuple(window[n] for n in numbers), tuple(sizes[n] for n in numbers), shape)
 
 
-def _source_index(source: Path, out: Path) -> Index:
+def _source_index(source: Path, out: Path, *, allow_outside: bool) -> Index:
     if (source / CSV_NAME).exists() or source.suffix.lower() == ".csv":
-        index = read_index(source).select(domain="rgb")
+        index = read_index(source, allow_outside=allow_outside).select(domain="rgb")
+        check_links(index)
         if not index.faces:
             raise DataError(f"{source}: has no RGB face to translate.")
         return index

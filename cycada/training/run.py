@@ -49,7 +49,16 @@ Config = TypeVar("Config")
 CONFIG_NAME, LOG_NAME, STEPS_BACK_NAME = "config.json", "metrics.jsonl", "steps-back.jsonl"
 
 _MAY_CHANGE = frozenset(
-    {"workers", "cache_mb", "log_every", "sample_every", "save_every", "keep", "steps_back"}
+    {
+        "workers",
+        "cache_mb",
+        "log_every",
+        "sample_every",
+        "save_every",
+        "keep",
+        "steps_back",
+        "allow_outside",
+    }
 )
 """Settings that do not change what is learned."""
 

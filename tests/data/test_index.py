@@ -9,15 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from cycada.data.index import (
-    Face,
-    Index,
-    IndexInfo,
-    check_disjoint,
-    check_files,
-    read_index,
-    write_index,
-)
+from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
+from cycada.data.index_checks import check_disjoint, check_files
 from cycada.errors import DataError
 from cycada.task import Task
 from cycada.thermal import Window

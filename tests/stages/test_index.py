@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cycada.cli.index import index as command
-from cycada.data.index import Index, check_files, read_index
+from cycada.data.index import Index, read_index
+from cycada.data.index_checks import check_files
 from cycada.errors import CycadaError, DataError, UsageError
 from cycada.images import write_image
 from cycada.progress import Progress

@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from cycada.cli import main
 from cycada.cli.index import index as command
-from cycada.data.index import Index, check_disjoint, read_index
+from cycada.data.index import Index, read_index
+from cycada.data.index_checks import check_disjoint
 from cycada.data.label_table import LabelKind
 from cycada.data.labels import ANY_LAYOUT
 from cycada.errors import DataError

@@ -8,7 +8,8 @@ import pytest
 
 from cycada import images
 from cycada.data import phantom
-from cycada.data.index import DOMAINS, SPLITS, check_disjoint, check_files, read_index
+from cycada.data.index import DOMAINS, SPLITS, read_index
+from cycada.data.index_checks import check_disjoint, check_files
 from cycada.errors import DataError
 from cycada.progress import Progress
 from cycada.stages.phantom import PhantomOptions, make_phantom

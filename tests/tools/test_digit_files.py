@@ -13,7 +13,8 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from cycada.data.index import CSV_NAME, check_disjoint, check_files, read_index
+from cycada.data.index import CSV_NAME, read_index
+from cycada.data.index_checks import check_disjoint, check_files
 from cycada.errors import DataError, UsageError
 from cycada.progress import Progress
 

