@@ -20,8 +20,7 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
 
     Args:
         path: The file.
-        synced: Whether that holds after a power cut, too. It takes some ms, too many for each of
-            a hundred thousand images; whoever writes those calls :func:`sync` for many of them.
+        synced: Whether that holds after a power cut, too, and the new name is there then.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:

@@ -24,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from cycada import thermal
 from cycada.errors import DataError, reason
-from cycada.files import replacing
+from cycada.files import replacing, sync
 from cycada.thermal import INTEGER_UNITS, Unit, Window
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"})
@@ -154,7 +154,7 @@ def _has_notes(stream: BinaryIO) -> bool:
         stream.seek(place)
 
 
-def write_image(path: Path | str, image: Tensor) -> None:
+def write_image(path: Path | str, image: Tensor, *, synced: bool = True) -> None:
     """Write an image whole or not at all, without metadata; make missing folders.
 
     Args:
@@ -162,6 +162,8 @@ def write_image(path: Path | str, image: Tensor) -> None:
             uint16; TIFF or NPY for float32; NPY holds all three. Three channels of uint16 or
             float32 need NPY.
         image: ``(C, H, W)`` or ``(H, W)`` as ``read_image`` gives it.
+        synced: whether a power cut may not tear the file either, once it has its name: who
+            continues takes what has its name for whole. Whoever syncs many at once does without.
 
     Raises:
         DataError: the format cannot hold the values, or the file cannot be written.
@@ -192,6 +194,8 @@ def write_image(path: Path | str, image: Tensor) -> None:
                 elif suffix == ".png":
                     options = {"compress_level": _PNG_LEVEL}
                 Image.fromarray(np.ascontiguousarray(pixels)).save(temporary, **options)
+            if synced:
+                sync([temporary])
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({reason(error)}).") from error
 

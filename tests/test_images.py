@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -372,3 +373,28 @@ def test_an_unusable_file_is_named_in_one_sentence(
         read_image(tmp_path / name)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_image_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who continues after a power cut takes what has its name for whole."""
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        done.append(f"sync {os.fstat(handle).st_size > 0}")
+        fsync(handle)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append("name")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    write_image(tmp_path / "a.png", picture)
+    assert done == ["sync True", "name"]
+    done.clear()
+    write_image(tmp_path / "b.png", picture, synced=False)
+    assert done == ["name"]

@@ -263,7 +263,7 @@ def _cuts(source: Source, frame: Frame, cutting: _Cutting, *, single: bool) -> I
             if source.domain == "thermal":
                 write_frame(file, crop, unit=source.unit, kind=kind)
             else:
-                images.write_image(file, crop)
+                images.write_image(file, crop, synced=False)  # the record syncs many at once
             path = str(file)
             landmarks = _in_crop(choice, cutting.landmarks, size=crop.shape[-1])
         row = row_of_choice(
