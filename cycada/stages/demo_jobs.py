@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from cycada.config import DetectorConfig, TranslatorConfig
+from cycada.errors import RunError
 from cycada.metrics.scores import DetectionScores
 from cycada.models.build import check_size
 from cycada.settings import load_config
@@ -19,6 +20,7 @@ from cycada.stages.evaluate import evaluate
 from cycada.stages.scoring import SCORES_NAME, EvaluateOptions
 from cycada.stages.side_by_side import Job
 from cycada.stages.translate import run_translation
+from cycada.training.checkpoint import newest_checkpoint
 
 Budget = Literal["quick", "full"]
 
@@ -254,7 +256,14 @@ def jobs_at_a_time() -> int:
 
 
 def _finished(run: Path, steps: int) -> bool:
-    return (run / f"{steps:06d}").is_dir()
+    """Tell whether a training is at its end, with weights that are whole."""
+    if not (run / f"{steps:06d}").is_dir():
+        return False
+    try:
+        newest = newest_checkpoint(run, with_state=False, told=False)
+    except RunError:  # all are damaged; the training itself says so
+        return False
+    return newest is not None and newest.step == steps
 
 
 def macro_f1(folder: Path) -> float:

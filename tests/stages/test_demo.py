@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import torch
 
 from cycada.errors import ConfigError, RunError
 from cycada.progress import Progress
 from cycada.stages import demo_jobs
 from cycada.stages.ablation import Term, run_ablations
 from cycada.stages.demo import METHODS, run_demo
+from cycada.training.checkpoint import write_checkpoint
 
 TINY = demo_jobs.Plan(
     20,
@@ -72,6 +74,23 @@ def test_the_whole_way_is_walked_and_goes_on_where_it_was_interrupted(
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     with pytest.raises(RunError, match="other options"):
         run(out, quiet, seed=1)
+
+
+def test_a_training_whose_weights_are_damaged_is_not_taken_for_finished(tmp_path: Path) -> None:
+    make = demo_jobs.Maker(tmp_path, tmp_path, tmp_path / "faces", TINY, 16, 0)
+    job = make.detector("structure", 2, source=[str(tmp_path / "faces")])
+    assert not job.done()
+    (tmp_path / "structure").mkdir()
+    for step in (1, 2):
+        network = torch.nn.Linear(2, 2)
+        write_checkpoint(
+            tmp_path / "structure", step, state={}, weights={"detector": network}, about={}
+        )
+    assert job.done()
+    (tmp_path / "structure" / "000002" / "detector.safetensors").write_bytes(b"")
+    assert not job.done()
+    (tmp_path / "structure" / "000001" / "detector.safetensors").write_bytes(b"")
+    assert not job.done()
 
 
 def test_a_wide_pupil_begins_from_regions_as_wide(
