@@ -128,9 +128,6 @@ class TranslatorConfig:
     sample_every: int = setting(1000, "steps between two grids of sample translations", low=1)
     save_every: int = setting(1000, "steps between two checkpoints", low=1)
     keep: int = setting(2, "checkpoints kept", low=1)
-    allow_outside: bool = setting(
-        False, "believe paths of an index from elsewhere that leave its folder: --allow-outside"
-    )
     steps_back: int = setting(
         3,
         "how often a training whose loss is not finite goes back to its last checkpoint, and on "
@@ -328,9 +325,6 @@ class DetectorConfig:
     validate_every: int = setting(500, "steps between two looks at the validation faces", low=1)
     save_every: int = setting(500, "steps between two checkpoints", low=1)
     keep: int = setting(2, "checkpoints kept", low=1)
-    allow_outside: bool = setting(
-        False, "believe paths of an index from elsewhere that leave its folder: --allow-outside"
-    )
     steps_back: int = setting(
         3,
         "how often a training whose loss is not finite goes back to its last checkpoint, and on "

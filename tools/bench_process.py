@@ -127,7 +127,7 @@ def _event() -> torch.cuda.Event:
 def peak_mb(device: str) -> float:
     """Return the most memory in MB that this process has held: of the GPU, or resident."""
     if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
+        return torch.cuda.max_memory_reserved() / 2**20
     status = Path("/proc/self/status")
     if status.exists():  # getrusage counts what the process held that started this one
         for line in status.read_text(encoding="ascii").splitlines():

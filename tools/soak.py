@@ -33,6 +33,7 @@ from cycada.training.run import read_log
 
 WARM_UP = 0.2  # share of the time before growth counts
 MOST_GROWTH = 0.03
+_FEWEST = 50  # samples
 _PARTS = 10  # of the time after the warm-up, that are compared
 
 TRAININGS: Mapping[str, Sequence[str]] = {
@@ -132,6 +133,8 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
     holds more while it saves; files and threads by the fewest and the most in each tenth, for the
     same reason: what leaks raises the fewest.
     """
+    if len(samples) < _FEWEST:
+        raise SystemExit(f"Error: {len(samples)} samples are too few to tell; give --minutes more.")
     first = samples[0].second + WARM_UP * (samples[-1].second - samples[0].second)
     kept = [sample for sample in samples if sample.second >= first]
     length = max(len(kept) // _PARTS, 1)

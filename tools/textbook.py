@@ -240,7 +240,8 @@ def translate_files(
     for file in files:
         made = generator(_decoded(file).to(device))[0, 0].cpu()
         grey = ((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        Image.fromarray(grey.numpy()).save(out / file.name)
+        # As the package does, so that the codec is no part of the ratio.
+        Image.fromarray(grey.numpy()).save(out / file.name, compress_level=4)
 
 
 @torch.no_grad()

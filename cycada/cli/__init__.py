@@ -11,7 +11,7 @@ import click
 
 import cycada
 from cycada.cli.output import is_main_process, processes, say_error
-from cycada.errors import CycadaError, UsageError
+from cycada.errors import CycadaError, UsageError, reason
 from cycada.stopping import exit_code, raising_on_sigterm
 
 VERBS = (
@@ -85,7 +85,8 @@ class Verbs(click.Group):
                 raise
             say_error(CycadaError(
                 "another process has ended while this one waited for it. If it did not tell why, "
-                "it was killed, perhaps for want of memory. The same command continues."
+                "it was killed, perhaps for want of memory. The same command continues "
+                f"({reason(error)})."
             ))  # fmt: skip
             ctx.exit(CycadaError.exit_code)
         except KeyboardInterrupt as stop:

@@ -79,5 +79,5 @@ def train_detector(  # noqa: PLR0913 - its options
         return
     from cycada.stages.train_detector import run_training
 
-    run_training(config, out, download=download)
+    run_training(config, out, download=download, allow_outside=allow_outside)
     say(f"written to {out}")

@@ -41,12 +41,12 @@ def train_translator(
     from cycada.config import TranslatorConfig
     from cycada.settings import load_config
 
-    values = given(allow_outside=allow_outside, data=data, detector=detector)
+    values = given(data=data, detector=detector)
     config = load_config(TranslatorConfig, file, overrides, values)
     if dry_run:
         say(settings_text(config))
         return
     from cycada.stages.train_translator import run_training
 
-    run_training(config, out, download=download)
+    run_training(config, out, download=download, allow_outside=allow_outside)
     say(f"written to {out}")

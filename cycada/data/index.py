@@ -203,6 +203,11 @@ def read_index(path: Path | str, *, one_split: bool = True, allow_outside: bool 
     return Index(file.parent, info, faces)
 
 
+def paths_of(face: Face) -> Iterator[str]:
+    """Yield the paths of all files that a row names."""
+    return filter(None, (face.path, face.pair, face.origin))
+
+
 def write_index(index: Index) -> None:
     """Write ``index.csv`` and ``index.toml`` into ``index.root``, each whole or not at all.
 
@@ -213,8 +218,9 @@ def write_index(index: Index) -> None:
     """
     file = index.root / CSV_NAME
     _checked(enumerate(index.faces, start=2), file, index.info)
-    outside = folders_outside(path for face in index.faces for path in (face.path, face.pair))
-    leaves = bool(outside) or any(links_outside(map(index.file, index.faces), index.root))
+    outside = folders_outside(path for face in index.faces for path in paths_of(face))
+    inside = (index.root / path for face in index.faces for path in paths_of(face))
+    leaves = bool(outside) or any(links_outside(inside, index.root))
     info = replace(
         index.info, outside=outside, outside_of=place_digest(index.root) if leaves else ""
     )

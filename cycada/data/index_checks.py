@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from cycada.data.index import CSV_NAME, Index, Split
+from cycada.data.index import CSV_NAME, Index, Split, paths_of
 from cycada.data.outside import links_outside, place_digest
 from cycada.errors import DataError
 
@@ -38,7 +38,12 @@ def check_links(index: Index) -> None:
     if index.info.outside_of == place_digest(index.root):
         return
     # Paths that leave the folder by themselves are believed where the index was read at all.
-    inside = (index.root / face.path for face in index.faces if not face.path.startswith("../"))
+    inside = (
+        index.root / path
+        for face in index.faces
+        for path in paths_of(face)
+        if not path.startswith("../")
+    )
     if (first := next(links_outside(inside, index.root), None)) is not None:
         raise DataError(
             f"{first}: is, or lies below, a link that leaves the folder of its index, which was "

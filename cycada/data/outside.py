@@ -3,16 +3,18 @@
 Most indexes are made where their images are not (``../../faces/a.png``), so such paths are common.
 But in an index from elsewhere they could name any file of this machine. An index therefore notes,
 when it is written, which folders outside its own its paths lead to, and where it lies itself, as a
-digest. Where both hold when it is read, it was made here; an index from elsewhere does not know
-where it is put.
+digest. Where both hold when it is read, it was made here: an index from elsewhere hardly knows
+where it is put. That tells one's own from others', and is no signature.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -21,7 +23,7 @@ from cycada.errors import DataError
 
 
 class Paths(Protocol):
-    """A row of an index."""
+    """A row of an index, as a dataclass."""
 
     @property
     def path(self) -> str:
@@ -31,8 +33,14 @@ class Paths(Protocol):
     def pair(self) -> str:
         """Of the true image of the other domain, or nothing."""
 
+    @property
+    def origin(self) -> str:
+        """Of the image that it was translated from, or nothing."""
+
 
 Row = TypeVar("Row", bound=Paths)
+
+_log = logging.getLogger(__name__)
 
 _MOST_FOLDERS = 50  # noted one by one; of more, those above them
 
@@ -60,7 +68,10 @@ def folders_outside(paths: Iterable[str]) -> tuple[str, ...]:
 def staying_inside(
     rows: Iterable[tuple[int, Row]], info: IndexInfo, file: Path
 ) -> Iterator[tuple[int, Row]]:
-    """Pass on the rows with their numbers, unless one leaves the folder of an index from elsewhere.
+    """Pass on the rows with their numbers, without what leaves the folder of an index from afar.
+
+    Where an image is elsewhere, that is an error. A pair or an origin is left out, with a word at
+    the end: few uses need them, and a translated set that was copied has always left them behind.
 
     Args:
         rows: Of ``file``.
@@ -72,22 +83,35 @@ def staying_inside(
     """
     made_here: bool | None = None  # asked for when it matters
     judged: dict[str, bool] = {}
+    left_out = 0
+
+    def believed(path: str) -> bool:
+        nonlocal made_here
+        straight = _leaving(path)
+        if not straight:
+            return True
+        folder = posixpath.dirname(straight)
+        if folder not in judged:
+            if made_here is None:
+                made_here = info.outside_of == place_digest(file.parent)
+            judged[folder] = made_here and any(_is_below(folder, o) for o in info.outside)
+        return judged[folder]
+
     for number, row in rows:
-        for path in (_leaving(row.path), _leaving(row.pair)):
-            if not path:
-                continue
-            folder = posixpath.dirname(path)
-            if folder not in judged:
-                if made_here is None:
-                    made_here = info.outside_of == place_digest(file.parent)
-                judged[folder] = made_here and any(_is_below(folder, o) for o in info.outside)
-            if not judged[folder]:
-                raise DataError(
-                    f"{file}, row {number}: {path!r} leaves the folder of the index, which was not "
-                    "written at this place. If it is yours, or you have looked at where its paths "
-                    "lead, give --allow-outside."
-                )
-        yield number, row
+        if not believed(row.path):
+            raise DataError(
+                f"{file}, row {number}: {row.path!r} leaves the folder of the index, which was not "
+                "written at this place, or by an earlier version. If it is yours, or you have "
+                "looked at where its paths lead, give --allow-outside."
+            )
+        strange = {name: "" for name in ("pair", "origin") if not believed(getattr(row, name))}
+        left_out += len(strange)
+        yield number, replace(row, **strange) if strange else row  # type: ignore[type-var]
+    if left_out:
+        _log.warning(
+            "%s: %d pairs and origins leave the folder of the index, which was not written at this "
+            "place, and are left out; --allow-outside believes them.", file, left_out,
+        )  # fmt: skip
 
 
 def links_outside(files: Iterable[Path], root: Path) -> Iterator[Path]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 import torch
@@ -187,7 +187,7 @@ def cut_out(
     )  # fmt: skip
 
 
-@lru_cache(maxsize=64)
+@cache  # for good: a recorded step reads it where it lies
 def _places(
     region: Region, height: int, width: int, mirrored: bool, dtype: torch.dtype,  # noqa: FBT001
     device: torch.device,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ def _mean(image: Tensor, window: int) -> Tensor:
         return height @ image @ width.T
 
 
-@lru_cache(maxsize=64)
+@cache  # for good: a recorded step reads it where it lies
 def _average_around(length: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return ``(length, length)``: row i averages the places of the window around place i."""
     place = torch.arange(length, device=device)

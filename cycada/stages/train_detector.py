@@ -40,7 +40,12 @@ from cycada.weights import fetch
 
 
 def run_training(
-    config: DetectorConfig, out: Path, *, progress: Progress | None = None, download: bool = False
+    config: DetectorConfig,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    download: bool = False,
+    allow_outside: bool = False,
 ) -> None:
     """Train a detector into the run directory ``out``, or go on with it.
 
@@ -49,6 +54,7 @@ def run_training(
         out: Run directory.
         progress: Shows the steps; ``None`` shows them on the main process.
         download: Fetch ImageNet's weights if the settings name them and they are not here.
+        allow_outside: Believe paths of an index from elsewhere that leave its folder.
 
     Raises:
         CycadaError: Something in the settings, the data or the run directory is wrong.
@@ -57,7 +63,7 @@ def run_training(
     accelerator = make_accelerator(config.mixed_precision, double=config.double)
     my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here
     sources, extras, targets = (
-        [read_index(Path(path), allow_outside=config.allow_outside) for path in paths]
+        [read_index(Path(path), allow_outside=allow_outside) for path in paths]
         for paths in (config.source, config.labelled_target, config.target)
     )
     paths = (*config.source, *config.labelled_target, *config.target)

@@ -40,7 +40,12 @@ SAMPLES = 8
 
 
 def run_training(
-    config: TranslatorConfig, out: Path, *, progress: Progress | None = None, download: bool = False
+    config: TranslatorConfig,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    download: bool = False,
+    allow_outside: bool = False,
 ) -> None:
     """Train a translator into the run directory ``out``, or go on with it.
 
@@ -49,6 +54,7 @@ def run_training(
         out: Run directory.
         progress: Shows the steps; ``None`` shows them on the main process.
         download: Fetch AlexNet's weights if the settings need them and they are not here.
+        allow_outside: Believe paths of an index from elsewhere that leave its folder.
 
     Raises:
         CycadaError: Something in the settings, the data or the run directory is wrong.
@@ -58,7 +64,7 @@ def run_training(
         raise ConfigError("give at least one index with RGB and thermal faces: --data INDEX.")
     accelerator = make_accelerator(config.mixed_precision, double=config.double)
     my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here
-    indexes = [read_index(Path(path), allow_outside=config.allow_outside) for path in config.data]
+    indexes = [read_index(Path(path), allow_outside=allow_outside) for path in config.data]
     inputs = {path: index.fingerprint() for path, index in zip(config.data, indexes, strict=True)}
     if config.thermal_detector and not config.detector:
         raise ConfigError(

@@ -117,8 +117,7 @@ def train_detector(
     unadapted = detector if compared else None
     state = make_state(config, copy.deepcopy(detector), accelerator)
     done = restore(state, run, accelerator)
-    optimizers = [state.optimizer, *([state.adversary.optimizer] if state.adversary else [])]
-    slow_down(optimizers, slower)
+    slow_down(state.optimizers(), slower)
     run.forget_after(done)
     choice = _choice(config)
     if choice == "last" and done < config.steps:
@@ -142,6 +141,7 @@ def train_detector(
             progress.say(f"{run.root}: {told}")
 
     def look(number: int) -> None:
+        check_weights(state.networks(), number)
         score = validate(state.average, faces.validation, accelerator).score
         without_labels = judged(state.average)
         # How well the source is read does not tell how well the target is.
@@ -154,7 +154,7 @@ def train_detector(
         run.log(number, {"validation": score, **told})
 
     def save(number: int) -> None:
-        check_weights((state.model, state.average), number)
+        check_weights(state.networks(), number)
         weights = state.best if state.selection.step else state.average
         facts = {**about, "chosen_step": state.selection.step or number}
         if unadapted is not None and number == config.steps:
@@ -231,12 +231,13 @@ def restore(state: DetectorState, run: Run, accelerator: Accelerator) -> int:
     state.average.load_state_dict(saved["average"])
     state.best.load_state_dict(saved["best"])
     state.selection = Selection(**saved["selection"])
-    make_plain(state.optimizer)
     restore_loss_scale(accelerator, saved)
     if state.adversary is not None:
         state.adversary.teacher.load_state_dict(saved["teacher"])
         accelerator.unwrap_model(state.adversary.domain).load_state_dict(saved["domain"])
         state.adversary.optimizer.load_state_dict(saved["domain_optimizer"])
+    for optimizer in state.optimizers():
+        make_plain(optimizer)
     return checkpoint.step
 
 

@@ -44,6 +44,16 @@ class DetectorState:
     selection: Selection
     adversary: Adversary | None = None  # with adda
 
+    def networks(self) -> list[nn.Module]:
+        """Return all that learn or are averaged."""
+        others = [] if self.adversary is None else [self.adversary.domain]
+        return [self.model, self.average, *others]
+
+    def optimizers(self) -> list[Any]:
+        """Return the optimizers of all that learn."""
+        others = [] if self.adversary is None else [self.adversary.optimizer]
+        return [self.optimizer, *others]
+
 
 def make_learn(
     state: DetectorState,

@@ -77,7 +77,7 @@ def stepping_back(
         NonFiniteError: It was done ``limit`` times, and a loss is not finite again.
     """
     while True:
-        before = run.steps_back()
+        before = _of_main_process(run.steps_back(), accelerator)
         try:
             train(0.5**before)
             return
@@ -86,17 +86,22 @@ def stepping_back(
                 raise
             found = error.found
         accelerator.free_memory()
-        accelerator.wait_for_everyone()  # until all have read how often it was done
         run.note_step_back(found)
-        accelerator.wait_for_everyone()
         tell(
             f"{run.root}: {found}; going back to the last checkpoint, with learning rates halved "
             f"({before + 1} of at most {limit} times)."
         )
 
 
+def _of_main_process(number: int, accelerator: Accelerator) -> int:
+    """Return the number of the main process: what others see of its files may be older."""
+    mine = torch.tensor(number if accelerator.is_main_process else 0, device=accelerator.device)
+    return int(accelerator.reduce(mine, "sum"))
+
+
 def slow_down(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
     """Multiply the learning rates that were planned by ``factor``, whatever was before."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["base"] = group.setdefault("planned", group["base"]) * factor
+            name = "base" if "base" in group else "lr"  # of a rate that never changes otherwise
+            group[name] = group.setdefault("planned", group[name]) * factor

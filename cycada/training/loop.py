@@ -77,23 +77,31 @@ def run(
     """
     recent: list[Scalars] = []
     with flagging_stops() as stop:
-        for number, batch in enumerate(batches, start=done + 1):
-            recent.append(step(batch, number - 1))
-            logs = number % log_every == 0 or number == total
-            due = [task for task in periodic if task.is_due(number, total)]
-            stops = number % processes.asked_every == 0 and processes.any(stop.number is not None)
-            if logs or due or stops:
-                means = _means(recent, number, processes.mean)
-            if logs:
-                log(number, means)
-                recent.clear()
-            for task in due:
-                task.act(number)
-            if stops:
-                if number < total:  # the last step is saved already
-                    on_stop(number)
-                    processes.any(False)  # noqa: FBT003 - until all have saved: the end of one ends all
-                raise Interrupted(stop.number or signal.SIGTERM)
+        try:
+            for number, batch in enumerate(batches, start=done + 1):
+                recent.append(step(batch, number - 1))
+                logs = number % log_every == 0 or number == total
+                due = [task for task in periodic if task.is_due(number, total)]
+                asks = number % processes.asked_every == 0
+                stops = asks and processes.any(stop.number is not None)
+                if logs or due or stops:
+                    means = _means(recent, number, processes.mean)
+                if logs:
+                    log(number, means)
+                    recent.clear()
+                for task in due:
+                    task.act(number)
+                if stops:
+                    if number < total:  # the last step is saved already
+                        on_stop(number)
+                        # Until all have saved: the end of one ends all.
+                        processes.any(False)  # noqa: FBT003
+                    raise Interrupted(stop.number or signal.SIGTERM)
+        except NonFiniteError:
+            # Who wants an end does not want the training to go back and on.
+            if processes.any(stop.number is not None):
+                raise Interrupted(stop.number or signal.SIGTERM) from None
+            raise
 
 
 def _means(

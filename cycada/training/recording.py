@@ -29,11 +29,14 @@ def can_record(accelerator: Accelerator) -> bool:
 def make_recordable(optimizer: Any) -> None:
     """Keep on the GPU what an Adam optimizer counts, and its learning rates, to be filled."""
     for group in optimizer.param_groups:
-        device = group["params"][0].device
         group |= {"capturable": True, "fused": True, "foreach": False}
-        group["lr"] = torch.tensor(float(group["lr"]), device=device)
-    for state in optimizer.state.values():
-        state["step"] = state["step"].to(device)
+        group["lr"] = torch.tensor(float(group["lr"]), device=group["params"][0].device)
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if name == "step":
+                state[name] = value.to(weight.device)
+            elif value.stride() != weight.stride():  # of weights that lay otherwise in memory
+                state[name] = torch.empty_like(weight).copy_(value)
 
 
 def make_plain(optimizer: Any) -> None:
@@ -96,7 +99,13 @@ class Recorded(Generic[T]):
         self.given = _each(torch.clone, given)
         graph = torch.cuda.CUDAGraph()
         try:
-            with warnings.catch_warnings(), torch.cuda.graph(graph):
+            with (
+                warnings.catch_warnings(),
+                # A recording that fails may leave its own stream behind as the current one.
+                torch.cuda.stream(torch.cuda.current_stream()),
+                # Threads that load images may go on allocating pinned memory.
+                torch.cuda.graph(graph, capture_error_mode="thread_local"),
+            ):
                 # Optimizers warn of steps that they do not see being made.
                 warnings.simplefilter("ignore")
                 self.result = self.function(*self.given)

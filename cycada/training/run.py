@@ -49,16 +49,7 @@ Config = TypeVar("Config")
 CONFIG_NAME, LOG_NAME, STEPS_BACK_NAME = "config.json", "metrics.jsonl", "steps-back.jsonl"
 
 _MAY_CHANGE = frozenset(
-    {
-        "workers",
-        "cache_mb",
-        "log_every",
-        "sample_every",
-        "save_every",
-        "keep",
-        "steps_back",
-        "allow_outside",
-    }
+    {"workers", "cache_mb", "log_every", "sample_every", "save_every", "keep", "steps_back"}
 )
 """Settings that do not change what is learned."""
 

@@ -117,7 +117,7 @@ def train_translator(
     """
     state = make_state(config, judges, accelerator)
     done = restore(state, run, accelerator)
-    slow_down((state.generator_optimizer, state.discriminator_optimizer), slower)
+    slow_down(state.optimizers(), slower)
     run.forget_after(done)
     halves = make_halves(state, judges, config, accelerator, progress.say)
     dtype = torch.float64 if config.double else torch.float32
@@ -148,7 +148,7 @@ def train_translator(
         progress.show(figures)
 
     def save(number: int) -> None:
-        check_weights((state.generators, state.discriminators, state.average), number)
+        check_weights(state.networks(), number)
         saved = collect(state, accelerator)
         run.save(
             number, state=saved, weights={"generators": state.average}, about=about,
@@ -156,6 +156,7 @@ def train_translator(
         )  # fmt: skip
 
     def show(number: int) -> None:
+        check_weights(state.networks(), number)
         if run.writes:
             write_samples(run.sample_file(number), state.average, *samples)
 
@@ -226,13 +227,12 @@ def restore(state: TranslatorState, run: Run, accelerator: Accelerator) -> int:
     state.average.load_state_dict(saved["average"])
     state.generator_optimizer.load_state_dict(saved["generator_optimizer"])
     state.discriminator_optimizer.load_state_dict(saved["discriminator_optimizer"])
-    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
-        make_plain(optimizer)
     restore_loss_scale(accelerator, saved)
     if state.learner is not None:
         accelerator.unwrap_model(state.learner).load_state_dict(saved["learner"])
         state.learner_optimizer.load_state_dict(saved["learner_optimizer"])
-        make_plain(state.learner_optimizer)
+    for optimizer in state.optimizers():
+        make_plain(optimizer)
     for name in ("rgb_pool", "thermal_pool"):
         pool: ReplayPool = getattr(state, name)
         if saved[name] is not None:

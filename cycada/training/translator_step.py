@@ -43,6 +43,16 @@ class TranslatorState:
     learner: nn.Module | None  # the judge of the semantic term that learns along
     learner_optimizer: Any
 
+    def networks(self) -> list[nn.Module]:
+        """Return all that learn or are averaged."""
+        others = [] if self.learner is None else [self.learner]
+        return [self.generators, self.discriminators, self.average, *others]
+
+    def optimizers(self) -> list[Any]:
+        """Return the optimizers of all that learn."""
+        others = [] if self.learner is None else [self.learner_optimizer]
+        return [self.generator_optimizer, self.discriminator_optimizer, *others]
+
 
 @dataclass(frozen=True, slots=True)
 class Judges:
@@ -83,11 +93,8 @@ def recorded_halves(
 
     ``tell`` takes a sentence for the user where one cannot be recorded.
     """
-    for optimizer in (
-        state.generator_optimizer, state.discriminator_optimizer, state.learner_optimizer
-    ):  # fmt: skip
-        if optimizer is not None:
-            make_recordable(optimizer)
+    for optimizer in state.optimizers():
+        make_recordable(optimizer)
     plain = plain_halves(state, judges, config, accelerator)
     return Halves(Recorded(plain.generators, tell), Recorded(plain.discriminators, tell))
 

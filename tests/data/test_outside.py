@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -18,9 +17,9 @@ from cycada.data.outside import folders_outside
 from cycada.errors import DataError
 
 
-def written(root: Path, *paths: str, pair: str = "") -> Index:
+def written(root: Path, *paths: str, pair: str = "", origin: str = "") -> Index:
     faces = tuple(
-        Face(path=path, domain="rgb", subject=f"s{n}", split="train", pair=pair)
+        Face(path=path, domain="rgb", subject=f"s{n}", split="train", pair=pair, origin=origin)
         for n, path in enumerate(paths)
     )
     write_index(Index(root, IndexInfo(kind="none"), faces))
@@ -58,15 +57,9 @@ def test_an_index_that_was_written_here_may_lead_outside_and_to_nowhere_else(
     assert len(read_index(root, allow_outside=True).faces) == 3
 
 
-@pytest.mark.parametrize("where", ["path", "pair"])
-def test_an_index_from_elsewhere_may_not_lead_outside_unless_asked(
-    where: str, tmp_path: Path
-) -> None:
+def test_an_index_from_elsewhere_may_not_lead_outside_unless_asked(tmp_path: Path) -> None:
     made, here = tmp_path / "theirs" / "index", tmp_path / "mine" / "index"
-    if where == "path":
-        written(made, "a.png", "../../faces/b.png")
-    else:
-        written(made, "a.png", "b.png", pair="../../faces/b.png")
+    written(made, "a.png", "../../faces/b.png")
     shutil.copytree(made, here)
     with pytest.raises(DataError, match="leaves the folder of the index") as caught:
         read_index(here)
@@ -75,6 +68,37 @@ def test_an_index_from_elsewhere_may_not_lead_outside_unless_asked(
     # Written again it is ours.
     write_index(read_index(here, allow_outside=True))
     read_index(here)
+
+
+@pytest.mark.parametrize("name", ["pair", "origin"])
+def test_a_pair_or_origin_that_leads_outside_is_left_out_with_a_word(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A translated set that was copied is of use without, and nothing can follow them."""
+    made, here = tmp_path / "theirs" / "index", tmp_path / "mine" / "index"
+    index = written(made, "a.png", "b.png", **{name: "../../faces/b.png"})
+    assert [getattr(face, name) for face in index.faces] == ["../../faces/b.png"] * 2
+    shutil.copytree(made, here)
+    assert not caplog.records
+    assert [getattr(face, name) for face in read_index(here).faces] == ["", ""]
+    assert "2 pairs and origins leave the folder" in caplog.text
+    believed = read_index(here, allow_outside=True)
+    assert believed.faces == index.faces
+
+
+@pytest.mark.parametrize("name", ["path", "pair", "origin"])
+def test_a_link_is_looked_at_in_whatever_column_it_is(name: str, tmp_path: Path) -> None:
+    secret, theirs, here = (tmp_path / each for each in ("secret.png", "theirs", "here"))
+    secret.write_bytes(b"x")
+    theirs.mkdir()
+    (theirs / "a.png").write_bytes(b"x")
+    (theirs / "link.png").symlink_to(secret)
+    face = Face(path="a.png", domain="rgb", subject="s", split="train")
+    write_index(Index(theirs, IndexInfo(kind="none"), (replace(face, **{name: "link.png"}),)))
+    check_links(read_index(theirs))
+    shutil.copytree(theirs, here, symlinks=True)
+    with pytest.raises(DataError, match=r"link\.png: is, or lies below, a link"):
+        check_links(read_index(here))
 
 
 def test_a_stranger_who_notes_folders_but_not_the_place_gains_nothing(tmp_path: Path) -> None:
@@ -165,5 +189,3 @@ def test_every_verb_that_reads_an_index_has_the_option(
         assert "leaves the folder" not in allowed.output, (verb, allowed.output)
         if verb != "evaluate":  # the subjects are known to the run
             assert allowed.exit_code == 0, (verb, allowed.output)
-    settings = json.loads((tmp_path / "td" / "config.json").read_text())["settings"]
-    assert settings["allow_outside"] is True

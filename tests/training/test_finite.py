@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def test_a_loss_that_is_not_finite_changes_no_weight_and_no_average(
 @pytest.mark.parametrize("due", ["log", "save", "stop"])
 def test_nothing_is_done_after_a_figure_that_is_not_finite(due: str) -> None:
     done: list[int] = []
-    with pytest.raises(NonFiniteError, match="loss is inf before step 3"):
+    with pytest.raises(loop.Interrupted if due == "stop" else NonFiniteError):
         loop.run(
             iter(range(6)),
             lambda _batch, step: {"loss": torch.tensor(math.inf if step == 1 else 1.0)},
@@ -156,3 +157,40 @@ def test_weights_that_are_no_numbers_are_not_saved_though_the_loss_was_one(
     checkpoint = newest_checkpoint(tmp_path / "run")
     assert checkpoint is not None
     assert checkpoint.step == 2
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_who_asks_for_an_end_gets_it_though_the_loss_is_not_finite(asked: bool) -> None:
+    def step(_batch: int, step: int) -> dict[str, Tensor]:
+        if step == 1 and asked:
+            signal.raise_signal(signal.SIGTERM)
+        return {"loss": torch.tensor(math.nan if step == 1 else 1.0)}
+
+    with pytest.raises(loop.Interrupted if asked else NonFiniteError):
+        loop.run(
+            iter(range(6)), step, done=0, total=6, log=lambda *_: None, log_every=3,
+            processes=loop.Processes(lambda figures: figures, bool, 1), periodic=[],
+            on_stop=pytest.fail,
+        )  # fmt: skip
+
+
+def test_a_judge_that_learns_along_is_looked_at_and_slowed_as_well(
+    tiny_translator: Make, detector_run: Path, quiet: Progress, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run, real, rates = tmp_path / "run", translator_training.translator_step, []
+
+    def step(state: Any, *given: Any, step: int, **named: Any) -> dict[str, Tensor]:
+        figures = real(state, *given, step=step, **named)
+        rates.append(state.learner_optimizer.param_groups[0]["lr"])
+        if len(rates) == 4:  # its gradient was not finite, the losses were
+            next(state.learner.parameters()).data.fill_(math.nan)
+        return figures
+
+    monkeypatch.setattr(translator_training, "translator_step", step)
+    config = tiny_translator(detector=str(detector_run), follower_learning_rate=1e-3)
+    train_translator.run_training(config, run, progress=quiet)
+    assert rates == [1e-3] * 4 + [5e-4] * 2
+    checkpoint = newest_checkpoint(run)
+    assert checkpoint is not None
+    assert all(torch.isfinite(value).all() for value in checkpoint.state()["learner"].values())
