@@ -69,7 +69,7 @@ def train_detector(  # noqa: PLR0913 - its options
     from cycada.config import DetectorConfig
     from cycada.settings import load_config
 
-    values = given(allow_outside=allow_outside,
+    values = given(
         source=source, target=target, labelled_target=labelled_target, initial=initial,
         teachers=teachers,
     )  # fmt: skip
