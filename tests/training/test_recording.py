@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -71,7 +71,7 @@ def test_what_cannot_be_recorded_is_called_plainly_and_the_user_hears_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @contextmanager
-    def recording(_graph: object) -> Iterator[None]:
+    def recording(_graph: object, **_: object) -> Iterator[None]:
         try:
             yield
         finally:  # as torch.cuda.graph does
@@ -85,6 +85,8 @@ def test_what_cannot_be_recorded_is_called_plainly_and_the_user_hears_why(
     heard: list[str] = []
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
     monkeypatch.setattr(torch.cuda, "graph", recording)
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
     recorded = Recorded(add, heard.append)
     recorded.calls = WARM_UP
     assert [recorded(torch.tensor(float(n))) for n in (1, 2)] == [2, 3]
