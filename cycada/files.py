@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cycada.errors import DataError
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is there but is no regular file: a pipe would be waited for, a device be endless.
+
+    What is missing or cannot be looked at is told of by whoever opens it.
+
+    Raises:
+        DataError: It is a folder, a pipe, a device or a socket, perhaps through a link.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise DataError(f"{path}: is {what}, not a file.")
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from cycada import thermal
 from cycada.errors import DataError, reason
-from cycada.files import replacing
+from cycada.files import check_regular, replacing
 from cycada.thermal import INTEGER_UNITS, Unit, Window
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"})
@@ -63,6 +63,7 @@ def read_image(path: Path | str) -> Tensor:
     if suffix not in IMAGE_SUFFIXES:
         known = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"{path}: {suffix or 'no suffix'} is no image format; known are {known}.")
+    check_regular(path)
     try:
         pixels = _load_array(path) if suffix == ".npy" else _load_picture(path)
     except DataError:
@@ -81,6 +82,7 @@ def count_pages(path: Path | str) -> int:
         DataError: the file is missing or broken.
     """
     path = Path(path)
+    check_regular(path)
     try:
         with path.open("rb") as stream, Image.open(stream) as picture:
             return getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
@@ -97,6 +99,7 @@ def read_pages(path: Path | str) -> Iterator[Tensor]:
         DataError: the file is missing, broken, or a page is of a kind that would lose values.
     """
     path = Path(path)
+    check_regular(path)
     page = 0
     try:
         with path.open("rb") as stream, Image.open(stream) as picture:
@@ -124,6 +127,7 @@ def read_size(path: Path | str) -> tuple[int, int]:
     path = Path(path)
     if path.suffix.lower() == ".npy":
         return tuple(read_image(path).shape[-2:])  # type: ignore[return-value]
+    check_regular(path)
     try:
         with path.open("rb") as stream, Image.open(stream) as picture:
             width, height = picture.size

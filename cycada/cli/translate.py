@@ -8,6 +8,8 @@ from typing import Literal
 import click
 
 from cycada.cli.output import progress, say
+from cycada.cli.rejecting import max_rejected
+from cycada.rejecting import Limit
 
 
 @click.command()
@@ -33,6 +35,7 @@ from cycada.cli.output import progress, say
     show_default=True,
     help="Show faces at the size of training, or (whole frames) the pixels as they are.",
 )
+@max_rejected
 def translate(
     *,
     run: Path,
@@ -40,11 +43,13 @@ def translate(
     out: Path,
     depth: Literal["auto", "8", "16"],
     scale: Literal["fit", "keep"],
+    limit: Limit,
 ) -> None:
     """Turn the RGB faces of SOURCE into thermal ones with the translator of RUN.
 
     SOURCE is an index, whose labels are carried along, or a plain folder. Images keep their names
-    and sizes, but JPEG and NPY become .png. Run again to continue.
+    and sizes, but JPEG and NPY become .png. Images that cannot be read are set aside in
+    OUT/rejected.csv. Run again to continue.
 
     \b
     cycada translate runs/translator data/rgb --out data/translated
@@ -52,5 +57,7 @@ def translate(
     """  # noqa: D301  # click keeps the lines after the backspace
     from cycada.stages.translate import run_translation
 
-    made = run_translation(run, source, out, depth=depth, scale=scale, progress=progress())
+    made = run_translation(
+        run, source, out, depth=depth, scale=scale, limit=limit, progress=progress()
+    )
     say(f"{len(made.faces)} faces translated into {out}")

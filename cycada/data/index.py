@@ -380,6 +380,17 @@ def _check_values(
     raise _wrong(file, row, column(number), expected, f"{value:g}")
 
 
+def fault_of_path(path: str) -> str:
+    """Return why an index cannot hold a path that leads to a file; empty if it can."""
+    if not _is_relative(path):
+        return "has a name that no index can hold (a backslash, a drive or a control character)"
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8, so that no index can hold it"
+    return ""
+
+
 def _check_paths(face: Face, file: Path, row: int) -> None:
     for name, text in (("path", face.path), ("pair", face.pair), ("origin", face.origin)):
         if not (_is_relative(text) if text else name != "path"):

@@ -50,7 +50,8 @@ class Footage:
 
         Raises:
             DataError: the file breaks off, or a frame is not like those that were looked at when
-                it was opened.
+                it was opened. Where frames are files of a folder, one that cannot be read is
+                yielded with its fault.
         """
         return self.stream()
 
@@ -93,6 +94,7 @@ class Shot(NamedTuple):
     pixels: Pixels
     seconds: float | None
     name: str
+    fault: str = ""  # why a file among others cannot be read; then there are no pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
