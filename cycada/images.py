@@ -30,6 +30,10 @@ from cycada.thermal import INTEGER_UNITS, Unit, Window
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"})
 """Suffixes (in lower case) of the files that are read and written."""
 
+MOST_PIXELS = 178_956_970
+"""Pixels of the largest image that is read; Pillow, too, refuses more. A few packed kB can hold
+so many, and no face needs them."""
+
 _JPEG = (".jpg", ".jpeg")
 _JPEG_QUALITY = 95  # with full colour resolution: visibly lossless
 _PNG_LEVEL = 4  # three times as fast as zlib's usual 6, for files a few per cent larger
@@ -395,10 +399,13 @@ def _is_deep_colour(picture: Image.Image) -> bool:
 
 
 def _load_array(path: Path) -> NDArray[Any]:
-    loaded = np.load(path, allow_pickle=False)
+    # Mapped, so that the shape is known before memory is taken.
+    loaded = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(loaded, np.ndarray):
         raise DataError(f"{path}: holds several arrays; save one image as one .npy file.")
-    pixels: NDArray[Any] = loaded
+    if loaded.size > 3 * MOST_PIXELS:
+        raise DataError(f"{path}: has the shape {loaded.shape}, more than is read as one image.")
+    pixels: NDArray[Any] = np.array(loaded)
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3):
         pixels = pixels.transpose(1, 2, 0)
     return pixels

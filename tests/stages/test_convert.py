@@ -196,25 +196,26 @@ def test_sources_that_cannot_be_read_are_set_aside_and_tried_again(
 
 
 def test_of_a_recording_that_breaks_off_what_was_made_stays(camera: Path, tmp_path: Path) -> None:
-    file = camera / "anna" / "T1.npz"
-    with np.load(file) as found:
-        arrays = dict(found)
-    name = next(name for name, array in arrays.items() if array.ndim == 3)
-    noise = np.random.default_rng(0).integers(0, 200, arrays[name].shape)
-    arrays[name] = (arrays[name] + noise / 100).astype(arrays[name].dtype)
-    np.savez(file, **arrays)
+    pages = counts_from_celsius(torch.from_numpy(celsius(30)), "centikelvin").numpy()
+    first, *rest = [Image.fromarray(page) for page in pages]
+    file = camera / "anna" / "T4.tif"
+    first.save(file, save_all=True, append_images=rest, compression="tiff_adobe_deflate")
+    whole = convert(camera, out=tmp_path / "whole")
     content = file.read_bytes()
-    at = content.index(arrays[name][35].tobytes())
-    file.write_bytes(content[: at + 9] + b"?" + content[at + 10 :])  # its checksum is at the end
+    with Image.open(file) as stack:
+        stack.seek(25)
+        at = stack.tag_v2[273][0]  # type: ignore[attr-defined]  # where the pixels of page 26 are
+    file.write_bytes(content[: at + 8] + bytes(8) + content[at + 16 :])
     out = tmp_path / "out"
     made = convert(camera, out=out)
-    images = len(list((out / "anna" / "T1").glob("*.png")))
-    assert not (out / "anna" / "T1" / "times.csv").exists()
-    assert f"T1.npz,after {images} images, which are kept: " in (out / "rejected.csv").read_text()
-    assert images > 16
+    assert made == (whole.images - 30, whole.recordings - 1)
+    assert len(list((out / "anna" / "T4").glob("*.png"))) == 25
+    assert not (out / "anna" / "T4" / "times.csv").exists()
+    told = (out / "rejected.csv").read_text()
+    assert 'T4.tif,"after 25 images, which are kept: page 26 cannot be read as an image' in told
     file.write_bytes(content)
-    assert convert(camera, out=out).images == made.images + 40
-    assert (out / "anna" / "T1" / "times.csv").exists()
+    assert convert(camera, out=out) == whole
+    assert files(out / "anna") == files(tmp_path / "whole" / "anna")
     assert not (out / "rejected.csv").exists()
 
 
