@@ -120,11 +120,14 @@ class Rejections:
         """Take in what other processes have set aside."""
         self._found |= {row.place: row for rows in others for row in rows}
 
-    def check(self) -> None:
+    def check(self, *, listed: str = "") -> None:
         """Refuse to go on when too many are set aside.
 
+        Args:
+            listed: Sentence that tells where all of them are listed, if not in the file.
+
         Raises:
-            DataError: Saying how many and where they are listed.
+            DataError: Saying how many, and where they are listed.
         """
         count = len(self._found)
         if count <= self.limit.of(self.total):
@@ -132,7 +135,8 @@ class Rejections:
         raise DataError(
             f"{count} of {self.total} {self.what} cannot be used, more than --max-rejected allows "
             f"({self.limit.of(self.total)}); {self.told_first()}. "
-            f"{self.file} lists them. Repair them, or allow more; the same command continues."
+            f"{listed or f'{self.file} lists them.'} Repair them, or allow more; the same command "
+            "continues."
         )
 
     def check_some_left(self) -> None:
@@ -161,6 +165,11 @@ class Rejections:
         _log.warning(
             "%d of %d %s were set aside (%s).", len(self), self.total, self.what, self.file
         )
+
+
+def as_listed(path: str) -> str:
+    """Return a path as the list holds it: what UTF-8 has no sign for is escaped."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def fault_of_file(error: DataError, file: Path) -> str:
@@ -207,7 +216,6 @@ def read_rejected(file: Path) -> list[Rejection]:
 
 
 def _text(rows: Iterable[Sequence[str]]) -> str:
-    """Return rows of a table; what UTF-8 has no sign for, as in some names of files, is escaped."""
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows(rows)
-    return table.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
+    return as_listed(table.getvalue())

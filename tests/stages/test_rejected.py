@@ -8,7 +8,10 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ import torch
 from PIL import Image
 
 from cycada import images
-from cycada.data.index import read_index
+from cycada.data.index import read_index, write_index
 from cycada.errors import DataError, UsageError
 from cycada.progress import Progress
 from cycada.rejecting import (
@@ -26,8 +29,11 @@ from cycada.rejecting import (
     parse_limit,
     read_rejected,
 )
+from cycada.settings import flatten
+from cycada.stages import train_detector, train_translator
 from cycada.stages.index import IndexOptions, make_index
 from cycada.stages.translate import run_translation
+from cycada.training.checkpoint import newest_checkpoint
 
 
 def listed(out: Path) -> list[tuple[str, str]]:
@@ -191,12 +197,14 @@ main(json.loads(sys.argv[1]))
 """
 
 
-def two_processes(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    script = folder / "two.py"
-    script.write_text(TWO)
+def two_processes(
+    words: list[str], folder: Path, *, script: str = TWO
+) -> subprocess.CompletedProcess[str]:
+    program = folder / "two.py"
+    program.write_text(script)
     return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-         str(script), json.dumps(words)],
+         str(program), json.dumps(words)],
         capture_output=True, text=True, timeout=300, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
              "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -361,3 +369,112 @@ def test_of_a_recording_that_breaks_off_the_frames_before_are_used(
     ((path, reason),) = listed(out)
     assert path == str(file)
     assert reason.startswith("after 25 frames, which are used: page 26 cannot be read as an image")
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    found = newest_checkpoint(run)
+    assert found is not None
+    return {file.name: file.read_bytes() for file in sorted(found.folder.glob("*.safetensors"))}
+
+
+def spoil_training_faces(faces: Path) -> tuple[Path, dict[Path, bytes]]:
+    """Break an RGB and a thermal face, remove another; return an index without them."""
+    broken = [faces / name for name in ("rgb/0/1.png", "rgb/3/2.png", "thermal/2/0.png")]
+    whole = {file: file.read_bytes() for file in broken}
+    index = read_index(faces)
+    left = tuple(face for face in index.faces if index.file(face) not in broken)
+    (faces / "sound").mkdir()
+    write_index(replace(index, root=faces / "sound", faces=tuple(
+        replace(face, path=f"../{face.path}") for face in left
+    )))  # fmt: skip
+    broken[0].write_bytes(whole[broken[0]][:-60])
+    broken[1].unlink()
+    broken[2].write_bytes(b"")
+    return faces / "sound", whole
+
+
+@pytest.mark.parametrize("kind", ["translator", "detector"])
+@pytest.mark.parametrize("cache_mb", [1000, 0])
+def test_a_training_is_that_of_the_images_that_can_be_read(
+    kind: str, cache_mb: int, own_faces: Path, quiet: Progress, tmp_path: Path,
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    make = request.getfixturevalue(f"tiny_{kind}")
+    train = {"translator": train_translator, "detector": train_detector}[kind].run_training
+    given = "data" if kind == "translator" else "source"
+    sound, _ = spoil_training_faces(own_faces)
+    settings = {"cache_mb": cache_mb, "steps": 2}
+    train(make(**{given: (str(sound),)}, **settings), tmp_path / "sound", progress=quiet)
+    assert not (tmp_path / "sound" / REJECTED_NAME).exists()
+    out = tmp_path / "run"
+    train(make(**{given: (str(own_faces),)}, **settings), out, progress=quiet)
+    names = ["rgb/0/1.png", "rgb/3/2.png"] + ["thermal/2/0.png"] * (kind == "translator")
+    assert [path for path, _ in listed(out)] == [str(own_faces / name) for name in names]
+    assert f"{len(names)} of " in caplog.text
+    assert [reason.partition(" (")[0] for _, reason in listed(out)][:2] == [
+        "cannot be read as an image", "there is no such image file"
+    ]  # fmt: skip
+    assert weights(out) == weights(tmp_path / "sound")
+
+
+def test_a_training_that_goes_on_leaves_out_what_it_has_left_out_from_the_beginning(
+    own_faces: Path, tiny_translator: Callable[..., Any], quiet: Progress, tmp_path: Path
+) -> None:
+    _, whole = spoil_training_faces(own_faces)
+    data = (str(own_faces),)
+    train = train_translator.run_training
+    train(tiny_translator(data=data, steps=4), tmp_path / "whole", progress=quiet)
+    out = tmp_path / "run"
+    train(tiny_translator(data=data, steps=2), out, progress=quiet)
+    before = listed(out)
+    for file, content in whole.items():
+        file.write_bytes(content)
+    train(tiny_translator(data=data, steps=4), out, progress=quiet)
+    assert listed(out) == before
+    assert weights(out) == weights(tmp_path / "whole")
+    (own_faces / "rgb" / "1" / "3.png").write_bytes(b"broken since")
+    with pytest.raises(DataError, match=r"cannot be read \(.*rgb/1/3\.png"):
+        train(tiny_translator(data=data, steps=6), out, progress=quiet)
+
+
+def test_a_training_of_too_many_broken_images_does_not_begin(
+    own_faces: Path, tiny_translator: Callable[..., Any], quiet: Progress, tmp_path: Path
+) -> None:
+    spoil_training_faces(own_faces)
+    with pytest.raises(DataError, match=r"3 of 32 images .* allows \(2\).*`cycada audit .*` shows"):
+        train_translator.run_training(
+            tiny_translator(data=(str(own_faces),)), tmp_path / "run", limit=Limit(0, 2),
+            progress=quiet,
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+LUCKY = """
+import json, os, sys
+from dataclasses import replace
+from pathlib import Path
+from cycada.cli import main
+from cycada.stages import leaving_out
+usual = leaving_out.look_at_all
+def lucky(indexes, *, progress):
+    return [replace(one, look=replace(one.look, problem="")) for one in
+            usual(indexes, progress=progress)]
+if os.environ["RANK"] == "1":
+    leaving_out.look_at_all = lucky
+main(json.loads(sys.argv[1]))
+"""
+
+
+def test_what_a_training_leaves_out_is_the_word_of_the_main_process_to_all(
+    own_faces: Path, tiny_translator: Callable[..., Any], tmp_path: Path
+) -> None:
+    spoil_training_faces(own_faces)
+    config = tiny_translator(data=(str(own_faces),), steps=2)
+    settings = [f"--set={name}={json.dumps(value)}" for name, value in flatten(config).items()]
+    out = tmp_path / "run"
+    found = two_processes(
+        ["train-translator", "--out", str(out), *settings], tmp_path, script=LUCKY
+    )
+    assert found.returncode == 0, found.stderr[-4000:]
+    assert len(listed(out)) == 3
+    assert found.stderr.count("3 of 32 images were set aside") == 1
