@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -10,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cycada.errors import DataError
+
+_LONGEST_NAME = 255  # bytes, on every usual file system
+_ADDED = 20  # bytes that a temporary name has more
 
 
 def check_regular(path: Path) -> None:
@@ -41,7 +45,10 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
         synced: Whether that holds after a power cut, too. It takes some ms, too many for each of
             a hundred thousand images; whoever writes those calls :func:`sync` for many of them.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    stem = path.stem
+    if len(os.fsencode(path.name)) > _LONGEST_NAME - _ADDED:
+        stem = hashlib.sha256(os.fsencode(stem)).hexdigest()[:32]
+    temporary = path.with_name(f".{stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
         if synced:

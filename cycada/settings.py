@@ -95,6 +95,8 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    if file.exists() and not file.is_file():  # a pipe would be waited for
+        raise ConfigError(f"{file}: is no file.")
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -68,6 +68,14 @@ class _Job:
     source: Path
     target: Path
 
+    @property
+    def done(self) -> bool:
+        """Whether the translation is there."""
+        try:
+            return self.target.exists()
+        except OSError:  # a name that is too long; reading the original tells
+            return False
+
 
 def run_translation(
     run: Path, source: Path, out: Path, *, depth: Depth, scale: Scale = "fit",
@@ -139,7 +147,7 @@ def run_translation(
         mine = [
             window
             for window in windows[state.process_index :: state.num_processes]
-            if not all(job.target.exists() for job in window)
+            if not all(job.done for job in window)
         ]
         _translate(_Translating(translator, unit, bits, scale, rejected), mine, progress=progress)
         rejected.join(gather_object([rejected.rows]))  # waits for all
@@ -205,7 +213,7 @@ class _Translating:
 
     def reject(self, job: _Job, error: DataError) -> None:
         """Set an image aside, unless its translation is there from before."""
-        if not job.target.exists():
+        if not job.done:
             fault = fault_of_file(error, job.source)
             self.rejected.add((job.number,), job.face.path, fault)
 
@@ -241,7 +249,7 @@ class _Translating:
     def write(self, batch: _Batch, number: int, made: Tensor, dtype: torch.dtype) -> None:
         """Write a translation in the size of its original, unless it is there."""
         job, size = batch.jobs[number], batch.sizes[number]
-        if job.target.exists():
+        if job.done:
             return
         height, width = self.scaled(size)
         signed = images.resize(made[number, :, :height, :width], size)
@@ -266,7 +274,7 @@ def _translate(
             batch
             for window in _measured(windows, work, pool)
             for batch in _batches(window, work)
-            if not all(job.target.exists() for job in batch.jobs)
+            if not all(job.done for job in batch.jobs)
         )
         faces = sum(len(window) for window in windows)
         for _ in progress(_flow(work, batches, pool), total=faces, desc="faces"):

@@ -94,7 +94,10 @@ class Checkpoint:
             with_state: Whether the training state counts, which using the weights does not need.
         """
         try:
-            if (self.folder / SUMS_NAME).exists():
+            sums = self.folder / SUMS_NAME
+            if sums.exists():
+                if not sums.is_file():
+                    return f"{sums}: is no file"
                 return next(self._differing(with_state=with_state), None)
             return next(self._unreadable(with_state=with_state), None)
         except (OSError, ValueError) as error:
@@ -106,7 +109,7 @@ class Checkpoint:
             file = self.folder / Path(name).name
             if file.name == STATE_NAME and not with_state:
                 continue
-            if not file.exists():
+            if not file.is_file():
                 yield f"{file}: is missing"
             elif _sha256(file) != wanted:
                 yield f"{file}: is damaged (its checksum differs)"

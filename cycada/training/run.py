@@ -282,7 +282,7 @@ def read_log(root: Path) -> list[dict[str, float]]:
         RunError: Another line is damaged.
     """
     file = root / LOG_NAME
-    if not file.exists():
+    if not file.is_file():
         return []
     content = file.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]

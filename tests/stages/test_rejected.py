@@ -31,6 +31,7 @@ from cycada.rejecting import (
 )
 from cycada.settings import flatten
 from cycada.stages import train_detector, train_translator
+from cycada.stages.detect import DetectOptions, detect
 from cycada.stages.index import IndexOptions, make_index
 from cycada.stages.translate import run_translation
 from cycada.training.checkpoint import newest_checkpoint
@@ -478,3 +479,43 @@ def test_what_a_training_leaves_out_is_the_word_of_the_main_process_to_all(
     assert found.returncode == 0, found.stderr[-4000:]
     assert len(listed(out)) == 3
     assert found.stderr.count("3 of 32 images were set aside") == 1
+
+
+def test_recordings_that_cannot_be_read_or_break_off_have_no_table_and_are_set_aside(
+    tiny_detector: Callable[..., Any], quiet: Progress, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    train_detector.run_training(
+        tiny_detector(steps=2, source_domain="thermal"), run, progress=quiet
+    )
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    for name in ("good", "broken"):
+        np.savez(folder / f"{name}.npz", frames=draw.integers(29000, 31000, (3, 60, 80), np.uint16))
+    first, *rest = [Image.fromarray(a_frame(draw)[0].numpy()) for _ in range(30)]
+    first.save(folder / "off.tif", save_all=True, append_images=rest, compression="tiff_lzw")
+    whole = {file: file.read_bytes() for file in folder.iterdir()}
+    (folder / "broken.npz").write_bytes(whole[folder / "broken.npz"][:500])
+    with Image.open(folder / "off.tif") as stack:
+        stack.seek(25)
+        at = stack.tag_v2[273][0]  # type: ignore[attr-defined]  # where the pixels of page 26 are
+    content = whole[folder / "off.tif"]
+    (folder / "off.tif").write_bytes(content[:at] + b"\xff" * 40 + content[at + 40 :])
+    out = tmp_path / "out"
+    options = DetectOptions(run=run, sources=(folder,), out=out, faces="whole")
+    found = detect(options, progress=quiet)
+    assert [each.table.name for each in found] == ["good.csv"]
+    assert [path for path, _ in listed(out)] == [
+        str(folder / "broken.npz"), str(folder / "off.tif")
+    ]  # fmt: skip
+    assert listed(out)[1][1].startswith("page 26 cannot be read as an image")
+    with pytest.raises(DataError, match=r"2 of 3 sources cannot be used.* allows \(1\)"):
+        detect(replace(options, limit=Limit(0, 1)), progress=quiet)
+    for file, before in whole.items():
+        file.write_bytes(before)
+    again = detect(options, progress=quiet)
+    assert [(each.table.name, each.frames) for each in again] == [
+        ("broken.csv", 3), ("good.csv", 3), ("off.csv", 30)
+    ]  # fmt: skip
+    assert not (out / REJECTED_NAME).exists()
