@@ -16,6 +16,10 @@ _LONGEST_NAME = 255  # bytes, on every usual file system
 _ADDED = 20  # bytes that a temporary name has more
 
 
+_LONGEST_LINE = 1 << 20  # bytes of a table
+_LARGEST_TEXT = 1 << 28  # bytes of a text that is read at once
+
+
 def check_regular(path: Path) -> None:
     """Refuse what is there but is no regular file: a pipe would be waited for, a device be endless.
 
@@ -31,6 +35,37 @@ def check_regular(path: Path) -> None:
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
         raise DataError(f"{path}: is {what}, not a file.")
+
+
+def check_text(path: Path) -> None:
+    """Refuse what would fill the memory if it were read as one text, as well.
+
+    Raises:
+        DataError: It is no regular file, or larger than 256 MB.
+    """
+    check_regular(path)
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError):
+        return
+    if size > _LARGEST_TEXT:
+        raise DataError(f"{path}: has {size} bytes, more than is read as one text.")
+
+
+def check_table(path: Path) -> None:
+    """Refuse what is read line by line but has none: a sparse file can be one line of gigabytes.
+
+    Raises:
+        DataError: It is no regular file, or its first line is longer than 1 MB.
+    """
+    check_regular(path)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_LONGEST_LINE)
+    except (OSError, ValueError):
+        return
+    if len(head) == _LONGEST_LINE and not {b"\n"[0], b"\r"[0]} & set(head):
+        raise DataError(f"{path}: is no table: its first line is longer than 1 MB.")
 
 
 @contextmanager

@@ -26,6 +26,8 @@ else:
 
 T = TypeVar("T")
 
+_LARGEST = 1 << 24  # bytes of a file of settings
+
 
 def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
     """Declare a setting: its default, what it means, and the range it must lie in.
@@ -95,9 +97,9 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if file.exists() and not file.is_file():  # a pipe would be waited for
-        raise ConfigError(f"{file}: is no file.")
     try:
+        if file.exists() and not (file.is_file() and file.stat().st_size < _LARGEST):
+            raise ConfigError(f"{file}: is no file of settings.")  # a pipe would be waited for
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read as a settings file ({error}).") from error

@@ -101,7 +101,7 @@ def _empty(file: Path) -> None:
 def _zeros(file: Path) -> None:
     """Leave a file that is long and takes no room."""
     file.write_bytes(b"")
-    os.truncate(file, 1 << 33)
+    os.truncate(file, 1 << 32)
 
 
 def _other_kind(file: Path) -> None:

@@ -27,7 +27,7 @@ from cycada.data.annotations import AnnotationReader, is_number, values_of
 from cycada.data.index_columns import ALWAYS, REQUIRED, WHERE_USED, columns_of
 from cycada.data.index_info import TOML_NAME, IndexInfo, Kind, info_text, read_info
 from cycada.errors import DataError
-from cycada.files import check_regular, replacing
+from cycada.files import check_table, replacing
 from cycada.task import Task
 
 __all__ = [
@@ -190,7 +190,7 @@ def read_index(path: Path | str, *, one_split: bool = True) -> Index:
         raise DataError(f"{path}: there is no index; `cycada index` makes one.")
     info = read_info(file.parent / TOML_NAME)
     try:
-        check_regular(file)
+        check_table(file)
         with file.open(encoding="utf-8-sig", newline="") as stream, _without_collecting():
             rows = _parsed(csv.reader(stream, strict=True), file)
             faces = _checked(rows, file, info, one_split=one_split)

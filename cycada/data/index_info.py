@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from cycada.action_units import INTENSITY_MAX, OCCURRENCE_THRESHOLD, PROBABILITY_THRESHOLD
 from cycada.data.subjects import DIGESTS_KEY, NAMES_KEY, digests_of
 from cycada.errors import DataError
-from cycada.files import check_regular
+from cycada.files import check_text
 from cycada.thermal import Unit, Window
 
 if sys.version_info >= (3, 11):
@@ -70,7 +70,7 @@ def read_info(file: Path) -> IndexInfo:
         DataError: the file is missing or wrong, naming it and the key.
     """
     try:
-        check_regular(file)
+        check_text(file)
         with file.open("rb") as stream:
             given = tomllib.load(stream)
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cycada.errors import DataError
-from cycada.files import check_regular
+from cycada.files import check_table
 from cycada.footage.frames import SAMPLED, Reading, Shot, numbered, spread
 from cycada.images import IMAGE_SUFFIXES, count_pages, read_image, read_pages
 
@@ -133,7 +133,7 @@ def _times(file: Path, numbers: Sequence[int]) -> dict[int, float]:
     if not file.exists():
         return {}
     try:
-        check_regular(file)
+        check_table(file)
         with file.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
         known = {int(row["frame"]): float(row["seconds"]) for row in rows if row["seconds"]}

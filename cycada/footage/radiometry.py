@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cycada.errors import DataError
-from cycada.files import check_regular
+from cycada.files import check_text
 from cycada.thermal import FREEZING_POINT
 
 if sys.version_info >= (3, 11):
@@ -102,7 +102,7 @@ def read_calibration(
         DataError: the file is missing, wrong or incomplete.
     """
     try:
-        check_regular(file)
+        check_text(file)
         with file.open("rb") as stream:
             given = tomllib.load(stream)
     except FileNotFoundError:

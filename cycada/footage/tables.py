@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cycada.errors import DataError, reason
-from cycada.files import check_regular
+from cycada.files import check_regular, check_text
 from cycada.footage.frames import Reading, Shot
 from cycada.images import image_planes
 from cycada.thermal import guess_unit
@@ -91,6 +91,7 @@ def may_be_map(path: Path) -> bool:
 
 
 def _read(path: Path) -> _Map:
+    check_text(path)
     try:
         return _parse(_decoded(path.read_bytes()), path)
     except FileNotFoundError:

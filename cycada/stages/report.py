@@ -15,7 +15,7 @@ import cycada
 from cycada.config import TranslatorConfig
 from cycada.data.index import CSV_NAME, Index, read_index
 from cycada.errors import CycadaError, DataError, RunError, UsageError
-from cycada.files import check_regular
+from cycada.files import check_text
 from cycada.metrics.scores import DetectionScores, IntensityScores
 from cycada.report.methods import (
     Scored,
@@ -318,7 +318,7 @@ def _with_short_reasons(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    check_regular(file)
+    check_text(file)
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -26,10 +26,11 @@ import torch
 from torch import nn
 
 from cycada.errors import RunError, reason
-from cycada.files import sync, sync_folder
+from cycada.files import check_text, sync, sync_folder
 from cycada.weights import read_state
 
 ABOUT_NAME, STATE_NAME, SUMS_NAME = "about.json", "state.pt", "SHA256SUMS"
+_LARGEST_SUMS = 1 << 20  # bytes
 
 _log = logging.getLogger(__name__)
 
@@ -96,8 +97,8 @@ class Checkpoint:
         try:
             sums = self.folder / SUMS_NAME
             if sums.exists():
-                if not sums.is_file():
-                    return f"{sums}: is no file"
+                if not sums.is_file() or sums.stat().st_size > _LARGEST_SUMS:
+                    return f"{sums}: is no list of checksums"
                 return next(self._differing(with_state=with_state), None)
             return next(self._unreadable(with_state=with_state), None)
         except (OSError, ValueError) as error:
@@ -255,6 +256,7 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         RunError: There is none.
     """
+    check_text(file)
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -28,7 +28,7 @@ from torch import nn
 import cycada
 from cycada.data.subjects import seen_digests
 from cycada.errors import RunError, reason
-from cycada.files import replacing, sync
+from cycada.files import check_text, replacing, sync
 from cycada.locking import check_free, holds_anything, sole_writer
 from cycada.settings import differences, load_config, to_dict
 from cycada.training.checkpoint import (
@@ -284,6 +284,7 @@ def read_log(root: Path) -> list[dict[str, float]]:
     file = root / LOG_NAME
     if not file.is_file():
         return []
+    check_text(file)
     content = file.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     return [_log_line(line, file) for line in whole.splitlines()]
