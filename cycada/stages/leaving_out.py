@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +28,11 @@ class Inputs:
     seen: tuple[Seen, ...]  # without those that are left out
     left_out: Rejections
     roots: tuple[Path, ...]  # of the indexes
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of what is left out."""
+        paths = [row.path for row in self.left_out.rows]
+        return hashlib.sha256(json.dumps(paths).encode()).hexdigest()
 
     def of(self, index: Index) -> Index:
         """Return an index without the images that are left out."""

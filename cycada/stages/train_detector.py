@@ -24,7 +24,7 @@ from cycada.models.build import build_detector
 from cycada.models.detector import Detector
 from cycada.models.regions import RegionBackbone
 from cycada.progress import Progress
-from cycada.rejecting import Limit
+from cycada.rejecting import REJECTED_NAME, Limit
 from cycada.stages.auditing import audit_faces, audit_inputs
 from cycada.stages.detector_rows import few_labelled, source_domains, source_rows, task_of
 from cycada.stages.leaving_out import look_at_inputs
@@ -107,6 +107,7 @@ def run_training(
         ),
         "faces": {"source": len(faces.source), "target": len(faces.target or ())},
     }
+    inputs[REJECTED_NAME] = looked.fingerprint()
     found = audit_inputs(looked, labelled=sources, progress=progress)
     images = (part for examples in used for part in examples.parts)
     preload_all(images, limit_mb=config.cache_mb, progress=progress)

@@ -18,7 +18,7 @@ from cycada.errors import ConfigError, DataError
 from cycada.losses.perceptual import PerceptualDistance, alexnet_address
 from cycada.models.build import check_size
 from cycada.progress import Progress
-from cycada.rejecting import Limit
+from cycada.rejecting import REJECTED_NAME, Limit
 from cycada.stages.auditing import audit_faces, audit_inputs
 from cycada.stages.leaving_out import look_at_inputs
 from cycada.thermal import Window
@@ -85,6 +85,7 @@ def run_training(
         indexes = [looked.of(index) for index in indexes]
         parts = _parts(config, indexes, accelerator)
     rgb, thermal, unit, judges, inherited = parts
+    inputs[REJECTED_NAME] = looked.fingerprint()
     found = audit_inputs(looked, labelled=(), progress=progress)
     preload_all((rgb, thermal), limit_mb=config.cache_mb, progress=progress)
     audit_faces((rgb,), (thermal,), found=found, progress=progress)

@@ -4,6 +4,7 @@
 
     config.json            kind, version, settings, and fingerprints of what the run reads
     metrics.jsonl          one line of figures per log interval
+    rejected.csv           images that cannot be read and are left out, where there are any
     steps-back.jsonl       when a loss was not finite, and training went back and on more slowly
     samples/000100.png     what the networks made at that step (translator)
     000100/                a checkpoint: cycada.training.checkpoint

@@ -20,7 +20,7 @@ from PIL import Image
 
 from cycada import images
 from cycada.data.index import read_index, write_index
-from cycada.errors import DataError, UsageError
+from cycada.errors import DataError, RunError, UsageError
 from cycada.progress import Progress
 from cycada.rejecting import (
     REJECTED_NAME,
@@ -433,8 +433,13 @@ def test_a_training_that_goes_on_leaves_out_what_it_has_left_out_from_the_beginn
     train(tiny_translator(data=data, steps=4), out, progress=quiet)
     assert listed(out) == before
     assert weights(out) == weights(tmp_path / "whole")
+    sound = (own_faces / "rgb" / "1" / "3.png").read_bytes()
     (own_faces / "rgb" / "1" / "3.png").write_bytes(b"broken since")
     with pytest.raises(DataError, match=r"cannot be read \(.*rgb/1/3\.png"):
+        train(tiny_translator(data=data, steps=6), out, progress=quiet)
+    (own_faces / "rgb" / "1" / "3.png").write_bytes(sound)
+    (out / REJECTED_NAME).unlink()
+    with pytest.raises(RunError, match=r"rejected\.csv has changed since this run learned from it"):
         train(tiny_translator(data=data, steps=6), out, progress=quiet)
 
 
