@@ -109,7 +109,7 @@ def _read(file: Path) -> dict[str, Any]:
             tree = tree.get("settings", tree) if isinstance(tree, dict) else tree
         else:
             tree = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: not valid {file.suffix[1:].upper()}: {error}.") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{file}: expected a table of settings, found {type(tree).__name__}.")
@@ -120,7 +120,7 @@ def _value(text: str) -> Any:
     """Parse one TOML value; a bare word counts as a string, so that paths need no quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

@@ -112,10 +112,11 @@ def _other_kind(file: Path) -> None:
 
 def _bomb(file: Path) -> None:
     """Write a few kB, or some MB, that unpack into gigabytes, by what the name promises."""
+    nested = b"a = " * (file.suffix == ".toml") + b"[" * 10**6
     make = {
         ".png": lambda: _png(_SIDE, _SIDE), ".jpg": lambda: _png(_SIDE, _SIDE),
         ".tif": _tiff, ".npy": _npy_head, ".npz": _npz, ".cptv": _gz, ".gz": _gz,
-    }.get(file.suffix.lower(), lambda: b"[" * 10**6)  # fmt: skip
+    }.get(file.suffix.lower(), lambda: nested)  # fmt: skip
     file.write_bytes(make())
     if file.suffix.lower() == ".npy":
         os.truncate(file, 128 + 2 * _SIDE * _SIDE)
@@ -424,7 +425,7 @@ def _detect(run: Path, folder: Path, bad: Path) -> None:
     out = folder / "out"
     found = detect(
         DetectOptions(run=run, sources=(folder / "in",), out=out, faces="whole",
-                      read=ReadOptions(domain="thermal")),
+                      read=ReadOptions(domain="rgb")),
         progress=_QUIET,
     )  # fmt: skip
     rows = []

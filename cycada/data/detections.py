@@ -209,7 +209,7 @@ class DetectionTable:
             return
         try:
             found = json.loads(self._note.read_text("utf-8"))["settings"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise RunError(
                 f"{self._note}: does not say how {self.path.name} was made; delete both, or choose "
                 "another --out."

@@ -79,7 +79,7 @@ def read_info(file: Path) -> IndexInfo:
             f'kind = "occurrence" (0 or 1), "intensity" (0 to 5), "probability" (0 to 1), "class" '
             f'or "none".'
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise DataError(f"{file}: cannot be read as TOML ({error}).") from error
     known = [item.name for item in fields(IndexInfo)]
     for name in given:

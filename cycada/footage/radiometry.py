@@ -107,7 +107,7 @@ def read_calibration(
             given = tomllib.load(stream)
     except FileNotFoundError:
         raise DataError(f"{file}: there is no such calibration.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise DataError(f"{file}: cannot be read as TOML ({error}).") from error
     names = set(given)
     linear = names == set(_LINEAR)

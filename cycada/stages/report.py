@@ -321,7 +321,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     check_text(file)
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: cannot be read ({error}).") from error
     if not isinstance(found, dict):
         raise DataError(f"{file}: expected a JSON object.")

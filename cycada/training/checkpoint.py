@@ -259,7 +259,7 @@ def read_json(file: Path) -> dict[str, Any]:
     check_text(file)
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{file}: cannot be read ({error}).") from error
     if not isinstance(found, dict):
         raise RunError(f"{file}: expected a JSON object.")

@@ -286,7 +286,10 @@ def read_log(root: Path) -> list[dict[str, float]]:
     if not file.is_file():
         return []
     check_text(file)
-    content = file.read_bytes()
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise RunError(f"{file}: cannot be read ({reason(error)}).") from error
     whole = content[: content.rfind(b"\n") + 1]
     return [_log_line(line, file) for line in whole.splitlines()]
 
@@ -333,7 +336,7 @@ def _log_line(line: bytes, file: Path) -> dict[str, float]:
     try:
         found = json.loads(line.decode("utf-8"))
         damaged = not isinstance(found["step"], int)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         damaged = True
     if damaged:
         raise RunError(f"{file}: holds a damaged line, {str(line[:60])[1:]}; delete that line.")

@@ -125,7 +125,7 @@ def _read_json(file: Path) -> tuple[list[str], _Lines]:
     try:
         check_text(file)
         content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise unreadable(file, error, as_="JSON") from error
     records = _records(content)
     if not records:
