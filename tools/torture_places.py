@@ -27,7 +27,7 @@ import traceback
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -167,6 +167,7 @@ def _npy_head(shape: tuple[int, ...] = (_SIDE, _SIDE), *, fortran: bool = False)
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(padded)) + padded.encode()
 
 
+@cache
 def _npz() -> bytes:
     """Return 5 GB of frames in 5 MB."""
     with tempfile.TemporaryFile() as stream:
@@ -181,6 +182,7 @@ def _npz() -> bytes:
         return stream.read()
 
 
+@cache
 def _gz() -> bytes:
     """Return 2 GB of zeros after the head of a CPTV recording, packed."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
