@@ -113,11 +113,11 @@ def _other_kind(file: Path) -> None:
 def _bomb(file: Path) -> None:
     """Write a few kB, or some MB, that unpack into gigabytes, by what the name promises."""
     nested = b"a = " * (file.suffix == ".toml") + b"[" * 10**6
-    make = {
+    make: dict[str, Callable[[], bytes]] = {
         ".png": lambda: _png(_SIDE, _SIDE), ".jpg": lambda: _png(_SIDE, _SIDE),
         ".tif": _tiff, ".npy": _npy_head, ".npz": _npz, ".cptv": _gz, ".gz": _gz,
-    }.get(file.suffix.lower(), lambda: nested)  # fmt: skip
-    file.write_bytes(make())
+    }  # fmt: skip
+    file.write_bytes(make.get(file.suffix.lower(), lambda: nested)())
     if file.suffix.lower() == ".npy":
         os.truncate(file, 128 + 2 * _SIDE * _SIDE)
 

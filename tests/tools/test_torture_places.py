@@ -45,7 +45,7 @@ def test_harm_is_told_from_a_refusal(torture_places: ModuleType, tmp_path: Path)
     }  # fmt: skip
     found = {kind: torture_places._tried(work, patience=2).kind for kind, work in works.items()}
     assert found == {kind: kind for kind in works}
-    for work in (several_lines, fill_the_memory, lambda: os.kill(os.getpid(), 11),
+    for work in (several_lines, fill_the_memory, lambda: os.kill(os.getpid(), 15),
                  secret.read_text):  # fmt: skip
         assert torture_places._tried(work, patience=20).kind == "traceback"
 
