@@ -2,13 +2,70 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cycada.errors import DataError
+
+_LONGEST_NAME = 255  # bytes, on every usual file system
+_ADDED = 20  # bytes that a temporary name has more
+
+
+_LONGEST_LINE = 1 << 20  # bytes of a table
+_LARGEST_TEXT = 1 << 28  # bytes of a text that is read at once
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is there but is no regular file: a pipe would be waited for, a device be endless.
+
+    What is missing or cannot be looked at is told of by whoever opens it.
+
+    Raises:
+        DataError: It is a folder, a pipe, a device or a socket, perhaps through a link.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise DataError(f"{path}: is {what}, not a file.")
+
+
+def check_text(path: Path) -> None:
+    """Refuse what would fill the memory if it were read as one text, as well.
+
+    Raises:
+        DataError: It is no regular file, or larger than 256 MB.
+    """
+    check_regular(path)
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError):
+        return
+    if size > _LARGEST_TEXT:
+        raise DataError(f"{path}: has {size} bytes, more than is read as one text.")
+
+
+def check_table(path: Path) -> None:
+    """Refuse what is read line by line but has none: a sparse file can be one line of gigabytes.
+
+    Raises:
+        DataError: It is no regular file, or its first line is longer than 1 MB.
+    """
+    check_regular(path)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_LONGEST_LINE)
+    except (OSError, ValueError):
+        return
+    if len(head) == _LONGEST_LINE and not {b"\n"[0], b"\r"[0]} & set(head):
+        raise DataError(f"{path}: is no table: its first line is longer than 1 MB.")
 
 
 @contextmanager
@@ -22,7 +79,10 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
         path: The file.
         synced: Whether that holds after a power cut, too, and the new name is there then.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    stem = path.stem
+    if len(os.fsencode(path.name)) > _LONGEST_NAME - _ADDED:
+        stem = hashlib.sha256(os.fsencode(stem)).hexdigest()[:32]
+    temporary = path.with_name(f".{stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
         if synced:

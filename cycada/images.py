@@ -24,11 +24,15 @@ from torch.nn import functional as F  # noqa: N812
 
 from cycada import thermal
 from cycada.errors import DataError, reason
-from cycada.files import replacing, sync
+from cycada.files import check_regular, replacing, sync
 from cycada.thermal import INTEGER_UNITS, Unit, Window
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"})
 """Suffixes (in lower case) of the files that are read and written."""
+
+MOST_PIXELS = 178_956_970
+"""Pixels of the largest image that is read; Pillow, too, refuses more. A few packed kB can hold
+so many, and no face needs them."""
 
 _JPEG = (".jpg", ".jpeg")
 _JPEG_QUALITY = 95  # with full colour resolution: visibly lossless
@@ -63,6 +67,7 @@ def read_image(path: Path | str) -> Tensor:
     if suffix not in IMAGE_SUFFIXES:
         known = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"{path}: {suffix or 'no suffix'} is no image format; known are {known}.")
+    check_regular(path)
     try:
         pixels = _load_array(path) if suffix == ".npy" else _load_picture(path)
     except DataError:
@@ -81,6 +86,7 @@ def count_pages(path: Path | str) -> int:
         DataError: the file is missing or broken.
     """
     path = Path(path)
+    check_regular(path)
     try:
         with path.open("rb") as stream, Image.open(stream) as picture:
             return getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
@@ -97,6 +103,7 @@ def read_pages(path: Path | str) -> Iterator[Tensor]:
         DataError: the file is missing, broken, or a page is of a kind that would lose values.
     """
     path = Path(path)
+    check_regular(path)
     page = 0
     try:
         with path.open("rb") as stream, Image.open(stream) as picture:
@@ -124,6 +131,7 @@ def read_size(path: Path | str) -> tuple[int, int]:
     path = Path(path)
     if path.suffix.lower() == ".npy":
         return tuple(read_image(path).shape[-2:])  # type: ignore[return-value]
+    check_regular(path)
     try:
         with path.open("rb") as stream, Image.open(stream) as picture:
             width, height = picture.size
@@ -395,10 +403,13 @@ def _is_deep_colour(picture: Image.Image) -> bool:
 
 
 def _load_array(path: Path) -> NDArray[Any]:
-    loaded = np.load(path, allow_pickle=False)
+    # Mapped, so that the shape is known before memory is taken.
+    loaded = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(loaded, np.ndarray):
         raise DataError(f"{path}: holds several arrays; save one image as one .npy file.")
-    pixels: NDArray[Any] = loaded
+    if loaded.size > 3 * MOST_PIXELS:
+        raise DataError(f"{path}: has the shape {loaded.shape}, more than is read as one image.")
+    pixels: NDArray[Any] = np.array(loaded)
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3):
         pixels = pixels.transpose(1, 2, 0)
     return pixels

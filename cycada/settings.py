@@ -26,6 +26,8 @@ else:
 
 T = TypeVar("T")
 
+_LARGEST = 1 << 24  # bytes of a file of settings
+
 
 def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
     """Declare a setting: its default, what it means, and the range it must lie in.
@@ -96,6 +98,8 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
+        if file.exists() and not (file.is_file() and file.stat().st_size < _LARGEST):
+            raise ConfigError(f"{file}: is no file of settings.")  # a pipe would be waited for
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read as a settings file ({error}).") from error
@@ -105,7 +109,7 @@ def _read(file: Path) -> dict[str, Any]:
             tree = tree.get("settings", tree) if isinstance(tree, dict) else tree
         else:
             tree = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: not valid {file.suffix[1:].upper()}: {error}.") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{file}: expected a table of settings, found {type(tree).__name__}.")
@@ -116,7 +120,7 @@ def _value(text: str) -> Any:
     """Parse one TOML value; a bare word counts as a string, so that paths need no quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

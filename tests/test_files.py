@@ -1,8 +1,18 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from cycada.files import append_text, remove_temporaries, replacing, whole_lines
+import pytest
+
+from cycada.errors import DataError
+from cycada.files import (
+    append_text,
+    check_regular,
+    remove_temporaries,
+    replacing,
+    whole_lines,
+)
 
 
 def test_a_line_that_was_torn_is_cut_off_and_the_file_goes_on_after_the_last_whole_one(
@@ -33,3 +43,28 @@ def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     remove_temporaries(tmp_path)
     found = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
     assert found == set(names)
+
+
+def test_a_name_may_be_as_long_as_names_may_be(tmp_path: Path) -> None:
+    for name in ("n" * 251 + ".png", "ä" * 125 + ".csv"):
+        for text in ("one", "two"):
+            with replacing(tmp_path / name) as temporary:
+                assert temporary.suffix == Path(name).suffix
+                temporary.write_text(text)
+            assert (tmp_path / name).read_text() == text
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_is_there_but_no_file_is_refused_before_it_is_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("pipe", "zero"):
+        with pytest.raises(DataError, match=f"{name}: is a pipe or a device, not a file"):
+            check_regular(tmp_path / name)
+    with pytest.raises(DataError, match="is a folder, not a file"):
+        check_regular(tmp_path)
+    for name in ("file", "link", "circle", "missing"):
+        check_regular(tmp_path / name)

@@ -341,7 +341,7 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     ("half.jpg", truncated, "cannot be read as an image"),
     ("half.tif", truncated, "cannot be read as an image"),
     ("text.npy", lambda file: file.write_text("hello"), "cannot be read as an image"),
-    ("folder.png", lambda file: file.mkdir(), "cannot be read as an image"),
+    ("folder.png", lambda file: file.mkdir(), "is a folder, not a file"),
     ("pages.tif", several_pages, "holds several pages"),
     ("imagej.tif", stack_of_one_page("ImageJ=1.54\nimages=3\n"), "holds 3 pictures, but lists"),
     (

@@ -9,6 +9,8 @@ import click
 
 from cycada.cli.output import progress, say
 from cycada.cli.reading import read_options, reading
+from cycada.cli.rejecting import max_rejected
+from cycada.rejecting import Limit
 
 
 @click.command()
@@ -40,14 +42,17 @@ from cycada.cli.reading import read_options, reading
     show_default=True,
     help="Take each n-th frame.",
 )
+@max_rejected
 @click.option("--dry-run", is_flag=True, help="Tell what is understood of the sources, and stop.")
 def convert(
-    sources: tuple[Path, ...], *, out: Path, kind: Any, every: int, dry_run: bool, **read: Any
-) -> None:
+    sources: tuple[Path, ...], *, out: Path, kind: Any, every: int, limit: Limit, dry_run: bool,
+    **read: Any,
+) -> None:  # fmt: skip
     """Make images of thermal camera files: recordings, stacks, radiometric JPEGs, video.
 
     SOURCES are files, or folders that are searched for them. Each recording becomes a folder of
-    images named by the number of their frame, with their times. Run again to continue.
+    images named by the number of their frame, with their times. Sources that cannot be read are set
+    aside in OUT/rejected.csv. Run again to continue.
 
     \b
     cycada convert recordings --rotate 90 --out lepton
@@ -57,11 +62,13 @@ def convert(
 
     options = ConvertOptions(
         sources=sources, out=out, read=read_options(domain="thermal", **read), kind=kind,
-        every=every,
+        every=every, limit=limit,
     )  # fmt: skip
     plan = plan_conversion(options, progress=progress())
-    for note in (*plan.notes, *plan.problems) if dry_run else plan.notes:
+    for note in plan.notes:
         say(note)
+    for problem in plan.problems if dry_run else ():
+        say(f"{problem.source}: {problem.reason}")
     plan.check()
     if not dry_run:
         made = run_conversion(plan, progress=progress())

@@ -9,7 +9,9 @@ import click
 
 from cycada.cli.output import progress, say
 from cycada.cli.reading import read_options, reading
+from cycada.cli.rejecting import max_rejected
 from cycada.cli.settings import allow_outside
+from cycada.rejecting import Limit
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -42,18 +44,20 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 )
 @click.option("--overlay", is_flag=True, help="Draw the results on the frames, too.")
 @click.option("--download", is_flag=True, help="Fetch the weights of yunet if they are not here.")
+@max_rejected
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @allow_outside
 def detect(
     *, run: Path, sources: tuple[Path, ...], out: Path, faces: str, overlay: bool, download: bool,
-    device: str, allow_outside: bool, **given: Any,
+    device: str, limit: Limit, allow_outside: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Detect AUs in images, folders, videos and indexes with the detector of RUN.
 
     Each recording and each folder of images becomes a table OUT/NAME.csv with one row per frame,
     whether there is a face or not: AU01 is the calibrated probability, AU01_c the decision and,
     of detectors that learned from graded faces, AU01_r the intensity; all are empty where the
-    part of the face cannot be seen. Run again to continue.
+    part of the face cannot be seen. An image that cannot be read is a row with the reason, a
+    recording a row of OUT/rejected.csv. Run again to continue.
 
     \b
     cycada detect runs/both night.cptv --rotate 90 --overlay --out results/night
@@ -76,6 +80,7 @@ def detect(
         overlay=overlay,
         device=device_named(device),
         allow_outside=allow_outside,
+        limit=limit,
     )
     for found in detect_in(options, progress=progress()):
         for note in found.notes:

@@ -9,6 +9,7 @@ import click
 
 from cycada.cli.output import progress, say
 from cycada.cli.reading import READING, read_options, reading
+from cycada.cli.rejecting import max_rejected
 from cycada.errors import UsageError
 
 _KINDS = ("occurrence", "intensity", "probability")
@@ -110,13 +111,14 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--seed", type=int, default=0, show_default=True, help="Deals the subjects.")
 @click.option("--source", default="", help="Where the images come from; kept in the index.")
 @click.option("--licence", default="", help="Their licence; kept in the index.")
-@click.option("--skip-unreadable", is_flag=True, help="Leave broken images out and list them.")
+@max_rejected
 @click.option("--overwrite", is_flag=True, help="Replace an index that is there already.")
 def index(**given: Any) -> None:
     """Index folders of face images: who they show, their labels, and their split.
 
     The images stay where they are; the index (index.csv and index.toml) points to them. Subjects
-    are dealt to train, val and test, never single images.
+    are dealt to train, val and test, never single images. Images that cannot be read are set aside
+    in OUT/rejected.csv.
 
     \b
     cycada index --rgb faces --labels faces/au.csv --out data/rgb

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from cycada.cli.output import say
+from cycada.cli.rejecting import max_rejected
 from cycada.cli.settings import INDEX, RUN, given, settings_text, training_options
+from cycada.rejecting import Limit
 
 
 @click.command()
@@ -41,8 +43,9 @@ from cycada.cli.settings import INDEX, RUN, given, settings_text, training_optio
     metavar="RUN",
     help="Run of a detector that answers for the target's unlabelled faces; repeatable.",
 )
+@max_rejected
 @training_options
-def train_detector(  # noqa: PLR0913 - its options
+def train_detector(  # noqa: PLR0913  # an argument for each option
     *,
     source: tuple[str, ...],
     target: tuple[str, ...],
@@ -54,6 +57,7 @@ def train_detector(  # noqa: PLR0913 - its options
     out: Path,
     download: bool,
     allow_outside: bool,
+    limit: Limit,
     dry_run: bool,
 ) -> None:
     """Train an Action Unit detector, adapted to real thermal faces or not; run again to resume.
@@ -79,5 +83,5 @@ def train_detector(  # noqa: PLR0913 - its options
         return
     from cycada.stages.train_detector import run_training
 
-    run_training(config, out, download=download, allow_outside=allow_outside)
+    run_training(config, out, download=download, limit=limit, allow_outside=allow_outside)
     say(f"written to {out}")

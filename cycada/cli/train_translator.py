@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from cycada.cli.output import say
+from cycada.cli.rejecting import max_rejected
 from cycada.cli.settings import INDEX, RUN, given, settings_text, training_options
+from cycada.rejecting import Limit
 
 
 @click.command()
@@ -17,6 +19,7 @@ from cycada.cli.settings import INDEX, RUN, given, settings_text, training_optio
 @click.option(
     "--detector", type=RUN, metavar="RUN", help="Run of an RGB detector, for the semantic term."
 )
+@max_rejected
 @training_options
 def train_translator(
     *,
@@ -27,6 +30,7 @@ def train_translator(
     out: Path,
     download: bool,
     allow_outside: bool,
+    limit: Limit,
     dry_run: bool,
 ) -> None:
     """Train the RGB-to-thermal translator; run again to resume.
@@ -48,5 +52,5 @@ def train_translator(
         return
     from cycada.stages.train_translator import run_training
 
-    run_training(config, out, download=download, allow_outside=allow_outside)
+    run_training(config, out, download=download, limit=limit, allow_outside=allow_outside)
     say(f"written to {out}")

@@ -8,7 +8,9 @@ from typing import Literal
 import click
 
 from cycada.cli.output import progress, say
+from cycada.cli.rejecting import max_rejected
 from cycada.cli.settings import allow_outside
+from cycada.rejecting import Limit
 
 
 @click.command()
@@ -34,6 +36,7 @@ from cycada.cli.settings import allow_outside
     show_default=True,
     help="Show faces at the size of training, or (whole frames) the pixels as they are.",
 )
+@max_rejected
 @allow_outside
 def translate(
     *,
@@ -43,11 +46,13 @@ def translate(
     depth: Literal["auto", "8", "16"],
     scale: Literal["fit", "keep"],
     allow_outside: bool,
+    limit: Limit,
 ) -> None:
     """Turn the RGB faces of SOURCE into thermal ones with the translator of RUN.
 
     SOURCE is an index, whose labels are carried along, or a plain folder. Images keep their names
-    and sizes, but JPEG and NPY become .png. Run again to continue.
+    and sizes, but JPEG and NPY become .png. Images that cannot be read are set aside in
+    OUT/rejected.csv. Run again to continue.
 
     \b
     cycada translate runs/translator data/rgb --out data/translated
@@ -56,7 +61,7 @@ def translate(
     from cycada.stages.translate import run_translation
 
     made = run_translation(
-        run, source, out, depth=depth, scale=scale, allow_outside=allow_outside,
+        run, source, out, depth=depth, scale=scale, limit=limit, allow_outside=allow_outside,
         progress=progress(),
     )  # fmt: skip
     say(f"{len(made.faces)} faces translated into {out}")

@@ -20,6 +20,7 @@ from typing import Any
 
 from cycada.errors import DataError, RunError
 from cycada.files import append_text, replacing, whole_lines
+from cycada.rejecting import as_listed
 from cycada.task import Task
 
 FIXED = (
@@ -191,7 +192,7 @@ class DetectionTable:
     def _append(self, rows: Iterable[Sequence[str]]) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        append_text(self.part, text.getvalue())
+        append_text(self.part, as_listed(text.getvalue()))  # names of files need not be UTF-8
 
     def _rows_kept(self) -> int:
         """Return how many rows are there and whole."""
@@ -209,7 +210,7 @@ class DetectionTable:
             return
         try:
             found = json.loads(self._note.read_text("utf-8"))["settings"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise RunError(
                 f"{self._note}: does not say how {self.path.name} was made; delete both, or choose "
                 "another --out."

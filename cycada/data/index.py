@@ -28,7 +28,7 @@ from cycada.data.index_columns import ALWAYS, REQUIRED, WHERE_USED, columns_of
 from cycada.data.index_info import TOML_NAME, IndexInfo, Kind, info_text, read_info
 from cycada.data.outside import folders_outside, links_outside, place_digest, staying_inside
 from cycada.errors import DataError
-from cycada.files import replacing
+from cycada.files import check_table, replacing
 from cycada.task import Task
 
 __all__ = [
@@ -191,6 +191,7 @@ def read_index(path: Path | str, *, one_split: bool = True, allow_outside: bool 
         raise DataError(f"{path}: there is no index; `cycada index` makes one.")
     info = read_info(file.parent / TOML_NAME)
     try:
+        check_table(file)
         with file.open(encoding="utf-8-sig", newline="") as stream, _without_collecting():
             rows = _parsed(csv.reader(stream, strict=True), file)
             if not allow_outside:
@@ -361,6 +362,17 @@ def _check_values(
     row, number, value = next(islice(cells, at, None))
     expected = "0 or 1" if whole else f"{_A[info.kind]} from 0 to {largest:g}"
     raise _wrong(file, row, column(number), expected, f"{value:g}")
+
+
+def fault_of_path(path: str) -> str:
+    """Return why an index cannot hold a path that leads to a file; empty if it can."""
+    if not _is_relative(path):
+        return "has a name that no index can hold (a backslash, a drive or a control character)"
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8, so that no index can hold it"
+    return ""
 
 
 def _check_paths(face: Face, file: Path, row: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from cycada.action_units import INTENSITY_MAX, OCCURRENCE_THRESHOLD, PROBABILITY_THRESHOLD
 from cycada.data.subjects import DIGESTS_KEY, NAMES_KEY, digests_of
 from cycada.errors import DataError
+from cycada.files import check_text
 from cycada.thermal import Unit, Window
 
 if sys.version_info >= (3, 11):
@@ -73,6 +74,7 @@ def read_info(file: Path) -> IndexInfo:
         DataError: the file is missing or wrong, naming it and the key.
     """
     try:
+        check_text(file)
         with file.open("rb") as stream:
             given = tomllib.load(stream)
     except FileNotFoundError:
@@ -81,7 +83,7 @@ def read_info(file: Path) -> IndexInfo:
             f'kind = "occurrence" (0 or 1), "intensity" (0 to 5), "probability" (0 to 1), "class" '
             f'or "none".'
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise DataError(f"{file}: cannot be read as TOML ({error}).") from error
     known = [item.name for item in fields(IndexInfo)]
     for name in given:

@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, get_args
 
 from cycada.action_units import BY_NUMBER, INTENSITY_MAX, column
 from cycada.errors import DataError
+from cycada.files import check_table, check_text
 
 LabelKind = Literal["occurrence", "intensity", "probability"]
 LabelLayout = Literal[
@@ -129,6 +130,7 @@ def read_lines(file: Path) -> list[tuple[int, str]]:
         DataError: no such file, or no text in UTF-8.
     """
     try:
+        check_text(file)
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(file, error) from error
@@ -146,6 +148,7 @@ def read_cells(file: Path) -> Iterator[tuple[int, list[str]]]:
         DataError: no such file, no table in UTF-8, or a row of another length than the first.
     """
     try:
+        check_table(file)
         with file.open(encoding="utf-8-sig", newline="") as stream:
             separator = separator_of(stream.readline())
             stream.seek(0)

@@ -39,6 +39,7 @@ from cycada.data.label_table import (
     unreadable,
 )
 from cycada.errors import DataError
+from cycada.files import check_table
 
 AnyLayout = LabelLayout | Literal["auto"]
 ANY_LAYOUT: tuple[AnyLayout, ...] = ("auto", *LAYOUTS)
@@ -148,6 +149,7 @@ def _peek(file: Path, *, strict: bool) -> Peek:
     """Return the first line that is not blank; of an unreadable file "", unless ``strict``."""
     line = ""
     try:
+        check_table(file)
         with file.open(encoding="utf-8-sig") as stream:
             if file.suffix.lower() == ".json":
                 return Peek(file, stream.read(_PEEKED), ())

@@ -23,7 +23,7 @@ from cycada import images
 from cycada.data.dataset import scaled_size
 from cycada.data.index import Face, Index
 from cycada.errors import DataError
-from cycada.files import replacing
+from cycada.files import check_table, replacing
 from cycada.landmarks import EYE_CORNERS, mirror_order
 from cycada.stopping import threads
 
@@ -81,6 +81,7 @@ def read_landmarks(root: Path) -> Landmarks | None:
     if not file.exists():
         return None
     try:
+        check_table(file)
         with file.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(_rows(csv.reader(stream, strict=True)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:

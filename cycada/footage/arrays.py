@@ -14,11 +14,20 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from cycada.errors import DataError, reason
-from cycada.footage.frames import SAMPLED, Domain, Reading, Shot, numbered, spread
-from cycada.images import image_planes
+from cycada.footage.frames import (
+    SAMPLED,
+    Domain,
+    Reading,
+    Shot,
+    check_growth,
+    numbered,
+    spread,
+)
+from cycada.images import MOST_PIXELS, image_planes
 
 _FRAMES = ("frames", "temperatures")
 _TIMES = ("times", "timestamps", "seconds")
+_CHUNK = 1 << 20  # bytes
 _RATES = ("fps", "frame_rate")
 
 
@@ -46,6 +55,7 @@ def open_array(path: Path, domain: Domain) -> Reading:
     """
     array = _opened(path)
     layout = _layout(array.shape, domain, path)
+    _check_size(array.shape if layout.frames is None else array.shape[1:], path)
 
     def shot(number: int) -> Shot:
         # Mapped anew: a map that has been read through would keep all of the file in memory.
@@ -76,7 +86,12 @@ def open_archive(path: Path, domain: Domain) -> Reading:
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = list(archive.files)
-            small = {name: archive[name] for name in names if name in (*_TIMES, *_RATES)}
+            asked = [name for name in names if name in (*_TIMES, *_RATES)]
+            for name in asked:
+                _check_size(_member_shape(path, name), path)
+            small = {name: archive[name] for name in asked}
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
     except Exception as error:  # numpy and zipfile raise anything on broken bytes
@@ -84,6 +99,8 @@ def open_archive(path: Path, domain: Domain) -> Reading:
     member = _frames_name(path, [name for name in names if name not in small])
     shape = _member_shape(path, member)
     layout = _layout(shape, domain, path)
+    _check_size(shape if layout.frames is None else shape[1:], path)
+    _check_whole(path, member)
     count = layout.frames or 1
     seconds, note = _seconds(small, count, path)
 
@@ -163,6 +180,33 @@ def _member_shape(path: Path, name: str) -> tuple[int, ...]:
         raise
     except Exception as error:  # zipfile and zlib raise anything on broken bytes
         raise DataError(f"{path}: cannot be read as NPZ ({reason(error)}).") from error
+
+
+def _check_whole(path: Path, name: str) -> None:
+    """Read an array to its end: the checksum is there, and would else be seen after the frames."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            about = archive.getinfo(f"{name}.npy")
+            check_growth(about.compress_size, about.file_size, path)
+            with archive.open(about) as stream:
+                shape, by_columns, _ = _header(stream, path)
+                if by_columns:  # such a stack is read at once
+                    _check_size(shape, path)
+                while stream.read(_CHUNK):
+                    pass
+    except DataError:
+        raise
+    except Exception as error:  # zipfile and zlib raise anything on broken bytes
+        raise DataError(f"{path}: cannot be read as NPZ ({reason(error)}).") from error
+
+
+def _check_size(shape: tuple[int, ...], path: Path) -> None:
+    """Refuse what would fill the memory, as a few packed kB can."""
+    if math.prod(shape) > MOST_PIXELS:
+        raise DataError(
+            f"{path}: holds an array of the shape {shape}, more than is read at once "
+            f"({MOST_PIXELS} numbers)."
+        )
 
 
 def _header(stream: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cycada.errors import DataError, reason
-from cycada.footage.frames import SAMPLED, Reading, Shot, numbered
+from cycada.footage.frames import SAMPLED, Reading, Shot, check_growth, numbered
 from cycada.footage.packages import optional
 
 SUFFIX = ".cptv"
@@ -30,7 +30,6 @@ def open_cptv(path: Path) -> Reading:
         UsageError: the package cptv is not installed.
     """
     module = optional("cptv", extra="cptv", what="a CPTV recording")
-    _check_whole(path)
     try:
         with path.open("rb") as stream:
             header = module.CPTVReader(stream)
@@ -38,8 +37,11 @@ def open_cptv(path: Path) -> Reading:
             stamped = header.version >= 2
             # Only newer files count their frames; the background is among them.
             count = header.num_frames and header.num_frames - header.background_frames
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file.") from None
     except Exception as error:  # the decoder raises anything on broken bytes
         raise _broken(path, error) from error
+    _check_whole(path)
 
     def shots() -> Iterator[Shot]:
         return _shots(path, module, stamped=stamped)
@@ -72,12 +74,14 @@ def _shots(path: Path, module: Any, *, stamped: bool) -> Iterator[Shot]:
 
 def _check_whole(path: Path) -> None:
     """Read the file to its end: the decoder takes a cut-off recording for a shorter one."""
+    packed, unpacked = path.stat().st_size, 0
     try:
         with gzip.open(path) as stream:
-            while stream.read(_CHUNK):
-                pass
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file.") from None
+            while data := stream.read(_CHUNK):
+                unpacked += len(data)
+                check_growth(packed, unpacked, path)
+    except DataError:
+        raise
     except Exception as error:  # gzip and zlib raise several kinds
         raise _broken(path, error) from error
 

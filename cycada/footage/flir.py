@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cycada.errors import DataError, reason
+from cycada.files import check_regular
 from cycada.footage.frames import Reading, ReadOptions, Shot, numbered
 from cycada.footage.packages import optional
 from cycada.thermal import FREEZING_POINT
@@ -40,6 +41,7 @@ class Thermogram(NamedTuple):
 def is_radiometric(path: Path) -> bool:
     """Tell whether a JPEG holds a camera's file."""
     try:
+        check_regular(path)
         with path.open("rb") as stream, Image.open(stream) as picture:
             return any(_is_camera(name, data) for name, data in getattr(picture, "applist", ()))
     except Exception:  # noqa: BLE001  # decoders raise anything on broken bytes; their reader tells

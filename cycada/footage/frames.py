@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cycada.errors import UsageError
+from cycada.errors import DataError, UsageError
 from cycada.thermal import FREEZING_POINT, Unit, Window
 
 Domain = Literal["rgb", "thermal"]
@@ -19,6 +19,7 @@ Rotation = Literal[0, 90, 180, 270]
 Polarity = Literal["white-hot", "black-hot"]
 
 Pixels = NDArray[Any]  # (C, H, W) uint8, uint16 or float32
+_GIGABYTE, _MOST_GROWTH = 2**30, 200  # blank frames aside, cameras pack by less than 10
 SAMPLED = 16  # frames by which a thermal source is understood
 
 
@@ -50,7 +51,8 @@ class Footage:
 
         Raises:
             DataError: the file breaks off, or a frame is not like those that were looked at when
-                it was opened.
+                it was opened. Where frames are files of a folder, one that cannot be read is
+                yielded with its fault.
         """
         return self.stream()
 
@@ -93,6 +95,7 @@ class Shot(NamedTuple):
     pixels: Pixels
     seconds: float | None
     name: str
+    fault: str = ""  # why a file among others cannot be read; then there are no pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,3 +122,15 @@ def spread(count: int, wanted: int = SAMPLED) -> list[int]:
 def numbered(number: int) -> str:
     """Return the name of a frame that has none of its own."""
     return f"{number:06d}"
+
+
+def check_growth(packed: int, unpacked: int, path: Path) -> None:
+    """Refuse a file that grows without measure when it is unpacked: no recording does.
+
+    Raises:
+        DataError: It has grown beyond 1 GB and ``_MOST_GROWTH`` times its size.
+    """
+    if unpacked > _GIGABYTE and unpacked > _MOST_GROWTH * packed:
+        raise DataError(
+            f"{path}: unpacks {packed} bytes into {unpacked} or more, as no recording does."
+        )

@@ -192,6 +192,12 @@ def _frames(
     shots: Iterator[Shot], steps: Sequence[Step], *, like: tuple[object, ...], path: Path
 ) -> Iterator[Frame]:
     for number, shot in enumerate(shots):
+        if shot.fault:
+            yield Frame(
+                number=number, seconds=shot.seconds, name=shot.name, image=torch.empty(0),
+                fault=shot.fault,
+            )  # fmt: skip
+            continue
         pixels = shot.pixels
         where = f"{path}, frame {number}"
         _check_kind(pixels, like, where=where)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from cycada.errors import DataError
+from cycada.files import check_regular
 from cycada.footage import arrays, cptv, flir, pictures, tables, video
 from cycada.footage.frames import Domain, Footage, Reading, ReadOptions, Shot
 from cycada.footage.interpreting import interpret
@@ -84,6 +85,7 @@ def find_sources(folder: Path, *, domain: Domain = "thermal") -> Sources:
 
 def _reading(path: Path, options: ReadOptions) -> Reading:
     suffix = path.suffix.lower()
+    check_regular(path)
     if suffix in IMAGE_SUFFIXES:
         return _picture(path, options)
     if suffix == ".npz":
@@ -126,6 +128,7 @@ def holds_several(file: Path, *, domain: Domain = "thermal") -> bool:
     """
     suffix = file.suffix.lower()
     try:
+        check_regular(file)
         if suffix == ".npy":
             return arrays.stack_length(file, domain) is not None
         if suffix in pictures.TIFF:
@@ -144,7 +147,21 @@ def _is_series(files: Sequence[Path], domain: Domain) -> bool:
     """Tell whether the images of a folder are the frames of one recording."""
     if not pictures.frame_numbers(files):
         return False
-    first, last = files[0], files[-1]
+    first = files[0]
     if domain == "thermal" and first.suffix.lower() in pictures.JPEG and flir.is_radiometric(first):
         return False  # stills, whose sizes and settings may differ
-    return first.suffix.lower() not in tables.SUFFIXES and read_size(first) == read_size(last)
+    if first.suffix.lower() in tables.SUFFIXES:
+        return False
+    return _size_of_first(files) == _size_of_first(reversed(files))
+
+
+def _size_of_first(files: Iterable[Path]) -> tuple[int, int] | None:
+    """Return the size of the first image that can be read; broken ones are told of later."""
+    return next(filter(None, map(_size, files)), None)
+
+
+def _size(file: Path) -> tuple[int, int] | None:
+    try:
+        return read_size(file)
+    except DataError:
+        return None

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from cycada.errors import DataError
+from cycada.files import check_table
 from cycada.footage.frames import SAMPLED, Reading, Shot, numbered, spread
 from cycada.images import IMAGE_SUFFIXES, count_pages, read_image, read_pages
 
@@ -54,7 +57,8 @@ def open_folder(path: Path, read: Callable[[Path], Shot]) -> Reading:
         read: makes a shot of one of its images.
 
     Raises:
-        DataError: no images, or images whose names are not those of one series.
+        DataError: no images, images whose names are not those of one series, or none of those
+            that were looked at can be read. A single one that cannot be read is a fault.
     """
     images = images_in(path)
     numbers = frame_numbers(images)
@@ -69,16 +73,25 @@ def open_folder(path: Path, read: Callable[[Path], Shot]) -> Reading:
     seconds = [times[number] - times[min(times)] for number in sorted(numbers)] if times else None
 
     def shot(at: int) -> Shot:
-        pixels = read(files[at]).pixels
-        return Shot(pixels, None if seconds is None else seconds[at], files[at].stem)
+        pixels, fault = np.empty(0, dtype=np.uint8), ""
+        try:
+            pixels = read(files[at]).pixels
+        except DataError as error:
+            fault = str(error).removeprefix(f"{files[at]}: ").rstrip(".")
+        return Shot(pixels, None if seconds is None else seconds[at], files[at].stem, fault)
 
     def shots() -> Iterator[Shot]:
         return map(shot, range(len(files)))
 
+    looked_at = [shot(at) for at in spread(len(files))]
+    sample = tuple(one for one in looked_at if not one.fault)
+    if not sample:
+        raise DataError(f"{files[0]}: {looked_at[0].fault}.")
+
     note = f"folder of {len(files)} images, each a frame, {files[0].name} the first"
     rate = (len(files) - 1) / seconds[-1] if seconds and seconds[-1] > 0 else None
     return Reading(
-        path=path, shots=shots, sample=tuple(map(shot, spread(len(files)))), count=len(files),
+        path=path, shots=shots, sample=sample, count=len(files),
         frame_rate=rate, lossy=any(file.suffix.lower() in JPEG for file in files),
         notes=(f"{note}; {'time stamps of times.csv' if seconds else 'no time stamps'}",),
     )  # fmt: skip
@@ -120,6 +133,7 @@ def _times(file: Path, numbers: Sequence[int]) -> dict[int, float]:
     if not file.exists():
         return {}
     try:
+        check_table(file)
         with file.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
         known = {int(row["frame"]): float(row["seconds"]) for row in rows if row["seconds"]}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cycada.errors import DataError
+from cycada.files import check_text
 from cycada.thermal import FREEZING_POINT
 
 if sys.version_info >= (3, 11):
@@ -101,11 +102,12 @@ def read_calibration(
         DataError: the file is missing, wrong or incomplete.
     """
     try:
+        check_text(file)
         with file.open("rb") as stream:
             given = tomllib.load(stream)
     except FileNotFoundError:
         raise DataError(f"{file}: there is no such calibration.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise DataError(f"{file}: cannot be read as TOML ({error}).") from error
     names = set(given)
     linear = names == set(_LINEAR)

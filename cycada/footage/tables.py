@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cycada.errors import DataError
+from cycada.errors import DataError, reason
+from cycada.files import check_regular, check_text
 from cycada.footage.frames import Reading, Shot
 from cycada.images import image_planes
 from cycada.thermal import guess_unit
@@ -70,8 +71,12 @@ def may_be_map(path: Path) -> bool:
 
     A map that cannot be read is one, too: opening it tells why.
     """
-    with path.open("rb") as stream:
-        data = stream.read(_PEEK)
+    try:
+        check_regular(path)
+        with path.open("rb") as stream:
+            data = stream.read(_PEEK)
+    except (DataError, OSError):
+        return True
     whole_lines = data if len(data) < _PEEK else data[: data.rfind(b"\n") + 1]
     try:
         found = _parse(_decoded(whole_lines), path)
@@ -86,10 +91,13 @@ def may_be_map(path: Path) -> bool:
 
 
 def _read(path: Path) -> _Map:
+    check_text(path)
     try:
         return _parse(_decoded(path.read_bytes()), path)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)}).") from error
 
 
 def _pixels(found: _Map, path: Path) -> NDArray[np.generic]:

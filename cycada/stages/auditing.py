@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 
 from cycada import images
 from cycada.data.auditing.cameras import audit_cameras
@@ -15,36 +12,29 @@ from cycada.data.auditing.duplicates import audit_duplicates
 from cycada.data.auditing.files import audit_files, fault_of, sets_of
 from cycada.data.auditing.finding import Finding, by_severity
 from cycada.data.auditing.labels import audit_labels
-from cycada.data.auditing.looks import Seen, look_at_all
+from cycada.data.auditing.looks import Seen
 from cycada.data.auditing.luminance import audit_luminance
 from cycada.data.auditing.pixels import Spread, audit_pair, audit_set, spread_of
 from cycada.data.auditing.sequences import audit_sequences
 from cycada.data.auditing.subjects import audit_subjects
 from cycada.data.dataset import FaceImages, signed
-from cycada.data.index import Domain, Face, Index, Split
+from cycada.data.index import Domain, Index
 from cycada.errors import DataError
 from cycada.progress import Progress
+from cycada.stages.leaving_out import LEARNED, Inputs
 
 _LOOKED_AT = 256  # images of each set, as networks see them
-_LEARNED: frozenset[Split] = frozenset(["train", "val"])  # splits that a training reads
 
 
-def audit_inputs(
-    indexes: Sequence[Index],
-    *,
-    labelled: Sequence[Index],
-    accelerator: Accelerator,
-    progress: Progress,
-) -> list[Finding]:
+def audit_inputs(inputs: Inputs, *, labelled: Sequence[Index], progress: Progress) -> list[Finding]:
     """Refuse data that a training must not begin with, and say what else looks wrong.
 
     What concerns test faces alone does not stop a training.
 
     Args:
-        indexes: The rows that the training reads, and those kept to test on.
-        labelled: Those of which it learns the labels.
-        accelerator: Lets the main process look first; the others read what it has seen.
-        progress: Shows how far the look at the files is, and says what is not fatal.
+        inputs: The images that the training reads, and those kept to test on.
+        labelled: The indexes of which it learns the labels.
+        progress: Says what is not fatal.
 
     Returns:
         All findings.
@@ -52,14 +42,11 @@ def audit_inputs(
     Raises:
         DataError: With the first error, how many more there are, and how to see them.
     """
-    merged = _merged(indexes)
-    with accelerator.main_process_first():
-        seen = look_at_all(merged, progress=progress)
     labels = [finding for index in labelled for finding in audit_labels(index)]
-    findings = by_severity([*audit_images(seen), *labels])
-    fatal = [finding for finding in findings if finding.fatal and finding.splits & _LEARNED]
+    findings = by_severity([*audit_images(inputs.seen), *labels])
+    fatal = [finding for finding in findings if finding.fatal and finding.splits & LEARNED]
     if fatal:
-        command = f"`cycada audit {' '.join(str(index.root) for index in merged)}`"
+        command = f"`cycada audit {' '.join(map(str, inputs.roots))}`"
         more = f"; {len(fatal) - 1} more errors" if len(fatal) > 2 else "; one more error"
         raise DataError(
             f"{fatal[0].text.rstrip('.')}{more if len(fatal) > 1 else ''}; {command} shows all."
@@ -136,15 +123,6 @@ def face_images(seen: Sequence[Seen], domain: Domain, *, size: int) -> list[Face
         for (root, kind), rows in sets_of(seen).items()
         if kind == domain
     ]
-
-
-def _merged(indexes: Sequence[Index]) -> list[Index]:
-    """Return each index once, with the rows of all its parts."""
-    parts: dict[Path, tuple[Index, dict[str, Face]]] = {}
-    for index in indexes:
-        _, faces = parts.setdefault(index.root, (index, {}))
-        faces.update((face.path, face) for face in index.faces)
-    return [replace(index, faces=tuple(faces.values())) for index, faces in parts.values() if faces]
 
 
 def _spread(part: FaceImages) -> Spread:

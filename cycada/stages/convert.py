@@ -7,13 +7,13 @@ import dataclasses
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from cycada.errors import CycadaError, DataError, RunError, UsageError
+from cycada.errors import DataError, RunError, UsageError
 from cycada.files import check_apart, replacing
 from cycada.footage import (
     FileKind,
@@ -25,16 +25,22 @@ from cycada.footage import (
     open_footage,
     write_frame,
 )
-from cycada.footage.pictures import TIMES_NAME
+from cycada.footage.pictures import TIMES_NAME, images_in
 from cycada.footage.writing import SUFFIX_OF, natural_kind, pixels_of_file
 from cycada.locking import holds_anything, sole_writer
 from cycada.progress import Progress
+from cycada.rejecting import (
+    REJECTED_NAME,
+    Limit,
+    Rejections,
+    fault_of_file,
+    read_rejected,
+)
 from cycada.stopping import threads
 
 CLAIM_NAME = ".convert"
 
 _BATCH = 16  # frames that are written side by side
-_NAMED = 3
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 T = TypeVar("T")
@@ -49,6 +55,7 @@ class ConvertOptions:
     read: ReadOptions = ReadOptions()
     kind: FileKind | None = None  # None: what keeps the values, 16 bits for temperatures
     every: int = 1  # take each n-th frame of a recording, from the first
+    limit: Limit = dataclasses.field(default_factory=Limit)  # how many sources may be set aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,15 @@ class Job:
     source: Path
     name: str  # below the output folder: of the recording's folder, or of the image without suffix
     several: bool  # whether it is a recording, or a single image
-    done: bool = False  # whether an earlier run has finished it
+    done: bool = False  # whether an earlier run has finished it, with all its frames
+
+
+class Problem(NamedTuple):
+    """A source that cannot be read."""
+
+    number: int  # of its job
+    source: Path
+    reason: str  # without its name and a full stop
 
 
 class Plan(NamedTuple):
@@ -67,21 +82,27 @@ class Plan(NamedTuple):
     options: ConvertOptions
     jobs: tuple[tuple[Job, Footage | None], ...]  # None: done, or cannot be read
     notes: tuple[str, ...]  # what was understood of each source
-    problems: tuple[str, ...]  # why sources cannot be read
+    problems: tuple[Problem, ...]
 
     def check(self) -> None:
-        """Refuse to begin when a source cannot be read.
+        """Refuse to begin when none of the sources, or too few of them, can be read.
 
         Raises:
             DataError: naming the first of them.
         """
-        if self.problems:
-            more = len(self.problems) - _NAMED
-            rest = f" And {more} more; --dry-run tells of each." if more > 0 else ""
-            raise DataError(
-                f"{len(self.problems)} of {len(self.jobs)} sources cannot be read: "
-                f"{' '.join(self.problems[:_NAMED])}{rest}"
-            )
+        count, total = len(self.problems), len(self.jobs)
+        allowed = self.options.limit.of(total)
+        if not count or (count < total and count <= allowed):
+            return
+        first = self.problems[0]
+        more = (
+            f" That is more than --max-rejected allows ({allowed}); --dry-run tells of each."
+            if count < total
+            else ""
+        )
+        raise DataError(
+            f"{count} of {total} sources cannot be read: {first.source}: {first.reason}.{more}"
+        )
 
 
 class Converted(NamedTuple):
@@ -97,12 +118,13 @@ def plan_conversion(options: ConvertOptions, *, progress: Progress) -> Plan:
     Raises:
         CycadaError: no source, two that would become one, or ``out`` holds something else.
     """
-    jobs = [_marked(job, options) for job in _jobs(options)]
+    before = {Path(row.path).parent.name for row in read_rejected(options.out / REJECTED_NAME)}
+    jobs = [_marked(job, options, before) for job in _jobs(options)]
     _check_claim(options, jobs)
     opened: list[tuple[Job, Footage | None]] = []
     told: dict[str, list[Path]] = {}  # what is said, and of which sources
     problems = []
-    for job in progress(jobs, total=len(jobs), desc="opening"):
+    for number, job in enumerate(progress(jobs, total=len(jobs), desc="opening")):
         footage = None
         if job.done:
             told.setdefault("converted before, kept", []).append(job.source)
@@ -111,10 +133,8 @@ def plan_conversion(options: ConvertOptions, *, progress: Progress) -> Plan:
                 footage = open_footage(job.source, options.read)
                 _check_kind(job.source, footage, options)
                 told.setdefault(described(footage), []).append(job.source)
-            except UsageError:
-                raise
-            except CycadaError as error:
-                problems.append(str(error))
+            except DataError as error:
+                problems.append(Problem(number, job.source, fault_of_file(error, job.source)))
         opened.append((job, footage))
     notes = (f"{_counted(sources)}: {text}" for text, sources in told.items())
     return Plan(options, tuple(opened), tuple(notes), tuple(problems))
@@ -154,10 +174,12 @@ def run_conversion(plan: Plan, *, progress: Progress) -> Converted:
 
     A recording becomes a folder of images named by the number of their frame (those of a folder
     keep their names), with ``times.csv``, which is written last; a single image becomes one. What
-    an interrupted run has written is kept.
+    an interrupted run has written is kept. Sources that cannot be read are set aside in
+    ``rejected.csv`` and tried again by the next run: of a folder of frames single ones, of a
+    recording that breaks off all, but what was made of it stays.
 
     Raises:
-        CycadaError: a source cannot be read to its end, an image cannot be written, or another
+        CycadaError: too many sources cannot be read, an image cannot be written, or another
             process writes to ``out``.
     """
     plan.check()
@@ -175,22 +197,92 @@ def _convert(plan: Plan, progress: Progress) -> Converted:
         originals=(job.source / TIMES_NAME if job.source.is_dir() else job.source
                    for job, _ in plan.jobs),
     )  # fmt: skip
-    written = 0
+    rejected = Rejections(options.out, limit=options.limit, what="sources", total=len(plan.jobs))
     for job, footage in plan.jobs:
+        if footage is not None and job.several:  # perhaps done but for frames that were set aside
+            (options.out / job.name / TIMES_NAME).unlink(missing_ok=True)
+    rejected.begin()
+    for problem in plan.problems:
+        rejected.add((problem.number,), str(problem.source), problem.reason)
+    broken = {problem.number for problem in plan.problems}
+    written = recordings = 0
+    for number, (job, footage) in enumerate(plan.jobs):
+        if number in broken:
+            continue
         if footage is None:
-            written += 1 if not job.several else _rows(options.out / job.name / TIMES_NAME)
-        elif job.several:
-            written += _write_recording(job, footage, options, progress)
+            made = 1 if not job.several else _rows(options.out / job.name / TIMES_NAME)
         else:
-            frame = next(footage.frames())
+            made = _converted(number, job, footage, options, rejected, progress)
+        written += made
+        recordings += job.several and made > 0
+    rejected.check_some_left()
+    rejected.close()
+    return Converted(written, recordings)
+
+
+def _converted(
+    number: int, job: Job, footage: Footage, options: ConvertOptions, rejected: Rejections,
+    progress: Progress,
+) -> int:  # fmt: skip
+    """Write the images of a source, and return how many; 0 if it is set aside."""
+    frames = _Frames(footage)
+    if not job.several:
+        for frame in frames.taken(1):
             _write(frame, footage, _target(job, options), options)
-            written += 1
-    return Converted(written, sum(job.several for job, _ in plan.jobs))
+            return 1
+    else:
+        made = _write_recording(job, footage, frames, options, progress)
+        if not frames.fault:
+            _set_aside(number, job, frames.faults, rejected)
+            return made
+        if made:
+            frames.fault = f"after {made} images, which are kept: {frames.fault}"
+    rejected.add((number,), str(job.source), frames.fault)
+    return 0
+
+
+def _set_aside(number: int, job: Job, faults: Sequence[Frame], rejected: Rejections) -> None:
+    """Set single frames of a folder aside."""
+    files = {file.stem: file for file in images_in(job.source)} if faults else {}
+    for frame in faults:
+        rejected.total += 1
+        rejected.add((number, frame.number), str(files[frame.name]), frame.fault)
+
+
+class _Frames:
+    """The frames of a source up to its end, or to where it breaks off."""
+
+    def __init__(self, footage: Footage) -> None:
+        self._footage = footage
+        self.fault = ""  # why there are no more
+        self.faults: list[Frame] = []  # single ones that cannot be read
+
+    def taken(self, every: int) -> Iterator[Frame]:
+        """Yield each n-th frame."""
+        frames = islice(self._footage.frames(), 0, None, every)
+        while True:
+            try:  # here, and not around what is done with a frame, which may fail for other reasons
+                frame = next(frames, None)
+            except DataError as error:
+                self.fault = fault_of_file(error, self._footage.path)
+                return
+            if frame is None:
+                return
+            yield frame
+
+    def sound(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Yield those of ``frames`` that can be read, and keep the others."""
+        for frame in frames:
+            if frame.fault:
+                self.faults.append(frame)
+            else:
+                yield frame
 
 
 def _write_recording(
-    job: Job, footage: Footage, options: ConvertOptions, progress: Progress
+    job: Job, footage: Footage, frames: _Frames, options: ConvertOptions, progress: Progress
 ) -> int:
+    """Write the images of a recording, and note their times if it could be read to its end."""
     folder = options.out / job.name
     suffix = _suffix(options)
 
@@ -203,14 +295,17 @@ def _write_recording(
         return str(int(number[1]) if number else frame.number), seconds
 
     total = footage.count and -(-footage.count // options.every)
-    frames = islice(footage.frames(), 0, None, options.every)
+    taken = progress(frames.taken(options.every), total=total, desc=job.name)
     rows: list[tuple[str, str]] = []
     with threads() as pool:
-        shown = progress(frames, total=total, desc=job.name)
-        for batch in _batches(shown, _BATCH):  # reading ahead without a limit would fill the memory
+        for batch in _batches(
+            frames.sound(taken), _BATCH
+        ):  # reading ahead without a limit would fill the memory
             rows += pool.map(write, batch)
-    if not rows:
-        raise DataError(f"{job.source}: holds no frame.")
+    if not rows and not frames.fault:
+        frames.fault = "holds no frame" if not frames.faults else frames.faults[0].fault
+    if frames.fault:
+        return len(rows)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("frame", "seconds"), *rows])
     with replacing(folder / TIMES_NAME) as temporary:
@@ -272,9 +367,16 @@ def _target(job: Job, options: ConvertOptions) -> Path:
     return options.out / f"{job.name}{_suffix(options)}"
 
 
-def _marked(job: Job, options: ConvertOptions) -> Job:
+def _marked(job: Job, options: ConvertOptions, before: Collection[str]) -> Job:
+    """Note whether a job is done; a folder with frames that were set aside ``before`` is not.
+
+    Folders are told by their last name: paths in the list are as they were given, perhaps from
+    elsewhere. One that is called alike is only looked through again.
+    """
     last = options.out / job.name / TIMES_NAME if job.several else _target(job, options)
-    return dataclasses.replace(job, done=last.exists())
+    return dataclasses.replace(
+        job, done=last.exists() and not (job.several and job.source.resolve().name in before)
+    )
 
 
 def _rows(file: Path) -> int:

@@ -23,6 +23,7 @@ from cycada.errors import DataError, RunError
 from cycada.footage import Frame, ReadOptions
 from cycada.locking import sole_writer
 from cycada.progress import Progress
+from cycada.rejecting import Limit, Rejections, fault_of_file
 from cycada.report.overlay import overlaid
 from cycada.report.video import write_pictures, write_video
 from cycada.stages.finding import WHOLE, FaceSource, face_source
@@ -53,6 +54,7 @@ class DetectOptions:
     overlay: bool = False  # also draw what was detected on the frames
     allow_outside: bool = False  # believe paths of an index from elsewhere that leave its folder
     device: torch.device = field(default_factory=default_device)
+    limit: Limit = field(default_factory=Limit)  # how many sources may be set aside
 
 
 class Detection(NamedTuple):
@@ -76,28 +78,39 @@ class _Seen(NamedTuple):
 def detect(options: DetectOptions, *, progress: Progress) -> list[Detection]:
     """Write a table, and perhaps an overlay, for every source.
 
-    Run again, whole tables are kept and a begun one goes on after its last row.
+    Run again, whole tables are kept and a begun one goes on after its last row. An image that
+    cannot be read is a row with the reason; a recording that cannot be read, or breaks off, has no
+    table and is set aside in ``rejected.csv``.
 
     Raises:
-        CycadaError: The run, a source or what is in ``out`` cannot be used, or another process
-            writes there.
+        CycadaError: The run, too many sources or what is in ``out`` cannot be used, or another
+            process writes there.
     """
     detector = load_detector(options.run, options.device)
-    sources = open_sources(
+    sources, faults = open_sources(
         options.sources, options.read, cut_out=options.faces == WHOLE,
         allow_outside=options.allow_outside,
     )  # fmt: skip
     _check_names(sources, options.out)
+    total = len(sources) + len(faults)
+    rejected = Rejections(options.out, limit=options.limit, total=total, what="sources")
     with sole_writer(options.out):
-        return _detect(options, detector, sources, progress)
+        rejected.begin()
+        for number, (path, fault) in enumerate(faults):
+            rejected.add((0, number), str(path), fault)
+        done = _detect(options, detector, sources, rejected, progress)
+        rejected.check_some_left()
+        rejected.close()
+    return done
 
 
 def _detect(
-    options: DetectOptions, detector: LoadedDetector, sources: Sequence[Source], progress: Progress
-) -> list[Detection]:
+    options: DetectOptions, detector: LoadedDetector, sources: Sequence[Source],
+    rejected: Rejections, progress: Progress,
+) -> list[Detection]:  # fmt: skip
     weights = detector_fingerprint(options.run)
     done = []
-    for source in sources:
+    for number, source in enumerate(sources):
         window = _window(source, detector, options)
         finder = None if source.cut_out else face_source(options.faces, options.read.domain)
         settings = _settings(source, options, window=window, weights=weights)
@@ -107,7 +120,11 @@ def _detect(
         )  # fmt: skip
         kept = table.whole
         if not kept:
-            _fill(table, source, detector, finder, window=window, progress=progress)
+            try:
+                _fill(table, source, detector, finder, window=window, progress=progress)
+            except _BreaksOffError as error:
+                rejected.add((1, number), str(source.path), fault_of_file(error, source.path))
+                continue
         if options.overlay:
             _overlay(table.path, source, detector, window=window, progress=progress)
         frames = faces = 0
@@ -137,7 +154,7 @@ def _fill(
             table.add(itertools.islice(rows, max(0, table.done - written), None))
             written += len(batch)
     if not written:
-        raise DataError(f"{source.path}: holds no frame.")
+        raise _BreaksOffError(f"{source.path}: holds no frame.")
     table.finish(frames=written)
 
 
@@ -151,7 +168,7 @@ def _seen_ahead(
         return _seen(frame, source, detector, finder, window=window)
 
     if source.frame is None:
-        frames: Iterator[Frame] = itertools.islice(source.frames(), start, None)
+        frames: Iterator[Frame] = itertools.islice(_to_its_end(source), start, None)
     elif finder is None:
         read = source.frame
         yield from in_order(
@@ -164,6 +181,17 @@ def _seen_ahead(
     seen = map(look, frames)
     ahead = in_order(finding, lambda _: next(seen, None), itertools.repeat(None), ahead=_BATCH)
     yield from itertools.takewhile(lambda each: each is not None, ahead)
+
+
+class _BreaksOffError(DataError):
+    """A recording cannot be read to its end."""
+
+
+def _to_its_end(source: Source) -> Iterator[Frame]:
+    try:
+        yield from source.frames()
+    except DataError as error:
+        raise _BreaksOffError(*error.args) from error
 
 
 def _seen(
@@ -249,6 +277,7 @@ def _overlay(
     pictures = (
         overlaid(signed_picture(frame.image, source, window), row, names=names)
         for frame, row in zip(source.frames(), rows, strict=True)
+        if not frame.fault
     )
     write_video(
         target, progress(pictures, total=source.count or 0, desc="overlay"),

@@ -7,9 +7,9 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -20,9 +20,10 @@ from cycada.data.faces.choose import Choice, choose_faces
 from cycada.data.faces.crops import CropRow, row_of_choice
 from cycada.data.faces.geometry import crop_face
 from cycada.data.faces.records import CropRecord, Cut, Points
+from cycada.data.index import DOMAINS
 from cycada.data.landmarks import LANDMARKS_NAME, Landmarks
-from cycada.errors import DataError, RunError
-from cycada.files import check_apart, remove_temporaries, replacing
+from cycada.errors import DataError
+from cycada.files import check_apart
 from cycada.footage import (
     SUFFIXES,
     Frame,
@@ -35,6 +36,8 @@ from cycada.footage.writing import SUFFIX_OF, natural_kind
 from cycada.images import IMAGE_SUFFIXES
 from cycada.landmarks import EYE_CORNERS, with_partners
 from cycada.progress import Progress
+from cycada.rejecting import Rejections, fault_of_file
+from cycada.stages.crop_claim import CropClaim
 from cycada.stages.finding import FaceSource, face_source
 from cycada.stages.sources import Source, source_of
 from cycada.thermal import Unit
@@ -80,14 +83,20 @@ class _Cutting(NamedTuple):
     landmarks: tuple[str, ...]  # names of those that are carried along
     units: dict[Unit, Path]  # what the pixels of thermal frames count, and where that was seen
 
-    def opened(self, file: Path) -> Source:
-        """Open a file.
+    rejected: Rejections
+    claim: CropClaim
+
+    def opened(self, file: Path) -> Source | str:
+        """Open a file; what is wrong with one that cannot be read is returned.
 
         Raises:
-            DataError: It cannot be read, or counts another unit than the others.
+            DataError: It counts another unit than the others.
         """
         read = self.options.read
-        source = source_of(open_footage(file, read), read.domain)
+        try:
+            source = source_of(open_footage(file, read), read.domain)
+        except DataError as error:
+            return fault_of_file(error, file)
         self.units.setdefault(source.unit, source.path)
         if len(self.units) > 1:
             (one, first), (other, second) = self.units.items()
@@ -97,8 +106,15 @@ class _Cutting(NamedTuple):
             )
         return source
 
+    def set_aside(self, place: tuple[int, ...], file: Path, fault: str) -> None:
+        """Set a file aside; it may be repaired before the same command goes on."""
+        self.claim.exclude(file)
+        self.rejected.add((DOMAINS.index(self.options.read.domain), *place), str(file), fault)
 
-def crop_sources(folder: Path, out: Path, options: CropOptions, *, progress: Progress) -> Cropped:
+
+def crop_sources(
+    folder: Path, out: Path, options: CropOptions, *, rejected: Rejections, progress: Progress
+) -> Cropped:
     """Cut the face out of every image and frame below ``folder``.
 
     A recording ``a/b.cptv`` becomes ``out/images/DOMAIN/a/b/NNNNNN.png``, an image or a frame in
@@ -110,41 +126,55 @@ def crop_sources(folder: Path, out: Path, options: CropOptions, *, progress: Pro
         folder: Searched for images and recordings.
         out: Folder of the index.
         options: How.
+        rejected: Takes the files that cannot be read, and recordings that break off; the frames
+            before are used. An interrupted run that goes on tries them again.
         progress: Shows the frames.
 
     Returns:
         The crops, and a row for every frame whether it shows a face or not.
 
     Raises:
-        CycadaError: A source cannot be read, none shows a face, or ``out`` holds crops of other
-            options.
+        CycadaError: Too many sources cannot be read, none shows a face, or ``out`` holds crops of
+            other options.
     """
     domain = options.read.domain
     _check_apart(folder, out)
     finder = face_source(options.faces, domain)
     names, landmark_notes = _carried(finder.landmarks)
     jobs = _jobs(folder, options)
-    _claim(out, folder, jobs, options)
-    cutting = _Cutting(folder, out, options, finder, names, {})
+    work = out / _WORK_NAME
+    claim = CropClaim(
+        work / f"{domain}.json",
+        {"folder": str(folder.resolve()), "options": repr(options), "faces": _told(options.faces)},
+        [file for job in jobs for file in job.files],
+    )
+    rejected.total += sum(len(job.files) for job in jobs)
+    cutting = _Cutting(folder, out, options, finder, names, {}, rejected, claim)
     cuts: list[Cut] = []
     notes = [*finder.notes, *landmark_notes]
     for number, job in enumerate(jobs):
-        record = CropRecord(out / _WORK_NAME / f"{domain}-{number:05d}")
-        first = cutting.opened(job.files[0])
-        if number == 0:
+        record = CropRecord(work / f"{domain}-{number:05d}")
+        opened = map(cutting.opened, job.files)
+        first = next((source for source in opened if isinstance(source, Source)), None)
+        if first is not None and number == 0:
             notes += first.notes
         if not record.whole:
-            total = len(job.files) if job.single else -(-(first.count or 0) // options.every)
-            desc = folder.name if job.single else first.name
-            frames = _frames(job, cutting, done=record.done)
+            known = first.count if first is not None else 0
+            total = len(job.files) if job.single else -(-(known or 0) // options.every)
+            desc = folder.name if job.single or first is None else first.name
+            frames = _frames(job, cutting, number, done=record.done)
             shown = progress(frames, total=total, desc=desc, done=record.done)
             _fill(record, shown, cutting, single=job.single)
-        cuts += record.read()
+            if (DOMAINS.index(domain), number) not in rejected:  # else it may go on another time
+                record.finish()
+        cuts += _read(record, job, cutting, number)
     if len(jobs) > 1:
         notes.append(
             f"{folder}: what was understood of the other files, `cycada convert --dry-run` tells."
         )
     rows = tuple(cut.row for cut in cuts)
+    if not rows:
+        raise DataError(f"{folder}: holds no file that can be read; {rejected.told_first()}.")
     cut = sum(row.success for row in rows)
     if not cut:
         told = Counter(row.reason for row in rows).most_common(1)[0][0]
@@ -159,6 +189,12 @@ def crop_sources(folder: Path, out: Path, options: CropOptions, *, progress: Pro
         out / IMAGES_NAME / domain, "grey" if unit == "grey" else "centikelvin", rows, landmarks,
         tuple(notes),
     )  # fmt: skip
+
+
+def _told(faces: str) -> str:
+    """Return a SHA-256 of the file that says where faces are, if one does."""
+    file = Path(faces)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 
 
 def passed_over(folder: Path | None) -> list[str]:
@@ -217,32 +253,86 @@ def _jobs(folder: Path, options: CropOptions) -> list[_Job]:
     return [*(_Job((path,), single=False) for path in recordings), *singles]
 
 
-def _frames(job: _Job, cutting: _Cutting, *, done: int) -> Iterator[tuple[Source, Frame]]:
-    """Yield the frames that are not done."""
-    every = cutting.options.every
+def _frames(
+    job: _Job, cutting: _Cutting, number: int, *, done: int, wanted: Collection[int] | None = None
+) -> Iterator[tuple[Source, Frame] | None]:
+    """Yield the frames that are not done, ``None`` for files of one that are set aside.
+
+    Args:
+        job: The source.
+        cutting: How it is opened, and where files are set aside.
+        number: Of the job.
+        done: How many are done.
+        wanted: Which of the others are yielded; ``None`` for all.
+    """
     if job.single:
-        for file in job.files[done:]:
-            source = cutting.opened(file)
-            yield source, next(source.frames())
+        for at in range(done, len(job.files)):
+            if wanted is None or at in wanted:
+                yield _single(job.files[at], cutting, (number, at))
         return
     source = cutting.opened(job.files[0])
+    if isinstance(source, str):
+        cutting.set_aside((number,), job.files[0], source)
+        return
+    every = cutting.options.every
     # Compressed video begins at key frames only, so that those that are done are read over.
-    for frame in islice(source.frames(), done * every, None, every):
-        yield source, frame
+    frames = islice(source.frames(), done * every, None, every)
+    for at in count(done):
+        try:
+            frame = next(frames, None)
+        except DataError as error:
+            used = f"after {at} frames, which are used: " if at else ""
+            cutting.set_aside((number,), source.path, used + fault_of_file(error, source.path))
+            return
+        if frame is None:
+            return
+        if wanted is not None and at not in wanted:
+            continue
+        if frame.fault:
+            cutting.rejected.total += 1
+            cutting.set_aside((number, at), source.file_of(frame) or source.path, frame.fault)
+        yield None if frame.fault else (source, frame)
+
+
+def _single(file: Path, cutting: _Cutting, place: tuple[int, int]) -> tuple[Source, Frame] | None:
+    source = cutting.opened(file)
+    try:
+        if isinstance(source, Source):
+            return source, next(source.frames())
+    except DataError as error:
+        source = fault_of_file(error, file)
+    cutting.set_aside(place, file, source)
+    return None
 
 
 def _fill(
-    record: CropRecord, frames: Iterator[tuple[Source, Frame]], cutting: _Cutting, *, single: bool
-) -> None:
-    """Cut the faces out of the frames, and record them as they are done."""
+    record: CropRecord, frames: Iterator[tuple[Source, Frame] | None], cutting: _Cutting, *,
+    single: bool,
+) -> None:  # fmt: skip
+    """Cut the faces out of the frames, and record them as they are done; no face of no frame."""
     made: list[list[Cut]] = []
-    for source, frame in frames:
-        made.append(list(_cuts(source, frame, cutting, single=single)))
+    for each in frames:
+        made.append([] if each is None else list(_cuts(*each, cutting, single=single)))
         if len(made) == _TOGETHER:
             record.add(made, root=cutting.out)
             made.clear()
     record.add(made, root=cutting.out)
-    record.finish()
+
+
+def _read(record: CropRecord, job: _Job, cutting: _Cutting, number: int) -> Iterator[Cut]:
+    """Yield what was cut out of a source; files that an earlier run set aside are tried again."""
+    frames = list(record.read())
+    domain = DOMAINS.index(cutting.options.read.domain)
+    left = [
+        at for at, cuts in enumerate(frames)
+        if not cuts and (domain, number, at) not in cutting.rejected
+    ]  # fmt: skip
+    if left:
+        again = _frames(job, cutting, number, done=0, wanted=left)
+        for at, each in zip(left, again, strict=False):  # a recording may have become shorter
+            frames[at] = [] if each is None else list(_cuts(*each, cutting, single=job.single))
+    for cuts in frames:
+        yield from cuts
 
 
 def _cuts(source: Source, frame: Frame, cutting: _Cutting, *, single: bool) -> Iterator[Cut]:
@@ -321,40 +411,3 @@ def _summary(rows: Sequence[CropRow], cut: int, folder: Path) -> str:
     reasons = Counter(row.reason.partition(" (")[0] for row in rows if not row.success)
     told = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     return f"{folder}: {cut} faces cut out" + (f"; not used: {told}." if told else ".")
-
-
-def _claim(out: Path, folder: Path, jobs: Sequence[_Job], options: CropOptions) -> None:
-    """Note what the crops are made of and how; refuse to mix them with others.
-
-    Raises:
-        RunError: An unfinished run had other options.
-    """
-    work = out / _WORK_NAME
-    note = work / f"{options.read.domain}.txt"
-    wanted = f"{folder.resolve()}\n{options!r}\n{_fingerprint(jobs, options)}\n"
-    if note.exists():
-        if note.read_text(encoding="utf-8") != wanted:
-            raise RunError(
-                f"{out}: holds crops that were begun from other files or with other options; give "
-                "those again to finish them, or delete the folder."
-            )
-        remove_temporaries(out)
-        return
-    work.mkdir(parents=True, exist_ok=True)
-    with replacing(note) as temporary:
-        temporary.write_text(wanted, encoding="utf-8")
-
-
-def _fingerprint(jobs: Sequence[_Job], options: CropOptions) -> str:
-    """Return a SHA-256 of the names and sizes of the originals, and of what says where faces are.
-
-    Records are by number: with a file more they would be those of others.
-    """
-    told = Path(options.faces)
-    digest = hashlib.sha256(told.read_bytes() if told.is_file() else b"")
-    for job in jobs:
-        for file in job.files:
-            parts = sorted(filter(Path.is_file, file.iterdir())) if file.is_dir() else [file]
-            sizes = [(part.name, part.stat().st_size) for part in parts]
-            digest.update(repr((str(file), sizes)).encode())
-    return digest.hexdigest()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -34,6 +33,7 @@ from cycada.data.index import (
     Index,
     IndexInfo,
     Split,
+    fault_of_path,
     write_index,
 )
 from cycada.data.index_info import TOML_NAME
@@ -44,11 +44,11 @@ from cycada.data.landmarks import LANDMARKS_NAME, Landmarks, write_landmarks
 from cycada.data.matching import CutOut, Known, match_labels
 from cycada.data.splits import deal_subjects
 from cycada.errors import DataError, UsageError
-from cycada.files import replacing
 from cycada.footage import ReadOptions
 from cycada.images import read_image
 from cycada.locking import sole_writer
 from cycada.progress import Progress
+from cycada.rejecting import REJECTED_NAME, Limit, Rejections, fault_of_file
 from cycada.stages.importing import (
     CropOptions,
     Cropped,
@@ -60,10 +60,7 @@ from cycada.stages.thermal_units import thermal_unit
 from cycada.stopping import threads
 from cycada.thermal import Unit, Window
 
-REJECTED_NAME = "rejected.csv"
-
 _THREADS = 2
-_NAMED_FILES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +84,7 @@ class IndexOptions:
     folds: str = ""  # bp4d, disfa or a number: make as many indexes, in folders of their own
     source: str = ""
     licence: str = ""
-    skip_unreadable: bool = False
+    limit: Limit = field(default_factory=Limit)  # how many images may be set aside
     overwrite: bool = False
     crop: str = ""  # how faces are found that are to be cut out; "": the images are faces
     every: int = 1  # of recordings that faces are cut out of, each n-th frame
@@ -105,9 +102,11 @@ class Indexed(NamedTuple):
 def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
     """Index the images where they are, deal the subjects to splits, and write the index.
 
+    Images that cannot be used are set aside in ``rejected.csv``.
+
     Raises:
-        CycadaError: anything is missing, unreadable, contradictory or in doubt, or another process
-            writes to ``out``; then nothing is written.
+        CycadaError: anything is missing, contradictory or in doubt, too many images cannot be
+            used, or another process writes to ``out``; then no index is written.
     """
     _check_folders(options)
     _check_labels(options)
@@ -129,10 +128,10 @@ def _make(options: IndexOptions, progress: Progress) -> Indexed:
     tables = _read_tables(found, options)
     unified = unify(tables, kind=options.kind, threshold=options.threshold)
     notes = [note for table in tables for note in table.notes] + unified.notes
-    images, dtypes, rejected = _readable(found, progress)
-    if rejected and not options.skip_unreadable:
-        raise DataError(_told(rejected, len(found)))
-    _check_some_left(images, found)
+    rejected = crops.rejected if crops else Rejections(options.out, limit=options.limit)
+    images, dtypes = _readable(found, options, rejected, progress)
+    rejected.check()
+    _check_some_left(images, found, rejected)
     unit, unit_notes = thermal_unit(images, dtypes, stated=options.unit, window=options.window)
     known, label_notes = match_labels(
         images, unified.tables, pattern, offset=options.frame_offset, cut_out=cut_out
@@ -173,7 +172,8 @@ def _make(options: IndexOptions, progress: Progress) -> Indexed:
         write_index(index)
     forget_work(options.out)
     notes = [*found_notes, *notes]
-    notes += [*label_notes, *unit_notes, *fold_notes, *_write_rejected(options.out, rejected)]
+    rejected.close()
+    notes += [*label_notes, *unit_notes, *fold_notes]
     return Indexed(indexes[0], tuple(notes), tuple(indexes) if options.folds else ())
 
 
@@ -210,11 +210,14 @@ class _Crops(NamedTuple):
     rows: tuple[CropRow, ...]  # of ``crops.csv``
     landmarks: Landmarks | None  # by the paths of the rows
     notes: tuple[str, ...]
+    rejected: Rejections
 
 
 def _with_faces_cut_out(options: IndexOptions, progress: Progress) -> tuple[IndexOptions, _Crops]:
     """Return the options for the crops, and what is known of these."""
     made: dict[Domain, Cropped] = {}
+    rejected = Rejections(options.out, limit=options.limit, what="files")
+    rejected.begin()
     for domain in DOMAINS:
         folder = options.rgb if domain == "rgb" else options.thermal
         if folder is None:
@@ -223,7 +226,9 @@ def _with_faces_cut_out(options: IndexOptions, progress: Progress) -> tuple[Inde
         if domain == "thermal":
             read = replace(options.read, unit=options.unit)
         cropping = CropOptions(faces=options.crop, read=read, every=options.every)
-        made[domain] = crop_sources(folder, options.out, cropping, progress=progress)
+        made[domain] = crop_sources(
+            folder, options.out, cropping, rejected=rejected, progress=progress
+        )
     rgb, thermal = made.get("rgb"), made.get("thermal")
     changed = replace(
         options, rgb=rgb and rgb.folder, thermal=thermal and thermal.folder,
@@ -235,6 +240,7 @@ def _with_faces_cut_out(options: IndexOptions, progress: Progress) -> tuple[Inde
         tuple(row for part in made.values() for row in part.rows),
         Landmarks(known[0].names, places) if known else None,
         tuple(note for part in made.values() for note in part.notes),
+        rejected,
     )
 
 
@@ -318,48 +324,49 @@ def _write_landmarks(index: Index, known: Landmarks | None, out: Path) -> list[s
 
 
 def _readable(
-    found: Sequence[Found], progress: Progress
-) -> tuple[list[Found], list[torch.dtype], list[tuple[Path, str]]]:
+    found: Sequence[Found], options: IndexOptions, rejected: Rejections, progress: Progress
+) -> tuple[list[Found], list[torch.dtype]]:
     """Decode every image once: a file broken in the middle should not stop a training."""
-    images, dtypes, rejected = [], [], []
+    images, dtypes = [], []
+    if not options.crop:
+        rejected.begin()
+        rejected.total = len(found)
     with threads(_THREADS) as pool:
-        results = pool.map(_try_reading, found)
-        for image, result in zip(
-            found, progress(results, total=len(found), desc="checking images"), strict=True
+        results = pool.map(partial(_try_reading, out=options.out), found)
+        for number, (image, result) in enumerate(
+            zip(found, progress(results, total=len(found), desc="checking images"), strict=True)
         ):
             if isinstance(result, torch.dtype):
                 images.append(image)
                 dtypes.append(result)
             else:
-                rejected.append((image.file, result))
-    return images, dtypes, rejected
+                given = options.rgb if image.domain == "rgb" else options.thermal
+                rejected.add((number,), str(Path(given or "", image.relative)), result)
+    return images, dtypes
 
 
-def _try_reading(found: Found) -> torch.dtype | str:
+def _try_reading(found: Found, *, out: Path) -> torch.dtype | str:
+    """Return what an image holds, or why it cannot be used."""
+    if fault := fault_of_path(_path_from(out, found)):
+        return fault
     try:
         dtype = read_image(found.file).dtype
     except DataError as error:
-        return str(error).removeprefix(f"{found.file}: ").rstrip(".")
+        return fault_of_file(error, found.file)
     if found.domain == "rgb" and dtype == torch.float32:
         return "holds floats, which have no known range in an RGB image"
     return dtype
 
 
-def _told(rejected: Sequence[tuple[Path, str]], total: int) -> str:
-    named = "; ".join(f"{file}: {reason}" for file, reason in rejected[:_NAMED_FILES])
-    more = len(rejected) - _NAMED_FILES
-    rest = f"; and {more} more" if more > 0 else ""
-    return (
-        f"{len(rejected)} of {total} images cannot be used ({named}{rest}); "
-        f"--skip-unreadable leaves them out."
-    )
-
-
-def _check_some_left(images: Sequence[Found], found: Sequence[Found]) -> None:
+def _check_some_left(images: Sequence[Found], found: Sequence[Found], rejected: Rejections) -> None:
     left = {image.domain for image in images}
     for image in found:
         if image.domain not in left:
-            raise DataError(f"{image.folder}: no image of the {image.domain} domain can be read.")
+            rejected.begin()  # there is nothing for a list to be beside
+            raise DataError(
+                f"{image.folder}: no image of the {image.domain} domain can be read; "
+                f"{rejected.told_first()}."
+            )
 
 
 def _read_tables(found: Sequence[Found], options: IndexOptions) -> list[LabelTable]:
@@ -414,9 +421,14 @@ def _check_not_written_over(options: IndexOptions) -> None:
             )
 
 
+def _path_from(out: Path, found: Found) -> str:
+    """Return the path of an image as an index in ``out`` names it."""
+    return Path(os.path.relpath(found.file, out.resolve())).as_posix()
+
+
 def _face(found: Found, known: Known, subject: str, split: Split, out: Path) -> Face:
     return Face(
-        path=Path(os.path.relpath(found.file, out.resolve())).as_posix(),
+        path=_path_from(out, found),
         domain=found.domain,
         subject=subject,
         split=split,
@@ -425,17 +437,3 @@ def _face(found: Found, known: Known, subject: str, split: Split, out: Path) -> 
         action_units=known.action_units,
         label=known.label,
     )
-
-
-def _write_rejected(out: Path, rejected: Sequence[tuple[Path, str]]) -> list[str]:
-    file = out / REJECTED_NAME
-    if not rejected:
-        file.unlink(missing_ok=True)  # of an index that this one replaces
-        return []
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows(
-        [("path", "reason"), *((str(path), reason) for path, reason in rejected)]
-    )
-    with replacing(file) as temporary:
-        temporary.write_text(table.getvalue(), encoding="utf-8", newline="")
-    return [f"{len(rejected)} unreadable images left out; {file} lists them."]

@@ -17,6 +17,7 @@ from cycada.data.index import CSV_NAME, Index, read_index
 from cycada.data.index_checks import check_links
 from cycada.data.index_info import TOML_NAME, read_info
 from cycada.errors import CycadaError, DataError, RunError, UsageError
+from cycada.files import check_text
 from cycada.metrics.scores import DetectionScores, IntensityScores
 from cycada.report.methods import (
     Scored,
@@ -326,9 +327,10 @@ def _with_short_reasons(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
+    check_text(file)
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: cannot be read ({error}).") from error
     if not isinstance(found, dict):
         raise DataError(f"{file}: expected a JSON object.")

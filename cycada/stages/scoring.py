@@ -60,10 +60,21 @@ def check_window(found: Window | None, trained: Window | None, *, root: Path, ne
 
 
 def batches(faces: FaceImages, *, progress: Progress, desc: str) -> Iterable[Tensor]:
-    """Yield all images in order, ``(B, C, S, S)`` in [-1, 1]."""
+    """Yield all images in order, ``(B, C, S, S)`` in [-1, 1].
+
+    Raises:
+        DataError: One cannot be read. Scores of the others would be those of another index.
+    """
     starts = range(0, len(faces), BATCH)
     for start in progress(starts, total=len(starts), desc=desc):
-        yield signed(faces.batch(torch.arange(start, min(start + BATCH, len(faces)))))
+        try:
+            stored = faces.batch(torch.arange(start, min(start + BATCH, len(faces))))
+        except DataError as error:
+            raise DataError(
+                f"{str(error).rstrip('.')}; scores are of all faces that an index names, so "
+                "restore it, or make the index again, which sets it aside."
+            ) from error
+        yield signed(stored)
 
 
 def described(options: EvaluateOptions, kind: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from cycada.data.index import CSV_NAME, Domain, Index, read_index
 from cycada.data.index_checks import check_links
 from cycada.errors import DataError
 from cycada.footage import Footage, Frame, ReadOptions, find_sources, open_footage
+from cycada.rejecting import fault_of_file
 from cycada.thermal import Unit
 
 
@@ -44,9 +46,16 @@ class Source:
         return self.files[frame.number] if self.files else self.series.get(frame.name)
 
 
+class Opened(NamedTuple):
+    """The sources that can be opened, and the files that cannot."""
+
+    sources: tuple[Source, ...]
+    faults: tuple[tuple[Path, str], ...]  # with what is wrong
+
+
 def open_sources(
     paths: Sequence[Path], read: ReadOptions, *, cut_out: bool, allow_outside: bool = False
-) -> list[Source]:
+) -> Opened:
     """Open what the paths name.
 
     An index becomes one source with the faces of its domain, in the order of its rows. A folder
@@ -62,20 +71,37 @@ def open_sources(
         allow_outside: Believe paths of an index from elsewhere that leave its folder.
 
     Raises:
-        CycadaError: A path is missing, holds nothing, or cannot be read at all.
+        CycadaError: A path is missing, holds nothing, or none of them can be read.
     """
     found: list[Source] = []
+    faults: list[tuple[Path, DataError]] = []
+
+    def add(path: Path) -> None:
+        try:
+            opened = source_of(open_footage(path, read), read.domain)
+            found.append(replace(opened, cut_out=cut_out))
+        except DataError as error:
+            faults.append((path, error))
+
     for path in paths:
         if (path / CSV_NAME).is_file() or path.name == CSV_NAME:
             index = read_index(path, allow_outside=allow_outside)
             check_links(index)
             found.append(_of_index(index, read.domain))
         elif path.is_dir():
-            found += _of_folder(path, read, cut_out=cut_out)
+            inside = find_sources(path, domain=read.domain)
+            for each in (*inside.recordings, *inside.folders):
+                add(each)
+            if inside.images:
+                try:
+                    found.append(_of_images(path, inside.images, read, cut_out=cut_out))
+                except _NoneOpensError as none:
+                    faults += none.faults
         else:
-            opened = source_of(open_footage(path, read), read.domain)
-            found.append(replace(opened, cut_out=cut_out))
-    return found
+            add(path)
+    if not found:
+        raise faults[0][1]
+    return Opened(tuple(found), tuple((path, fault_of_file(error, path)) for path, error in faults))
 
 
 def _of_index(index: Index, domain: Domain) -> Source:
@@ -92,39 +118,34 @@ def _of_index(index: Index, domain: Domain) -> Source:
     )  # fmt: skip
 
 
-def _of_folder(folder: Path, read: ReadOptions, *, cut_out: bool) -> list[Source]:
-    inside = find_sources(folder, domain=read.domain)
-    found = [
-        replace(source_of(open_footage(path, read), read.domain), cut_out=cut_out)
-        for path in (*inside.recordings, *inside.folders)
-    ]
-    if inside.images:
-        opened = [_opened(path, read) for path in inside.images]
-        whole = [each for each in opened if isinstance(each, Footage)]
-        if not whole:
-            raise next(each for each in opened if isinstance(each, DataError))
-        units = {footage.unit: footage.path for footage in whole}
-        if len(units) > 1:
-            (one, first), (other, second) = list(units.items())[:2]
-            raise DataError(
-                f"{first} counts {one} and {second} {other}; detect in them one after the other."
-            )
-        single = partial(_single, tuple(zip(inside.images, opened, strict=True)))
-        singles = Source(
-            path=folder,
-            name=folder.resolve().name,
-            domain=read.domain,
-            unit=whole[0].unit,
-            frames=partial(map, single, range(len(opened))),
-            frame=single,
-            count=len(opened),
-            files=inside.images,
-            cut_out=cut_out,
-            convention=False,
-            notes=tuple(f"{f.path}: {note}" for f in whole[:1] for note in f.notes),
+class _NoneOpensError(Exception):
+    def __init__(self, faults: Sequence[tuple[Path, DataError]]) -> None:
+        super().__init__()
+        self.faults = faults
+
+
+def _of_images(folder: Path, files: Sequence[Path], read: ReadOptions, *, cut_out: bool) -> Source:
+    """Return the single images of a folder as one source."""
+    opened = [_opened(path, read) for path in files]
+    whole = [each for each in opened if isinstance(each, Footage)]
+    if not whole:
+        raise _NoneOpensError([
+            (path, each) for path, each in zip(files, opened, strict=True)
+            if isinstance(each, DataError)
+        ])  # fmt: skip
+    units = {footage.unit: footage.path for footage in whole}
+    if len(units) > 1:
+        (one, first), (other, second) = list(units.items())[:2]
+        raise DataError(
+            f"{first} counts {one} and {second} {other}; detect in them one after the other."
         )
-        found.append(singles)
-    return found
+    single = partial(_single, tuple(zip(files, opened, strict=True)))
+    return Source(
+        path=folder, name=folder.resolve().name, domain=read.domain, unit=whole[0].unit,
+        frames=partial(map, single, range(len(opened))), frame=single, count=len(opened),
+        files=tuple(files), cut_out=cut_out, convention=False,
+        notes=tuple(f"{f.path}: {note}" for f in whole[:1] for note in f.notes),
+    )  # fmt: skip
 
 
 def source_of(footage: Footage, domain: Domain) -> Source:

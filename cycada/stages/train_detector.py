@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -14,7 +14,7 @@ from torch import Tensor
 from cycada.config import DetectorConfig
 from cycada.data.dataset import FaceImages, preload_all
 from cycada.data.index import Domain, Index, Split, read_index
-from cycada.data.index_checks import check_disjoint, check_files
+from cycada.data.index_checks import check_disjoint, check_links
 from cycada.data.landmarks import LANDMARKS_NAME, Landmarks, read_landmarks
 from cycada.data.subjects import DIGESTS_KEY, digests_of
 from cycada.errors import ConfigError, DataError
@@ -25,8 +25,10 @@ from cycada.models.build import build_detector
 from cycada.models.detector import Detector
 from cycada.models.regions import RegionBackbone
 from cycada.progress import Progress
+from cycada.rejecting import REJECTED_NAME, Limit
 from cycada.stages.auditing import audit_faces, audit_inputs
 from cycada.stages.detector_rows import few_labelled, source_domains, source_rows, task_of
+from cycada.stages.leaving_out import look_at_inputs
 from cycada.task import Task
 from cycada.training.detector import Faces, train_detector
 from cycada.training.examples import Examples
@@ -40,13 +42,9 @@ from cycada.weights import fetch
 
 
 def run_training(
-    config: DetectorConfig,
-    out: Path,
-    *,
-    progress: Progress | None = None,
-    download: bool = False,
-    allow_outside: bool = False,
-) -> None:
+    config: DetectorConfig, out: Path, *, progress: Progress | None = None,
+    download: bool = False, limit: Limit | None = None, allow_outside: bool = False,
+) -> None:  # fmt: skip
     """Train a detector into the run directory ``out``, or go on with it.
 
     Args:
@@ -54,6 +52,7 @@ def run_training(
         out: Run directory.
         progress: Shows the steps; ``None`` shows them on the main process.
         download: Fetch ImageNet's weights if the settings name them and they are not here.
+        limit: How many images that cannot be read may be left out; ``None`` for the default.
         allow_outside: Believe paths of an index from elsewhere that leave its folder.
 
     Raises:
@@ -77,36 +76,33 @@ def run_training(
             inputs[str(index.root / LANDMARKS_NAME)] = learned
     check_run(out, "detector", config, inputs=inputs)
     check_disjoint([*sources, *extras, *targets])
-    few = few_labelled(targets, config)
-    labelled = [*extras, *few]
+    for index in (*sources, *extras, *targets):
+        check_links(index)
     sources = [source_rows(index, config) for index in sources]
-    domains = source_domains(sources, config)
-    task = task_of([*sources, *extras], domains, config)
-    channels = config.channels or (3 if "rgb" in domains else 1)
-    make = _Maker(config, task, channels, tables)
-    faces = Faces(
-        source=make.examples(sources, domains, "train", what="source"),
-        extra=make.examples(labelled, ("thermal",), "train", what="labelled_target")
-        if labelled
-        else None,
-        target=make.examples(targets, ("thermal",), "train", what="target") if targets else None,
-        validation=make.examples(sources, domains, "val", what="source"),
-    )
-    _check_labels(faces.source, "train")
-    _check_labels(faces.validation, "val")
-    used = [e for e in (faces.source, faces.extra, faces.target, faces.validation) if e]
-    _check_eyes(faces.source, tables)
+    parts = _parts(config, sources, extras, targets, tables)
     detector, inherited = _detector(
-        config, task, channels, accelerator, make.landmarks, download=download
+        config, parts.task, parts.channels, accelerator, parts.landmarks, download=download
     )
+    window = _window(parts.used)
+    teachers = _teachers(config, parts.task, window, accelerator)
+    if progress is None:
+        progress = Progress(shown=accelerator.is_local_main_process)
+    looked = look_at_inputs(
+        [*sources, *(index.select(domain="thermal") for index in (*extras, *targets))],
+        out, limit=limit or Limit(), accelerator=accelerator, progress=progress,
+    )  # fmt: skip
+    if looked.left_out:
+        sources, extras, targets = (
+            [looked.of(index) for index in indexes] for indexes in (sources, extras, targets)
+        )
+        parts = _parts(config, sources, extras, targets, tables, task=parts.task)
+    faces, used = parts.faces, parts.used
     _start_finder(detector, faces.source, config)
-    window = _window(used)
-    teachers = _teachers(config, task, window, accelerator)
     about: dict[str, Any] = {
-        **task.to_json(),
+        **parts.task.to_json(),
         "landmarks": list(detector.landmarks),
-        "channels": channels,
-        "source_domains": list(domains),
+        "channels": parts.channels,
+        "source_domains": list(parts.domains),
         "window": window,
         DIGESTS_KEY: sorted(
             inherited.union(
@@ -117,14 +113,10 @@ def run_training(
         ),
         "faces": {"source": len(faces.source), "target": len(faces.target or ())},
     }
-    if progress is None:
-        progress = Progress(shown=accelerator.is_local_main_process)
-    found = audit_inputs(
-        [*sources, *(index.select(domain="thermal") for index in (*extras, *targets))],
-        labelled=sources, accelerator=accelerator, progress=progress,
-    )  # fmt: skip
-    parts = (part for examples in used for part in examples.parts)
-    preload_all(parts, limit_mb=config.cache_mb, progress=progress)
+    inputs[REJECTED_NAME] = looked.fingerprint()
+    found = audit_inputs(looked, labelled=sources, progress=progress)
+    images = (part for examples in used for part in examples.parts)
+    preload_all(images, limit_mb=config.cache_mb, progress=progress)
     others = [*faces.target.parts] if faces.target else []
     # With ``target_labels`` they are among the target's, and need not be told of twice.
     looked_at = {part.roots for part in others}
@@ -138,9 +130,11 @@ def run_training(
             accelerator=accelerator, progress=progress,
         )  # fmt: skip
         answers = answers if config.double else answers.float()
-        _answer(faces.target, answers, {face.subject for index in few for face in index.faces})
+        _answer(faces.target, answers, parts.few)
     with running(out, "detector", config, accelerator=accelerator, inputs=inputs) as run:
         about[DIGESTS_KEY] = run.ever_seen(about[DIGESTS_KEY])
+        if run.writes:
+            looked.left_out.close()
         stepping_back(
             lambda slower: train_detector(
                 run, config, detector=detector, faces=faces, about=about, slower=slower,
@@ -148,6 +142,52 @@ def run_training(
             ),
             run, limit=config.steps_back, accelerator=accelerator, tell=progress.say,
         )  # fmt: skip
+
+
+class _Parts(NamedTuple):
+    faces: Faces
+    used: list[Examples]  # all of ``faces``
+    few: set[str]  # subjects of the target whose labels are learned
+    task: Task
+    channels: int
+    domains: tuple[Domain, ...]  # of the source
+    landmarks: tuple[str, ...]
+
+
+def _parts(
+    config: DetectorConfig, sources: Sequence[Index], extras: Sequence[Index],
+    targets: Sequence[Index], tables: Mapping[Path, Landmarks], *, task: Task | None = None,
+) -> _Parts:  # fmt: skip
+    """Return the faces that a training learns from; no image is looked at.
+
+    Args:
+        config: Settings.
+        sources: The rows to learn from.
+        extras: Indexes whose thermal faces and labels are mixed in.
+        targets: Indexes of faces to adapt to.
+        tables: Landmarks of the sources, by folder.
+        task: What is learned; ``None`` for what the sources are labelled with.
+    """
+    few = few_labelled(targets, config)
+    labelled = [*extras, *few]
+    domains = source_domains(sources, config)
+    task = task or task_of([*sources, *extras], domains, config)
+    channels = config.channels or (3 if "rgb" in domains else 1)
+    make = _Maker(config, task, channels, tables)
+    faces = Faces(
+        source=make.examples(sources, domains, "train", what="source"),
+        extra=make.examples(labelled, ("thermal",), "train", what="labelled_target")
+        if labelled
+        else None,
+        target=make.examples(targets, ("thermal",), "train", what="target") if targets else None,
+        validation=make.examples(sources, domains, "val", what="source"),
+    )
+    _check_labels(faces.source, "train")
+    _check_labels(faces.validation, "val")
+    _check_eyes(faces.source, tables)
+    used = [e for e in (faces.source, faces.extra, faces.target, faces.validation) if e]
+    subjects = {face.subject for index in few for face in index.faces}
+    return _Parts(faces, used, subjects, task, channels, domains, make.landmarks)
 
 
 class _Maker:
@@ -170,7 +210,6 @@ class _Maker:
             if not any(index.faces for index in chosen):
                 continue
             for index in chosen:
-                check_files(index)
                 occurs, annotated = index.labels(self.task)
                 labels.append(occurs)
                 known.append(annotated)

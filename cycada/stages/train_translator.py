@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -13,13 +13,15 @@ from torch import Tensor
 from cycada.config import TranslatorConfig
 from cycada.data.dataset import FaceImages, preload_all, signed
 from cycada.data.index import Index, read_index
-from cycada.data.index_checks import check_disjoint, check_files
+from cycada.data.index_checks import check_disjoint, check_links
 from cycada.data.subjects import DIGESTS_KEY, digests_of
 from cycada.errors import ConfigError, DataError
 from cycada.losses.perceptual import PerceptualDistance, alexnet_address
 from cycada.models.build import check_size
 from cycada.progress import Progress
+from cycada.rejecting import REJECTED_NAME, Limit
 from cycada.stages.auditing import audit_faces, audit_inputs
+from cycada.stages.leaving_out import look_at_inputs
 from cycada.thermal import Window
 from cycada.training.examples import Examples
 from cycada.training.finite import stepping_back
@@ -40,13 +42,9 @@ SAMPLES = 8
 
 
 def run_training(
-    config: TranslatorConfig,
-    out: Path,
-    *,
-    progress: Progress | None = None,
-    download: bool = False,
-    allow_outside: bool = False,
-) -> None:
+    config: TranslatorConfig, out: Path, *, progress: Progress | None = None,
+    download: bool = False, limit: Limit | None = None, allow_outside: bool = False,
+) -> None:  # fmt: skip
     """Train a translator into the run directory ``out``, or go on with it.
 
     Args:
@@ -54,6 +52,7 @@ def run_training(
         out: Run directory.
         progress: Shows the steps; ``None`` shows them on the main process.
         download: Fetch AlexNet's weights if the settings need them and they are not here.
+        limit: How many images that cannot be read may be left out; ``None`` for the default.
         allow_outside: Believe paths of an index from elsewhere that leave its folder.
 
     Raises:
@@ -75,19 +74,23 @@ def run_training(
             inputs[path] = detector_fingerprint(Path(path))
     check_run(out, "translator", config, inputs=inputs)
     check_disjoint(indexes)
-    training = [index.select(split="train") for index in indexes]
-    rgb = FaceImages(training, domain="rgb", size=config.size)
-    thermal = FaceImages(training, domain="thermal", size=config.size)
-    for index in training:
-        check_files(index)
-    unit = _unit(training)
+    for index in indexes:
+        check_links(index)
     if download and config.weights.perceptual and not config.lpips_weights:
         with accelerator.main_process_first():
             fetch(alexnet_address())
-    judges, inherited = _judges(config, training, rgb, thermal.window, accelerator)
+    parts = _parts(config, indexes, accelerator)
     if progress is None:
         progress = Progress(shown=accelerator.is_local_main_process)
-    found = audit_inputs(indexes, labelled=(), accelerator=accelerator, progress=progress)
+    looked = look_at_inputs(
+        indexes, out, limit=limit or Limit(), accelerator=accelerator, progress=progress
+    )
+    if looked.left_out:
+        indexes = [looked.of(index) for index in indexes]
+        parts = _parts(config, indexes, accelerator)
+    rgb, thermal, unit, judges, inherited = parts
+    inputs[REJECTED_NAME] = looked.fingerprint()
+    found = audit_inputs(looked, labelled=(), progress=progress)
     preload_all((rgb, thermal), limit_mb=config.cache_mb, progress=progress)
     audit_faces((rgb,), (thermal,), found=found, progress=progress)
     about: dict[str, Any] = {
@@ -106,6 +109,8 @@ def run_training(
         progress.say("No detector is given: the cycle alone keeps what a face shows.")
     with running(out, "translator", config, accelerator=accelerator, inputs=inputs) as run:
         about[DIGESTS_KEY] = run.ever_seen(about[DIGESTS_KEY])
+        if run.writes:
+            looked.left_out.close()
         stepping_back(
             lambda slower: train_translator(
                 run, config, rgb=rgb, thermal=thermal, samples=samples, judges=judges,
@@ -113,6 +118,24 @@ def run_training(
             ),
             run, limit=config.steps_back, accelerator=accelerator, tell=progress.say,
         )  # fmt: skip
+
+
+class _Parts(NamedTuple):
+    rgb: FaceImages
+    thermal: FaceImages
+    unit: str
+    judges: Judges
+    inherited: frozenset[str]  # digests of whom the judges have seen
+
+
+def _parts(config: TranslatorConfig, indexes: Sequence[Index], accelerator: Accelerator) -> _Parts:
+    """Return what a training is made of; no image is looked at."""
+    training = [index.select(split="train") for index in indexes]
+    rgb = FaceImages(training, domain="rgb", size=config.size)
+    thermal = FaceImages(training, domain="thermal", size=config.size)
+    unit = _unit(training)
+    judges, inherited = _judges(config, training, rgb, thermal.window, accelerator)
+    return _Parts(rgb, thermal, unit, judges, inherited)
 
 
 def _judges(

@@ -16,12 +16,21 @@ from typing import Literal
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from cycada import images
 from cycada.data.dataset import scaled_size
 from cycada.data.folders import find_images
-from cycada.data.index import CSV_NAME, Face, Index, IndexInfo, read_index, write_index
+from cycada.data.index import (
+    CSV_NAME,
+    Face,
+    Index,
+    IndexInfo,
+    fault_of_path,
+    read_index,
+    write_index,
+)
 from cycada.data.index_checks import check_links
 from cycada.data.landmarks import Landmarks, read_landmarks, write_landmarks
 from cycada.errors import DataError, RunError
@@ -29,6 +38,7 @@ from cycada.files import check_apart, replacing
 from cycada.locking import holds_anything, sole_writer
 from cycada.models.tiling import TILE, padded, padded_size, translate_any_size
 from cycada.progress import Progress
+from cycada.rejecting import Limit, Rejections, fault_of_file
 from cycada.stages.flow import in_order, lone_threads
 from cycada.thermal import INTEGER_UNITS, Unit
 from cycada.training.launch import joins_on_processor
@@ -54,28 +64,32 @@ _AHEAD = 2  # batches that are read, and as many that are written, while the net
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    number: int  # in the order of the index
     face: Face
     source: Path
     target: Path
 
+    @property
+    def done(self) -> bool:
+        """Whether the translation is there."""
+        try:
+            return self.target.exists()
+        except OSError:  # a name that is too long; reading the original tells
+            return False
+
 
 def run_translation(
-    run: Path,
-    source: Path,
-    out: Path,
-    *,
-    depth: Depth,
-    scale: Scale = "fit",
-    allow_outside: bool = False,
-    progress: Progress,
-) -> Index:
+    run: Path, source: Path, out: Path, *, depth: Depth, scale: Scale = "fit",
+    limit: Limit | None = None, allow_outside: bool = False, progress: Progress,
+) -> Index:  # fmt: skip
     """Translate every RGB face of ``source`` and write the new index into ``out``.
 
     A translated face has the name (with ``.png`` for JPEG and NPY), size, subject, split and
     labels of its original, and its landmarks where there are any. Images that are in ``out``
     already, from an interrupted translation of the same images by the same weights, are kept.
     Several processes under ``accelerate launch``
-    share the work.
+    share the work. Images that cannot be read are set aside in ``rejected.csv``, are not in the
+    new index, and are tried again by the next run.
 
     Args:
         run: Run of a translator.
@@ -86,6 +100,7 @@ def run_translation(
         scale: ``fit`` shows the translator every image at the size that it was trained on, which
             suits faces cut out alike; ``keep`` shows it the pixels as they are, which suits whole
             frames whose faces are about as large as those it was trained on.
+        limit: How many images may be set aside; ``None`` for the default.
         allow_outside: Believe paths of an index from elsewhere that leave its folder.
         progress: Shows the images.
 
@@ -93,8 +108,8 @@ def run_translation(
         The new index.
 
     Raises:
-        CycadaError: The run, an image, or what is in ``out`` cannot be used, or another process
-            writes there.
+        CycadaError: The run, too many images, or what is in ``out`` cannot be used, or another
+            process writes there.
     """
     state = PartialState(cpu=joins_on_processor())
     translator = load_translator(run, state.device)
@@ -113,8 +128,9 @@ def run_translation(
     bits: Bits = "original" if depth == "auto" and unit == "grey" else "16"
     if depth == "8":
         bits = "8"
-    jobs = [_job(index, face, out) for face in index.faces]
+    jobs = [_job(index, number, out) for number in range(len(index.faces))]
     _check_names(jobs)
+    rejected = Rejections(out, total=len(jobs), limit=limit or Limit())
     claim = {
         "weights": translator.fingerprint,
         "originals": _relative(index.root, out),
@@ -126,16 +142,23 @@ def run_translation(
             if state.is_main_process:
                 held.enter_context(sole_writer(out))
             _claim(out, claim, writes=state.is_main_process)
+            if state.is_main_process:
+                rejected.begin()
         check_apart((job.target for job in jobs), out, originals=(job.source for job in jobs))
         windows = [jobs[start : start + WINDOW] for start in range(0, len(jobs), WINDOW)]
         mine = [
             window
             for window in windows[state.process_index :: state.num_processes]
-            if not all(job.target.exists() for job in window)
+            if not all(job.done for job in window)
         ]
-        _translate(_Translating(translator, unit, bits, scale), mine, progress=progress)
+        _translate(_Translating(translator, unit, bits, scale, rejected), mine, progress=progress)
+        rejected.join(gather_object([rejected.rows]))  # waits for all
+        if state.is_main_process:
+            rejected.close()
+        rejected.check_some_left()  # now all have the same list, and come to the same end
+        rejected.check()
+        jobs = [job for job in jobs if (job.number,) not in rejected]
         made = Index(out, info, tuple(_carried(index, job, out) for job in jobs))
-        state.wait_for_everyone()
         if state.is_main_process:
             if landmarks is not None:  # before the index, which says that the folder is whole
                 _carry_landmarks(landmarks, jobs, made)
@@ -177,21 +200,45 @@ class _Translating:
     unit: Unit
     bits: Bits
     scale: Scale
+    rejected: Rejections
+
+    def size(self, job: _Job) -> tuple[int, int] | None:
+        """Return the size of an image; ``None`` if it is set aside."""
+        if fault := fault_of_path(job.face.path):
+            self.rejected.add((job.number,), job.face.path, fault)
+            return None
+        try:
+            return images.read_size(job.source)
+        except DataError as error:
+            self.reject(job, error)
+            return None
+
+    def reject(self, job: _Job, error: DataError) -> None:
+        """Set an image aside, unless its translation is there from before."""
+        if not job.done:
+            fault = fault_of_file(error, job.source)
+            self.rejected.add((job.number,), job.face.path, fault)
 
     def scaled(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size in which an image of ``size`` is shown to the translator."""
         return scaled_size(size, self.translator.size) if self.scale == "fit" else size
 
-    def read(self, batch: _Batch, number: int, pictures: Tensor) -> torch.dtype:
-        """Put an image into its row of a batch for the network; return the dtype to write."""
+    def read(self, batch: _Batch, number: int, pictures: Tensor) -> torch.dtype | None:
+        """Put an image into its row of a batch for the network.
+
+        Returns:
+            The dtype to write; ``None`` if the image is set aside. Then the row is black, for the
+            others must share the pass with as many as they would else: it decides their last bits.
+        """
         job, size = batch.jobs[number], batch.sizes[number]
-        image = images.read_image(job.source)
-        if tuple(image.shape[-2:]) != size:
-            raise DataError(f"{job.source}: has been changed while it was read.")
         try:
+            image = _read(job.source, size)
+            # Floats are refused here: no index has checked those of a plain folder.
             signed = images.with_channels(images.to_signed(image), pictures.shape[1])
-        except DataError as error:  # of a plain folder, that no index has checked
-            raise DataError(f"{job.source}: {error}") from None
+        except DataError as error:
+            self.reject(job, error)
+            pictures[number] = -1.0
+            return None
         pictures[number] = padded(images.resize(signed, self.scaled(size)))
         return image.dtype if self.bits == "original" else _DTYPES[self.bits]
 
@@ -204,7 +251,7 @@ class _Translating:
     def write(self, batch: _Batch, number: int, made: Tensor, dtype: torch.dtype) -> None:
         """Write a translation in the size of its original, unless it is there."""
         job, size = batch.jobs[number], batch.sizes[number]
-        if job.target.exists():
+        if job.done:
             return
         height, width = self.scaled(size)
         signed = images.resize(made[number, :, :height, :width], size)
@@ -214,28 +261,38 @@ class _Translating:
         images.write_image(job.target, pixels)
 
 
+def _read(file: Path, size: tuple[int, int]) -> Tensor:
+    image = images.read_image(file)
+    if tuple(image.shape[-2:]) != size:
+        raise DataError(f"{file}: has been changed while it was read.")
+    return image
+
+
 def _translate(
     work: _Translating, windows: Sequence[Sequence[_Job]], *, progress: Progress
 ) -> None:
     with lone_threads() as pool:
         batches = (
             batch
-            for window, sizes in zip(windows, _sizes(windows, pool), strict=True)
-            for batch in _batches(window, sizes, work)
-            if not all(job.target.exists() for job in batch.jobs)
+            for window in _measured(windows, work, pool)
+            for batch in _batches(window, work)
+            if not all(job.done for job in batch.jobs)
         )
         faces = sum(len(window) for window in windows)
         for _ in progress(_flow(work, batches, pool), total=faces, desc="faces"):
             pass
 
 
-def _sizes(
-    windows: Sequence[Sequence[_Job]], pool: ThreadPoolExecutor
-) -> Iterator[Sequence[tuple[int, int]]]:
-    """Yield the sizes of the images of each window, read one window ahead."""
-    return in_order(
-        pool, lambda window: [images.read_size(job.source) for job in window], windows, ahead=1
-    )
+def _measured(
+    windows: Sequence[Sequence[_Job]], work: _Translating, pool: ThreadPoolExecutor
+) -> Iterator[Sequence[tuple[_Job, tuple[int, int]]]]:
+    """Yield the images of each window with their sizes, read one window ahead."""
+
+    def measure(window: Sequence[_Job]) -> Sequence[tuple[_Job, tuple[int, int]]]:
+        sizes = map(work.size, window)
+        return [(job, size) for job, size in zip(window, sizes, strict=True) if size]
+
+    return in_order(pool, measure, windows, ahead=1)
 
 
 def _flow(
@@ -247,7 +304,7 @@ def _flow(
     in memory, from the begin of its decoding to the end of its encoding, are ``MOST_PIXELS`` at
     most, or one image.
     """
-    reading: deque[tuple[_Batch, Tensor, list[Future[torch.dtype]]]] = deque()
+    reading: deque[tuple[_Batch, Tensor, list[Future[torch.dtype | None]]]] = deque()
     writing: deque[tuple[_Batch, list[Future[None]]]] = deque()
 
     def advance() -> Iterator[_Job]:
@@ -258,7 +315,7 @@ def _flow(
             made = work.made(pictures)
             writing.append((batch, [
                 pool.submit(work.write, batch, number, made, dtype)
-                for number, dtype in enumerate(wanted)
+                for number, dtype in enumerate(wanted) if dtype is not None
             ]))  # fmt: skip
         if not reading or len(writing) > _AHEAD:
             batch, written = writing.popleft()
@@ -283,35 +340,33 @@ def _flow(
 
 
 def _batches(
-    window: Sequence[_Job], sizes: Sequence[tuple[int, int]], work: _Translating
+    window: Sequence[tuple[_Job, tuple[int, int]]], work: _Translating
 ) -> Iterator[_Batch]:
     """Yield the images of a window in batches of one size, as large as a pass may be.
 
     They depend on the window alone, and not on what is there already or on how many processes
     there are: kernels for one image and for several differ in the last bits.
     """
-    alike: dict[tuple[int, int], list[int]] = {}
-    for number, size in enumerate(sizes):
-        alike.setdefault(padded_size(work.scaled(size)), []).append(number)
-    for shape, numbers in alike.items():
+    alike: dict[tuple[int, int], list[tuple[_Job, tuple[int, int]]]] = {}
+    for job, size in window:
+        alike.setdefault(padded_size(work.scaled(size)), []).append((job, size))
+    for shape, members in alike.items():
         most = max(1, min(_PASS_PIXELS, MOST_PIXELS) // math.prod(shape))
-        held: list[int] = []
+        held: list[tuple[_Job, tuple[int, int]]] = []
         pixels = 0
-        for number in numbers:
-            own = max(math.prod(sizes[number]), math.prod(shape))
+        for member in members:
+            own = max(math.prod(member[1]), math.prod(shape))
             if held and (len(held) == most or pixels + own > MOST_PIXELS):
-                yield _batch(window, sizes, held, shape)
+                yield _batch(held, shape)
                 held, pixels = [], 0
-            held.append(number)
+            held.append(member)
             pixels += own
-        yield _batch(window, sizes, held, shape)
+        yield _batch(held, shape)
 
 
-def _batch(
-    window: Sequence[_Job], sizes: Sequence[tuple[int, int]], numbers: Sequence[int],
-    shape: tuple[int, int],
-) -> _Batch:  # fmt: skip
-    return _Batch(tuple(window[n] for n in numbers), tuple(sizes[n] for n in numbers), shape)
+def _batch(held: Sequence[tuple[_Job, tuple[int, int]]], shape: tuple[int, int]) -> _Batch:
+    jobs, sizes = zip(*held, strict=True)
+    return _Batch(jobs, sizes, shape)
 
 
 def _source_index(source: Path, out: Path, *, allow_outside: bool) -> Index:
@@ -339,12 +394,13 @@ def _unit_to_write(translator: LoadedTranslator, depth: Depth) -> Unit:
     return translator.unit if translator.unit in INTEGER_UNITS else "centikelvin"
 
 
-def _job(index: Index, face: Face, out: Path) -> _Job:
+def _job(index: Index, number: int, out: Path) -> _Job:
+    face = index.faces[number]
     path = Path(face.path)
     inside = path if not path.is_absolute() and ".." not in path.parts else _below(path)
     lossless = inside.suffix.lower() in (".png", ".tif", ".tiff")
     target = inside if lossless else inside.with_suffix(".png")
-    return _Job(face, index.file(face), out / target)
+    return _Job(number, face, index.file(face), out / target)
 
 
 def _below(path: Path) -> Path:

@@ -26,10 +26,11 @@ import torch
 from torch import nn
 
 from cycada.errors import RunError, reason
-from cycada.files import sync, sync_folder
+from cycada.files import check_text, sync, sync_folder
 from cycada.weights import read_state
 
 ABOUT_NAME, STATE_NAME, SUMS_NAME = "about.json", "state.pt", "SHA256SUMS"
+_LARGEST_SUMS = 1 << 20  # bytes
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,10 @@ class Checkpoint:
             with_state: Whether the training state counts, which using the weights does not need.
         """
         try:
-            if (self.folder / SUMS_NAME).exists():
+            sums = self.folder / SUMS_NAME
+            if sums.exists():
+                if not sums.is_file() or sums.stat().st_size > _LARGEST_SUMS:
+                    return f"{sums}: is no list of checksums"
                 return next(self._differing(with_state=with_state), None)
             return next(self._unreadable(with_state=with_state), None)
         except (OSError, ValueError) as error:
@@ -106,7 +110,7 @@ class Checkpoint:
             file = self.folder / Path(name).name
             if file.name == STATE_NAME and not with_state:
                 continue
-            if not file.exists():
+            if not file.is_file():
                 yield f"{file}: is missing"
             elif _sha256(file) != wanted:
                 yield f"{file}: is damaged (its checksum differs)"
@@ -252,9 +256,10 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         RunError: There is none.
     """
+    check_text(file)
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{file}: cannot be read ({error}).") from error
     if not isinstance(found, dict):
         raise RunError(f"{file}: expected a JSON object.")

@@ -4,6 +4,7 @@
 
     config.json            kind, version, settings, and fingerprints of what the run reads
     metrics.jsonl          one line of figures per log interval
+    rejected.csv           images that cannot be read and are left out, where there are any
     steps-back.jsonl       when a loss was not finite, and training went back and on more slowly
     samples/000100.png     what the networks made at that step (translator)
     000100/                a checkpoint: cycada.training.checkpoint
@@ -28,7 +29,7 @@ from torch import nn
 import cycada
 from cycada.data.subjects import seen_digests
 from cycada.errors import RunError, reason
-from cycada.files import replacing, sync
+from cycada.files import check_text, replacing, sync
 from cycada.locking import check_free, holds_anything, sole_writer
 from cycada.settings import differences, load_config, to_dict
 from cycada.training.checkpoint import (
@@ -282,9 +283,13 @@ def read_log(root: Path) -> list[dict[str, float]]:
         RunError: Another line is damaged.
     """
     file = root / LOG_NAME
-    if not file.exists():
+    if not file.is_file():
         return []
-    content = file.read_bytes()
+    check_text(file)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise RunError(f"{file}: cannot be read ({reason(error)}).") from error
     whole = content[: content.rfind(b"\n") + 1]
     return [_log_line(line, file) for line in whole.splitlines()]
 
@@ -331,7 +336,7 @@ def _log_line(line: bytes, file: Path) -> dict[str, float]:
     try:
         found = json.loads(line.decode("utf-8"))
         damaged = not isinstance(found["step"], int)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         damaged = True
     if damaged:
         raise RunError(f"{file}: holds a damaged line, {str(line[:60])[1:]}; delete that line.")

@@ -57,7 +57,7 @@ def test_no_help_waits_for_torch() -> None:
 
 def test_every_file_of_a_verb_is_listed() -> None:
     folder = Path(cli.__file__).parent
-    others = {"__init__", "launch", "output", "reading", "settings"}
+    others = {"__init__", "launch", "output", "reading", "rejecting", "settings"}
     files = {file.stem for file in folder.glob("*.py")} - others
     assert files == {verb.replace("-", "_") for verb in VERBS}
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cycada.errors import DataError, RunError, UsageError
 from cycada.footage import ReadOptions, open_footage
 from cycada.images import read_image, write_image
 from cycada.progress import Progress
+from cycada.rejecting import Limit
 from cycada.stages.convert import Converted, ConvertOptions, plan_conversion, run_conversion
 from cycada.stages.index import IndexOptions, make_index
 from cycada.thermal import Window, counts_from_celsius
@@ -165,11 +167,70 @@ def test_two_sources_of_one_name_are_refused(camera: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_is_written_when_a_source_cannot_be_read(camera: Path, tmp_path: Path) -> None:
+def test_sources_that_cannot_be_read_are_set_aside_and_tried_again(
+    camera: Path, tmp_path: Path
+) -> None:
+    whole = convert(camera, out=tmp_path / "whole")
+    frame, repaired = camera / "bert" / "face_8.png", (camera / "bert" / "face_8.png").read_bytes()
+    frame.write_bytes(repaired[:60])
+    (camera / "anna" / "T3.npz").write_text("hello")
+    out = tmp_path / "out"
+    made = convert(camera, out=out)
+    assert made == (whole.images - 1, whole.recordings)
+    with (out / "rejected.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["path"] for row in rows] == [str(camera / "anna" / "T3.npz"), str(frame)]
+    assert rows[0]["reason"].startswith("cannot be read as NPZ")
+    assert rows[1]["reason"].startswith("cannot be read as an image")
+    before = times(out)
+    assert convert(camera, out=out) == made
+    assert times(out) == before
+    assert len((out / "rejected.csv").read_text().splitlines()) == 3
+    frame.write_bytes(repaired)
+    (camera / "anna" / "T3.npz").unlink()
+    assert convert(camera, out=out) == whole
+    found, expected = files(out), files(tmp_path / "whole")
+    assert {name: found[name] for name in found if not name.startswith(".")} == {
+        name: expected[name] for name in expected if not name.startswith(".")
+    }
+
+
+def test_of_a_recording_that_breaks_off_what_was_made_stays(camera: Path, tmp_path: Path) -> None:
+    pages = counts_from_celsius(torch.from_numpy(celsius(30)), "centikelvin").numpy()
+    first, *rest = [Image.fromarray(page) for page in pages]
+    file = camera / "anna" / "T4.tif"
+    first.save(file, save_all=True, append_images=rest, compression="tiff_adobe_deflate")
+    whole = convert(camera, out=tmp_path / "whole")
+    content = file.read_bytes()
+    with Image.open(file) as stack:
+        stack.seek(25)
+        at = stack.tag_v2[273][0]  # type: ignore[attr-defined]  # where the pixels of page 26 are
+    file.write_bytes(content[: at + 8] + bytes(8) + content[at + 16 :])
+    out = tmp_path / "out"
+    made = convert(camera, out=out)
+    assert made == (whole.images - 30, whole.recordings - 1)
+    assert len(list((out / "anna" / "T4").glob("*.png"))) == 25
+    assert not (out / "anna" / "T4" / "times.csv").exists()
+    told = (out / "rejected.csv").read_text()
+    assert 'T4.tif,"after 25 images, which are kept: page 26 cannot be read as an image' in told
+    file.write_bytes(content)
+    assert convert(camera, out=out) == whole
+    assert files(out / "anna") == files(tmp_path / "whole" / "anna")
+    assert not (out / "rejected.csv").exists()
+
+
+def test_nothing_is_written_when_too_many_sources_cannot_be_read(
+    camera: Path, tmp_path: Path
+) -> None:
     (camera / "anna" / "T3.npz").write_text("hello")
     (camera / "T4.tif").write_text("hello")
-    with pytest.raises(DataError, match=r"2 of 6 sources cannot be read: .*T3\.npz: cannot be"):
-        convert(camera, out=tmp_path / "out")
+    with pytest.raises(
+        DataError,
+        match=r"^2 of 6 sources cannot be read: .*T3\.npz: cannot be .* allows \(1\)",
+    ):
+        convert(camera, out=tmp_path / "out", limit=Limit(0, 1))
+    with pytest.raises(DataError, match=r"^1 of 1 sources cannot be read: .*T3\.npz: cannot be"):
+        convert(camera / "anna" / "T3.npz", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -205,7 +266,7 @@ def test_the_command_tells_what_it_understood(camera: Path, tmp_path: Path) -> N
 def test_a_dry_run_tells_of_every_source_that_cannot_be_read(camera: Path, tmp_path: Path) -> None:
     (camera / "anna" / "T3.npz").write_text("hello")
     words = ["convert", str(camera), "--out", str(tmp_path / "out"), "--dry-run"]
-    told = CliRunner().invoke(main, words)
+    told = CliRunner().invoke(main, [*words, "--max-rejected", "0"])
     assert told.exit_code == 1
     assert "T1.npz: 16 x 20, celsius" in told.stdout
     assert "T3.npz: cannot be read as NPZ" in told.stdout

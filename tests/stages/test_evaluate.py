@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from cycada.metrics.scores import DetectionScores, IntensityScores
 from cycada.progress import Progress
 from cycada.stages.evaluate import (
     check_unseen,
+    evaluate,
     evaluate_detector,
     predict_faces,
     summary_lines,
@@ -349,3 +351,14 @@ def test_the_scores_of_a_translator_do_not_depend_on_the_batch(dataset, tmp_path
         assert parts["figures"][name]["interval"] == pytest.approx(figure["interval"], abs=1e-6)
     assert parts["units"] == whole["units"]
     assert parts["values"] == whole["values"]
+
+
+def test_faces_that_cannot_be_read_are_not_scored_around(
+    detector_run: Path, own_faces: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    (own_faces / "rgb" / "4" / "2.png").write_bytes(b"no image")
+    options = EvaluateOptions(run=detector_run, index=own_faces, out=tmp_path / "out", domain="rgb")
+    told = r"rgb/4/2\.png: cannot be read .* restore it, or make the index again, which sets it as"
+    with pytest.raises(DataError, match=told):
+        evaluate(options, progress=quiet)
+    assert not (tmp_path / "out").exists()

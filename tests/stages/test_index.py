@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import io
 import struct
 from pathlib import Path
@@ -15,6 +16,7 @@ from cycada.data.index_checks import check_files
 from cycada.errors import CycadaError, DataError, UsageError
 from cycada.images import write_image
 from cycada.progress import Progress
+from cycada.rejecting import Limit
 from cycada.stages.index import Indexed, IndexOptions, make_index, summary
 from cycada.thermal import Window, counts_from_celsius
 
@@ -162,19 +164,41 @@ def test_floats_in_degrees_are_recognised(tmp_path: Path) -> None:
     assert "guessed from the median pixel" in made.notes[0]
 
 
-def test_unreadable_images_are_left_out_only_when_asked(tmp_path: Path, rgb: Path) -> None:
+def test_images_that_cannot_be_used_are_set_aside_and_the_rest_is_indexed(
+    tmp_path: Path, rgb: Path
+) -> None:
     (rgb / "F000" / "T1" / "1.png").write_bytes(b"broken")
     (rgb / "F000" / "T1" / ".hidden.png").write_bytes(b"broken")
+    write_image(rgb / "F001" / "9.npy", torch.zeros(3, 4, 4))
     out = tmp_path / "index"
-    with pytest.raises(DataError, match=r"1 of 12 images cannot be used \(.*1\.png: cannot be"):
-        make(out, rgb=rgb)
-    assert not out.exists()
-    made = make(out, rgb=rgb, skip_unreadable=True)
+    made = make(out, rgb=rgb)
     assert len(made.faces.faces) == 11
-    assert "1.png,cannot be read" in (out / "rejected.csv").read_text()
+    with (out / "rejected.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["path"] for row in rows] == [
+        str(rgb / "F000" / "T1" / "1.png"), str(rgb / "F001" / "9.npy")
+    ]  # fmt: skip
+    assert rows[0]["reason"].startswith("cannot be read as an image (")
+    assert rows[1]["reason"] == "holds floats, which have no known range in an RGB image"
     (rgb / "F000" / "T1" / "1.png").unlink()
+    (rgb / "F001" / "9.npy").unlink()
     make(out, rgb=rgb, overwrite=True)
     assert not (out / "rejected.csv").exists()
+
+
+def test_more_images_than_are_allowed_to_be_set_aside_are_listed_and_nothing_is_indexed(
+    tmp_path: Path, rgb: Path
+) -> None:
+    for name in ("1.png", "2.png"):
+        (rgb / "F000" / "T1" / name).write_bytes(b"broken")
+    out = tmp_path / "index"
+    with pytest.raises(
+        DataError, match=r"2 of \d+ images cannot be used, more than --max-rejected allows \(1\)"
+    ):
+        make(out, rgb=rgb, limit=Limit(0, 1))
+    assert [file.name for file in out.iterdir()] == ["rejected.csv"]
+    assert len((out / "rejected.csv").read_text().splitlines()) == 3
+    assert make(out, rgb=rgb, limit=Limit(0, 2)).faces.faces
 
 
 def test_an_index_is_replaced_only_when_asked(tmp_path: Path, rgb: Path) -> None:
@@ -187,7 +211,7 @@ def test_an_index_is_replaced_only_when_asked(tmp_path: Path, rgb: Path) -> None
 def broken(_rgb: Path, thermal: Path) -> dict[str, object]:
     for file in thermal.rglob("*.tiff"):
         file.write_bytes(b"")
-    return {"thermal": thermal, "skip_unreadable": True}
+    return {"thermal": thermal}
 
 
 def mixed_depths(_rgb: Path, thermal: Path) -> dict[str, object]:
@@ -233,8 +257,8 @@ def thermograms(rgb: Path, _thermal: Path) -> dict[str, object]:
 
 
 def float_rgb(rgb: Path, _thermal: Path) -> dict[str, object]:
-    write_image(rgb / "F000" / "1.npy", celsius())
-    return {"rgb": rgb}
+    write_image(rgb / "floats" / "F000" / "1.npy", celsius())
+    return {"rgb": rgb / "floats"}
 
 
 def flat(rgb: Path, _thermal: Path) -> dict[str, object]:

@@ -414,15 +414,6 @@ def test_two_originals_of_one_name_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_corrupt_original_is_named_and_no_index_pretends_to_be_whole(
-    translator_run: Path, own_faces: Path, quiet: Progress, tmp_path: Path
-) -> None:
-    (own_faces / "rgb" / "2" / "1.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"rgb/2/1\.png"):
-        run_translation(translator_run, own_faces, tmp_path / "out", depth="auto", progress=quiet)
-    assert not (tmp_path / "out" / "index.csv").exists()
-
-
 def test_two_processes_leave_no_gap_and_do_nothing_twice(
     translator_run: Path, quiet: Progress, tmp_path: Path
 ) -> None:

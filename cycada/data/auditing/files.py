@@ -51,7 +51,7 @@ def fault_of(one: Seen) -> Fault | None:  # noqa: PLR0911  # one kind of fault a
     if look.length < 0:
         return Fault("missing", "are missing", "restore them, or index what is there")
     if look.problem:
-        advice = "restore them, or index again with --skip-unreadable"
+        advice = "restore them, or index again, which sets them aside"
         return Fault("corrupt", "cannot be read", advice, look.problem)
     if thermal and look.colour > PALETTE:
         return Fault(

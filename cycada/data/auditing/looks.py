@@ -245,6 +245,8 @@ _KINDS: Mapping[str, str] = {
 
 def _load(root: Path) -> dict[str, Look]:
     """Return what was seen before, nothing where that was another version or is damaged."""
+    if not (root / LOOKS_NAME).is_file():
+        return {}
     try:
         with np.load(root / LOOKS_NAME, allow_pickle=False) as stored:
             if int(stored["version"]) != _VERSION:

@@ -13,7 +13,7 @@ from typing import Any
 from cycada.data.faces.choose import Choice
 from cycada.data.faces.geometry import Square
 from cycada.errors import DataError
-from cycada.files import replacing
+from cycada.files import check_table, replacing
 
 CROPS_NAME = "crops.csv"
 
@@ -113,6 +113,7 @@ def read_crops(root: Path) -> tuple[CropRow, ...]:
     """
     file = root / CROPS_NAME
     try:
+        check_table(file)
         with file.open(encoding="utf-8-sig", newline="") as stream:
             table = list(csv.reader(stream, strict=True))
     except FileNotFoundError:

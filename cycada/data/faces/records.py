@@ -75,16 +75,16 @@ class CropRecord:
         self._part.touch()  # of a recording without frames
         self._part.replace(self.file)
 
-    def read(self) -> Iterator[Cut]:
-        """Yield the faces of a whole record in the order of the frames.
+    def read(self) -> Iterator[list[Cut]]:
+        """Yield the faces of each frame that is recorded, in the order of the frames.
 
         Raises:
             DataError: It has been changed.
         """
         try:
-            with self.file.open(encoding="utf-8") as stream:
+            with (self.file if self.whole else self._part).open(encoding="utf-8") as stream:
                 for line in stream:
-                    yield from map(_cut, json.loads(line))
+                    yield list(map(_cut, json.loads(line)))
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise DataError(
                 f"{self.file}: cannot be read ({error}); delete {self.file.parent} to begin again."

@@ -31,6 +31,7 @@ from cycada.data.label_table import (
     unreadable,
 )
 from cycada.errors import DataError
+from cycada.files import check_table
 
 NOT_ANNOTATED = 999.0
 
@@ -92,6 +93,7 @@ def read(source: Source, reading: Reading) -> LabelTable:
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines that are not blank, without holding a file of some 300 MB."""
     try:
+        check_table(file)
         with file.open(encoding="utf-8-sig") as stream:
             for row, line in enumerate(stream, start=1):
                 if stripped := line.strip():

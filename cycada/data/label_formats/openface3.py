@@ -98,7 +98,7 @@ def _faces(
 def _units(text: str, reading: Reading, *, where: str) -> dict[int, float]:
     try:
         values = json.loads(text.replace("nan", "NaN"))
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     if isinstance(values, list) and len(values) == 1 and isinstance(values[0], list):
         values = values[0]

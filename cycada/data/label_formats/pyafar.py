@@ -36,6 +36,7 @@ from cycada.data.label_table import (
     whole_number,
 )
 from cycada.errors import DataError
+from cycada.files import check_text
 
 _UNIT = re.compile(r"(Occ|Int)_au_(\d+)", re.IGNORECASE)
 _NO_VALUE = frozenset({-1.0})
@@ -122,8 +123,9 @@ def _faces(
 def _read_json(file: Path) -> tuple[list[str], _Lines]:
     """Return the same of a JSON file as of a table; rows count from 1."""
     try:
+        check_text(file)
         content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise unreadable(file, error, as_="JSON") from error
     records = _records(content)
     if not records:
