@@ -38,6 +38,7 @@ _SERVER = Path(__file__).with_name("torture_server.py")
 _SERVERS = 2  # verbs that are killed side by side
 _STOPS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 _TOLD = "Stopped. The same command continues."
+_RECORDINGS, _PICTURES = {"a": 40, "b": 36}, 9  # frames
 _TIMES = frozenset({"demo.json", "summary.json", "metrics.jsonl"})
 _SHARE_OF_TIMES, _SHARE_OF_TEARING, _SHARE_OF_SIGKILL = 0.5, 0.25, 0.7
 
@@ -328,7 +329,7 @@ def prepare(root: Path, server: Server, log: Path) -> dict[str, Case]:
     boxes = root / "boxes.csv"
     _write_boxes(boxes, recordings)
     runs = {
-        "phantom": [*phantom[:-1], "20", "--video"],
+        "phantom": ["--subjects", "6", "--frames-per-subject", "3", "--size", "16", "--video"],
         "convert": [str(recordings)],
         "index": ["--thermal", str(recordings), "--crop", str(boxes), "--unit", "centikelvin"],
         "train-detector": _set(detector),
@@ -356,14 +357,14 @@ def _set(settings: Sequence[str]) -> list[str]:
 
 def _write_recordings(folder: Path) -> None:
     """Write two recordings, a folder of frames and a single image, in centikelvin."""
-    y, x = np.mgrid[:24, :32]
-    warm = 29500 + 1200 * np.exp(-((y - 12.0) ** 2 + (x - 16.0) ** 2) / 60)
-    for name, count in (("a", 80), ("b", 40)):
+    y, x = np.mgrid[:30, :40]
+    warm = 29500 + 1200 * np.exp(-((y - 15.0) ** 2 + (x - 20.0) ** 2) / 60)
+    for name, count in _RECORDINGS.items():
         shift = np.arange(count)[:, None, None]
         folder.mkdir(exist_ok=True)
         np.save(folder / f"{name}.npy", np.asarray(warm + 5 * shift, dtype=np.uint16))
     (folder / "c").mkdir()
-    for number in range(36):
+    for number in range(_PICTURES):
         frame = Image.fromarray(np.asarray(warm - 3 * number, dtype=np.uint16))
         frame.save(folder / "c" / f"{number:04d}.png")
 
@@ -371,8 +372,8 @@ def _write_recordings(folder: Path) -> None:
 def _write_boxes(file: Path, recordings: Path) -> None:
     """Write where the face is in each frame."""
     rows = ["path,frame,left,top,width,height"]
-    for name, count in (("a.npy", 80), ("b.npy", 40), ("c", 36)):
-        rows += [f"{name},{number},{8 + number % 3},4,16,16" for number in range(count)]
+    for name, count in (*((f"{name}.npy", count) for name, count in _RECORDINGS.items()), ("c", _PICTURES)):
+        rows += [f"{name},{number},{7 + number % 3},2,26,26" for number in range(count)]
     file.write_text("\n".join([*rows, ""]), encoding="utf-8")
 
 

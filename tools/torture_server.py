@@ -41,6 +41,7 @@ _LOADED_LATE = (  # by verbs, which `cycada --help` does not pay for
     "torch._dynamo", "torch.utils.data", "torchvision.models", "PIL.PngImagePlugin",
     "PIL.TiffImagePlugin", "scipy.optimize", "scipy.special", "scipy.stats",
 )  # fmt: skip
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 _HANGS = 1000
 """Exit code of a child that did not end; no process has it."""
 
@@ -111,6 +112,7 @@ def _be_child(order: dict[str, Any], told: mmap.mmap) -> NoReturn:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         # Where this runs in the background, Ctrl-C is ignored from the start.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         _Moment(order["moment"] or {}, told).watch()
         run_verb(order["words"])
     except SystemExit as end:
@@ -128,9 +130,12 @@ def _obey(order: dict[str, Any]) -> dict[str, Any]:
     told = mmap.mmap(-1, _TOLD.size)
     moment = order["moment"] or {}
     started = time.monotonic()
+    Path(order["log"]).touch()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # until the child can answer
     child = os.fork()
     if child == 0:
         _be_child(order, told)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     handle = os.pidfd_open(child)
     fired = False
     if "after" in moment and not _ends_within(handle, moment["after"]):

@@ -22,7 +22,7 @@ from cycada.data.faces.geometry import crop_face
 from cycada.data.faces.records import CropRecord, Cut, Points
 from cycada.data.landmarks import LANDMARKS_NAME, Landmarks
 from cycada.errors import DataError, RunError
-from cycada.files import check_apart, remove_temporaries, replacing
+from cycada.files import check_apart, replacing
 from cycada.footage import (
     SUFFIXES,
     Frame,
@@ -338,7 +338,6 @@ def _claim(out: Path, folder: Path, jobs: Sequence[_Job], options: CropOptions) 
                 f"{out}: holds crops that were begun from other files or with other options; give "
                 "those again to finish them, or delete the folder."
             )
-        remove_temporaries(out)
         return
     work.mkdir(parents=True, exist_ok=True)
     with replacing(note) as temporary:

@@ -61,6 +61,7 @@ from cycada.stopping import threads
 from cycada.thermal import Unit, Window
 
 REJECTED_NAME = "rejected.csv"
+CLAIM_NAME = ".index"  # there while the files of an index are written
 
 _THREADS = 2
 _NAMED_FILES = 3
@@ -165,6 +166,9 @@ def _make(options: IndexOptions, progress: Progress) -> Indexed:
             for image, said, subject in zip(images, known, subjects, strict=True)
         )
         indexes.append(Index(options.out / name, info, tuple(faces)))
+    with replacing(options.out / CLAIM_NAME) as temporary:
+        temporary.write_text(repr(options), encoding="utf-8")
+    rejected_notes = _write_rejected(options.out, rejected)
     if crops:
         write_crops(options.out, crops.rows)
     for index in indexes:
@@ -172,8 +176,9 @@ def _make(options: IndexOptions, progress: Progress) -> Indexed:
             notes += _write_landmarks(index, crops.landmarks, options.out)
         write_index(index)
     forget_work(options.out)
+    (options.out / CLAIM_NAME).unlink()
     notes = [*found_notes, *notes]
-    notes += [*label_notes, *unit_notes, *fold_notes, *_write_rejected(options.out, rejected)]
+    notes += [*label_notes, *unit_notes, *fold_notes, *rejected_notes]
     return Indexed(indexes[0], tuple(notes), tuple(indexes) if options.folds else ())
 
 
@@ -396,6 +401,9 @@ def _deal(
 
 
 def _check_target(options: IndexOptions) -> None:
+    claim = options.out / CLAIM_NAME
+    if claim.exists() and claim.read_text(encoding="utf-8") == repr(options):
+        return  # this command was killed while it wrote
     folders = sorted(options.out.glob("fold-*")) if options.folds else [options.out]
     for target in (folder / CSV_NAME for folder in folders):
         if target.exists() and not options.overwrite:
