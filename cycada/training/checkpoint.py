@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import shutil
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Checkpoint:
                 f"{file}: cannot be read ({reason(error)}); delete {self.folder} to go on from the "
                 "checkpoint before it."
             ) from error
+        _intern(state)
         return state
 
     def load_weights(self, name: str, module: nn.Module) -> None:
@@ -269,6 +271,23 @@ def cannot_be_written(file: Path, why: str) -> RunError:
         f"{file}: cannot be written ({why}); the checkpoints before are kept. When that is "
         "mended, the same command continues."
     )
+
+
+def _intern(state: object) -> None:
+    """Make the names in a state the objects that the same names in the code are.
+
+    A pickle writes a string that it has written already as a reference. So a training that went on
+    would else write other bytes for the same state.
+    """
+    if isinstance(state, dict):
+        entries = list(state.items())
+        state.clear()  # not a new one: those of modules carry their versions
+        for name, value in entries:
+            state[sys.intern(name) if type(name) is str else name] = value
+            _intern(value)
+    elif isinstance(state, list | tuple):
+        for value in state:
+            _intern(value)
 
 
 def _part_of(folder: Path) -> Path:
