@@ -21,7 +21,14 @@ def test_a_line_that_was_torn_is_cut_off_and_the_file_goes_on_after_the_last_who
 
 
 def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    names = ["a.png", ".hidden", ".a.part.csv", ".a.part-1.part.csv", "b.part-12.png", "deep/c.part"]
+    names = [
+        "a.png",
+        ".hidden",
+        ".a.part.csv",
+        ".a.part-1.part.csv",
+        "b.part-12.png",
+        "deep/c.part",
+    ]
     (tmp_path / "deep").mkdir()
     for name in names:
         (tmp_path / name).write_text("")

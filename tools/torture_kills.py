@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -101,21 +101,20 @@ class Server:
 
     def __init__(self) -> None:
         """Start it; it is ready when it has imported all."""
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603  # our own
             [sys.executable, str(_SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, env=environment(),
         )  # fmt: skip
+        self.orders, self.answers = _pipes(self.process)
 
     def run(
         self, words: Sequence[str], log: Path, moment: Mapping[str, Any] | None = None
     ) -> Ended:
         """Run a command, killed at a moment if one is given."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         order = {"words": list(words), "log": str(log), "moment": moment}
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
+        self.orders.write(json.dumps(order) + "\n")
+        self.orders.flush()
+        answer = self.answers.readline()
         if not answer:
             raise RuntimeError(f"torture_server.py has ended ({self.process.wait()})")
         return Ended(**json.loads(answer), log=log.read_text(encoding="utf-8", errors="replace"))
@@ -123,6 +122,12 @@ class Server:
     def close(self) -> None:
         """End it."""
         self.process.communicate()
+
+
+def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("a process without pipes")
+    return process.stdin, process.stdout
 
 
 def environment() -> dict[str, str]:
@@ -203,7 +208,7 @@ def torture(
     """
     counts = Counts()
     if real:
-        subprocess.run(
+        subprocess.run(  # noqa: S603  # our own
             command(case), check=True, env=environment(), stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -327,7 +332,7 @@ def prepare(root: Path, server: Server, log: Path) -> dict[str, Case]:
             raise RuntimeError(f"cycada {words[0]} fails undisturbed: {ended.log}")
     _write_recordings(recordings)
     boxes = root / "boxes.csv"
-    _write_boxes(boxes, recordings)
+    _write_boxes(boxes)
     runs = {
         "phantom": ["--subjects", "6", "--frames-per-subject", "3", "--size", "16", "--video"],
         "convert": [str(recordings)],
@@ -369,10 +374,13 @@ def _write_recordings(folder: Path) -> None:
         frame.save(folder / "c" / f"{number:04d}.png")
 
 
-def _write_boxes(file: Path, recordings: Path) -> None:
+def _write_boxes(file: Path) -> None:
     """Write where the face is in each frame."""
     rows = ["path,frame,left,top,width,height"]
-    for name, count in (*((f"{name}.npy", count) for name, count in _RECORDINGS.items()), ("c", _PICTURES)):
+    for name, count in (
+        *((f"{name}.npy", count) for name, count in _RECORDINGS.items()),
+        ("c", _PICTURES),
+    ):
         rows += [f"{name},{number},{7 + number % 3},2,26,26" for number in range(count)]
     file.write_text("\n".join([*rows, ""]), encoding="utf-8")
 

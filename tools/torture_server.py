@@ -4,7 +4,7 @@ To import torch takes seconds, and a thousand runs are needed. So this process i
 computes nothing, for torch's threads do not survive a fork, and forks a child for each command.
 It reads one order per line from standard input and answers each with a line, in JSON::
 
-    {"words": ["phantom", "--out", "faces"], "log": "log.txt", "moment": {"after": 0.5, "signal": 9}}
+    {"words": ["phantom", "--out", "a"], "log": "log.txt", "moment": {"after": 0.5, "signal": 9}}
     {"code": -9, "seconds": 0.5, "operations": 12, "fired": true}
 
 The moment is none, so many seconds after the beginning, or before the n-th change of a file
@@ -48,12 +48,12 @@ _HANGS = 1000
 
 def run_verb(words: Sequence[str]) -> None:
     """Do what ``cycada WORDS`` does; a demo is tiny, since no option makes it so."""
-    from cycada.cli import main
+    from cycada.cli import main  # noqa: PLC0415  # this module is imported by workers, too
 
     if words[0] == "demo":
-        import torch
+        import torch  # noqa: PLC0415
 
-        from cycada.stages import demo_jobs
+        from cycada.stages import demo_jobs  # noqa: PLC0415
 
         torch.set_num_threads(2)  # one for each of two workers
         demo_jobs.PLANS["quick"] = demo_jobs.Plan(
@@ -73,10 +73,10 @@ class _Moment:
 
     def watch(self) -> None:
         """Begin to count."""
-        os.fsync = self._sync  # no audit event tells of it
+        setattr(os, "fsync", self._sync)  # noqa: B010  # no audit event tells of it
         sys.addaudithook(self._hear)
 
-    def _sync(self, file: int) -> None:
+    def _sync(self, file: Any) -> None:
         self._count()
         self.sync(file)
 
@@ -160,7 +160,7 @@ def _ends_within(handle: int, seconds: float) -> bool:
 
 
 def _import_all() -> None:
-    import cycada
+    import cycada  # noqa: PLC0415
 
     for module in pkgutil.walk_packages(cycada.__path__, "cycada."):
         if not module.name.endswith("__main__"):
