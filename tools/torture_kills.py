@@ -27,8 +27,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -41,6 +42,12 @@ _TOLD = "Stopped. The same command continues."
 _RECORDINGS, _PICTURES = {"a": 40, "b": 36}, 9  # frames
 _TIMES = frozenset({"demo.json", "summary.json", "metrics.jsonl"})
 _SHARE_OF_TIMES, _SHARE_OF_TEARING, _SHARE_OF_SIGKILL = 0.5, 0.25, 0.7
+
+VERBS = (
+    "demo", "phantom", "convert", "index", "train-detector", "train-translator", "translate",
+    "detect",
+)  # fmt: skip
+"""What can be killed; the one that takes longest comes first."""
 
 Snapshot = Mapping[str, str]
 """Path below the output folder -> digest of what is in the file."""
@@ -136,21 +143,26 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
-def snapshot(folder: Path) -> Snapshot:
-    """Return what is in a folder, hidden files too, without the times."""
-    return {
-        file.relative_to(folder).as_posix(): digest
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and (digest := _digest(file))
-    }
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return what is in a folder, hidden files too.
+
+    Workers of a process that was killed may still be writing: what vanishes meanwhile is not there.
+    """
+    found = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                file = Path(place, name)
+                found[file.relative_to(folder).as_posix()] = file.read_bytes()
+    return found
 
 
-def _digest(file: Path) -> str:
-    """Return a digest without the times; empty if the file has just been renamed."""
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:  # by a worker that outlives its killed parent for a moment
-        return ""
+def snapshot(found: Mapping[str, bytes]) -> Snapshot:
+    """Return digests of contents, without the times."""
+    return {name: _digest(PurePosixPath(name), content) for name, content in found.items()}
+
+
+def _digest(file: PurePosixPath, content: bytes) -> str:
     if file.name in _TIMES:
         try:
             parts = content.splitlines() if file.suffix == ".jsonl" else [content]
@@ -164,12 +176,12 @@ def _without_seconds(content: bytes) -> dict[str, Any]:
     return {name: value for name, value in json.loads(content).items() if name != "seconds"}
 
 
-def saved(folder: Path) -> tuple[int, int]:
+def saved(found: Mapping[str, bytes]) -> tuple[int, int]:
     """Return the step of the newest checkpoint, and the rows of all tables, begun ones too."""
-    steps = [int(file.parent.name) for file in folder.rglob("SHA256SUMS") if
-             file.parent.name.isdigit()]  # fmt: skip
-    rows = sum(max(file.read_bytes().count(b"\n") - 1, 0) for file in folder.rglob("*.csv"))
-    return max(steps, default=-1), rows
+    sums = [PurePosixPath(name).parent.name for name in found if name.endswith("/SHA256SUMS")]
+    rows = [max(content.count(b"\n") - 1, 0) for name, content in found.items() if
+            name.endswith(".csv")]  # fmt: skip
+    return max((int(step) for step in sums if step.isdigit()), default=-1), sum(rows)
 
 
 def draw_moment(draw: np.random.Generator, undisturbed: Ended, largest: int) -> dict[str, Any]:
@@ -216,7 +228,7 @@ def torture(
     undisturbed = server.run(case.words, log)
     if undisturbed.code:
         raise RuntimeError(f"cycada {case.verb} fails undisturbed: {undisturbed.log}")
-    largest = max(file.stat().st_size for file in case.out.rglob("*") if file.is_file())
+    largest = max(map(len, contents(case.out).values()))
     forked = _taken_away(case.out)
     if real:
         counts.compare(forked, wanted, "undisturbed, forked and not")
@@ -226,9 +238,10 @@ def torture(
         moment = draw_moment(draw, undisturbed, largest) if counts.tried < kills else None
         ended = server.run(case.words, log, moment)
         counts.tried += ended.fired and ended.code != 0
-        found = snapshot(case.out)
+        files = contents(case.out)
+        found = snapshot(files)
         told = f"kill {counts.tried}, {moment}"
-        fault = _fault(ended, moment, whole=found == forked) or before.lost(case.out, found, forked)
+        fault = _fault(ended, moment, whole=found == forked) or before.lost(files, found, forked)
         if fault:
             counts.lose(f"{told}: {fault}")
         elif ended.code == 0 or found == forked:
@@ -276,10 +289,10 @@ class _Before:
         self.names: set[str] = set()
         self.numbers = (-1, 0)
 
-    def lost(self, folder: Path, found: Snapshot, wanted: Snapshot) -> str:
+    def lost(self, files: Mapping[str, bytes], found: Snapshot, wanted: Snapshot) -> str:
         """Return what is gone that was there; empty if nothing is."""
         names = {name for name, digest in found.items() if wanted.get(name) == digest}
-        numbers = saved(folder)
+        numbers = saved(files)
         gone = sorted(self.names - names)
         before, self.names, self.numbers = self.numbers, names, numbers
         if gone:
@@ -290,7 +303,7 @@ class _Before:
 
 
 def _taken_away(folder: Path) -> Snapshot:
-    found = snapshot(folder)
+    found = snapshot(contents(folder))
     _remove(folder)
     return found
 
@@ -319,7 +332,7 @@ def prepare(root: Path, server: Server, log: Path) -> dict[str, Case]:
         "width=4", 'pretrained="none"', 'alignment.method="dann"', "alignment.hidden=8",
         "self_training.consistency=0.5", "learning_rate=5e-3", "validate_every=5", *common,
     ]  # fmt: skip
-    phantom = ["--subjects", "16", "--frames-per-subject", "4", "--size", "16"]
+    phantom = ["--subjects", "10", "--frames-per-subject", "4", "--size", "16"]
     judge = [f'source=["{faces}"]', 'source_domain="rgb"', 'backbone="small"', "width=4",
              'pretrained="none"', *common]  # fmt: skip
     made = {
@@ -348,12 +361,6 @@ def prepare(root: Path, server: Server, log: Path) -> dict[str, Case]:
         verb: Case(verb, (verb, *words, "--out", str(root / "out" / verb)), root / "out" / verb)
         for verb, words in runs.items()
     }
-
-
-VERBS = (
-    "phantom", "convert", "index", "train-detector", "train-translator", "translate", "detect",
-    "demo",
-)  # fmt: skip
 
 
 def _set(settings: Sequence[str]) -> list[str]:

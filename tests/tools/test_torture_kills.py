@@ -36,12 +36,12 @@ def test_a_few_kills_lose_nothing_and_the_end_is_the_same(
 ) -> None:
     cases = kills.prepare(tmp_path, server, tmp_path / "log.txt")
     assert set(cases) == set(kills.VERBS)
-    for verb in ("train-detector", "translate", "index"):
+    for verb in ("train-detector", "translate"):
         counts = kills.torture(
-            cases[verb], server, kills=4, seed=5, log=tmp_path / "log.txt", keep=None, real=False
+            cases[verb], server, kills=3, seed=5, log=tmp_path / "log.txt", keep=None, real=False
         )
         assert counts.harm == []
-        assert (counts.tried, counts.lost, counts.different) == (4, 0, 0)
+        assert (counts.tried, counts.lost, counts.different) == (3, 0, 0)
         assert counts.whole >= 1
 
 
@@ -62,7 +62,7 @@ def test_a_child_ends_before_or_within_the_change_that_was_chosen(
     assert (ended.code, ended.fired) == (143, True)
     assert "Stopped. The same command continues." in ended.log
     server.run((*WORDS, str(tmp_path / "three")), log)
-    assert kills.snapshot(tmp_path / "three") == kills.snapshot(tmp_path / "whole")
+    assert kills.contents(tmp_path / "three") == kills.contents(tmp_path / "whole")
 
 
 def test_times_alone_are_left_out_of_the_comparison(kills: ModuleType, tmp_path: Path) -> None:
@@ -71,14 +71,14 @@ def test_times_alone_are_left_out_of_the_comparison(kills: ModuleType, tmp_path:
             f'{{"step": 1, "seconds": 0.1}}\n{{"step": {step}, "seconds": {second}}}\n'
         )
         (tmp_path / "demo.json").write_text(json.dumps({"seconds": second, "a": 1}, indent=1))
-        return kills.snapshot(tmp_path)
+        return kills.snapshot(kills.contents(tmp_path))
 
     assert written(2, 2) == written(3, 2)
     assert written(2, 2) != written(2, 3)
     (tmp_path / "other.json").write_text('{"seconds": 1}')
-    before = kills.snapshot(tmp_path)
+    before = kills.snapshot(kills.contents(tmp_path))
     (tmp_path / "other.json").write_text('{"seconds": 2}')
-    assert before != kills.snapshot(tmp_path)
+    assert before != kills.snapshot(kills.contents(tmp_path))
 
 
 class Scripted:
