@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-_PATIENCE = 120.0  # seconds until a child that was asked to stop, or is not killed at all, hangs
+_PATIENCE = 600.0  # seconds until a child that was asked to stop, or is not killed at all, hangs
 _CHANGES = frozenset(
     {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 )
