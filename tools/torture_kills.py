@@ -6,7 +6,8 @@ ends. Most end by SIGKILL, some by SIGTERM and SIGINT, which must end with 143 a
 to go on. Then the same command runs again. What it leaves at its end is compared, file by file and
 byte by byte, with what ``python -m cycada`` leaves that nobody disturbs, and so is one undisturbed
 run of a forked child. Left out of the comparison is what tells times, nothing else: ``seconds`` of
-each line of ``metrics.jsonl``, of ``demo.json`` and of ``summary.json``.
+each line of ``metrics.jsonl``, of ``demo.json`` and of ``summary.json``; and ``audit.npz``, which
+keeps when each image was changed.
 
 A run is lost when the same command is refused or fails, a stop is not answered as promised, or
 something that had been saved is gone: a file that was as it is to be at the end, the newest
@@ -41,6 +42,7 @@ _STOPS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 _TOLD = "Stopped. The same command continues."
 _RECORDINGS, _PICTURES = {"a": 40, "b": 36}, 9  # frames
 _LOG = "metrics.jsonl"  # its lines after the last checkpoint are written again
+_LOOKS = "audit.npz"
 _TIMES = frozenset({"demo.json", "summary.json", _LOG})
 _SHARE_OF_TIMES, _SHARE_OF_TEARING, _SHARE_OF_SIGKILL = 0.5, 0.25, 0.7
 
@@ -164,7 +166,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def snapshot(found: Mapping[str, bytes]) -> Snapshot:
     """Return digests of contents, without the times."""
-    return {name: _digest(PurePosixPath(name), content) for name, content in found.items()}
+    return {
+        name: _digest(file, content)
+        for name, content in found.items()
+        if (file := PurePosixPath(name)).name != _LOOKS
+    }
 
 
 def _digest(file: PurePosixPath, content: bytes) -> str:

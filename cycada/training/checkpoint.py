@@ -233,9 +233,17 @@ def write_checkpoint(
         raise cannot_be_written(final, why) from error
 
 
-def drop_old_checkpoints(root: Path, *, keep: int) -> None:
-    """Remove all but the newest ``keep`` checkpoints."""
-    for old in checkpoints(root)[:-keep]:
+def drop_old_checkpoints(root: Path, *, keep: int, every: int = 1) -> None:
+    """Remove all but the newest ``keep`` checkpoints.
+
+    Only the newest may be of another step than each ``every``-th: one that was saved because the
+    training was stopped has served when the next is there.
+    """
+    found = checkpoints(root)
+    kept = [each for each in found if each.step % every == 0 or each is found[-1]][-keep:]
+    for old in found:
+        if old in kept:
+            continue
         # At once: of a folder that is removed file by file, a kill would leave a part.
         part = _part_of(old.folder)
         old.folder.rename(part)

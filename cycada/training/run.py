@@ -58,6 +58,7 @@ class Run:
     root: Path
     writes: bool
     keep: int | None = None  # checkpoints that are to be there
+    every: int = 1  # steps from one to the next
 
     def ever_seen(self, digests: Iterable[str]) -> list[str]:
         """Return the subjects and all whom the newest checkpoint has learned from, as digests.
@@ -81,7 +82,7 @@ class Run:
         if found is not None and self.writes:
             set_aside_after(self.root, found.step)
             if self.keep is not None:
-                drop_old_checkpoints(self.root, keep=self.keep)
+                drop_old_checkpoints(self.root, keep=self.keep, every=self.every)
         return found
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
@@ -133,7 +134,7 @@ class Run:
         if log.exists():
             sync([log])  # a run that goes on from here has all lines up to here
         write_checkpoint(self.root, step, state=state, weights=weights, about=about)
-        drop_old_checkpoints(self.root, keep=keep)
+        drop_old_checkpoints(self.root, keep=keep, every=self.every)
 
 
 def check_run(
@@ -216,7 +217,7 @@ def open_run(
         }
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    return Run(root, writes, keep=config.keep)
+    return Run(root, writes, keep=config.keep, every=config.save_every)
 
 
 def run_kind(root: Path) -> Kind:
