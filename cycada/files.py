@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -79,10 +80,7 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
         path: The file.
         synced: Whether that holds after a power cut, too, and the new name is there then.
     """
-    stem = path.stem
-    if len(os.fsencode(path.name)) > _LONGEST_NAME - _ADDED:
-        stem = hashlib.sha256(os.fsencode(stem)).hexdigest()[:32]
-    temporary = path.with_name(f".{stem}.{os.getpid()}.part{path.suffix}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         if synced:
@@ -118,14 +116,35 @@ def check_apart(targets: Iterable[Path], out: Path, *, originals: Iterable[Path]
             )
 
 
-_TEMPORARY = re.compile(r"\..+\.\d+\.part(\..*)?")
+_TEMPORARY = re.compile(r"\..+\.part-\d+(\.[^.]*)?")
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what :func:`replacing` left below ``folder`` in a process that was killed."""
-    for place, _, names in os.walk(folder):
-        for name in filter(_TEMPORARY.fullmatch, names):
-            Path(place, name).unlink()
+def temporary_beside(path: Path) -> Path:
+    """Return a name beside ``path`` for what is to become it, with its suffix."""
+    stem = path.stem
+    if len(os.fsencode(path.name)) > _LONGEST_NAME - _ADDED:
+        stem = hashlib.sha256(os.fsencode(stem)).hexdigest()[:32]
+    return path.with_name(f".{stem}.part-{os.getpid()}{path.suffix}")
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether :func:`temporary_beside` gives such names."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_temporaries(folder: Path, *, mark: str) -> None:
+    """Remove what a process that was killed was writing below ``folder``.
+
+    Folders below it that hold a file called ``mark`` are others' and stay as they are.
+    """
+    for place, folders, names in os.walk(folder):
+        if mark in names and Path(place) != folder:
+            folders.clear()
+            continue
+        for name in filter(is_temporary, names):
+            Path(place, name).unlink(missing_ok=True)
+        for name in filter(is_temporary, folders):
+            shutil.rmtree(Path(place, name), ignore_errors=True)
 
 
 def append_text(path: Path, text: str) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 
 from cycada.errors import RunError
+from cycada.files import is_temporary, remove_temporaries
 
 if sys.platform != "win32":
     import fcntl
@@ -64,8 +65,9 @@ def sole_writer(folder: Path) -> Iterator[None]:
     """Hold ``folder`` until the block ends, so that no other process writes to it meanwhile.
 
     The folder is made if it is missing, and is gone again afterwards if nothing was put into it.
-    What a process that was killed has held is taken over; a worker whose parent was killed is
-    waited for, since it is about to end.
+    What a process that was killed has held is taken over, and what it was just writing, under
+    temporary names, is removed; a worker whose parent was killed is waited for, since it is about
+    to end.
 
     Raises:
         RunError: Another process holds it, or ``folder`` is a file.
@@ -113,8 +115,9 @@ def check_free(folder: Path) -> None:
 
 
 def holds_anything(folder: Path) -> bool:
-    """Tell whether there is anything in a folder but its lock."""
-    return any(entry.name != LOCK_NAME for entry in folder.iterdir())
+    """Tell whether there is anything in a folder but its lock, and what was never finished."""
+    names = (entry.name for entry in folder.iterdir())
+    return any(name != LOCK_NAME and not is_temporary(name) for name in names)
 
 
 def _lock(file: Path) -> int:
@@ -138,6 +141,8 @@ def _lock(file: Path) -> int:
                 # Not by opening the file again: closing it would release the lock.
                 if left := _signed(os.pread(descriptor, _LONGEST, 0)):
                     _log.warning("%s: was left behind by %s; going on.", file.parent, left)
+                    # Before it is signed anew: whoever is killed here is taken over in turn.
+                    remove_temporaries(file.parent, mark=file.name)
                 _sign(descriptor)
                 return descriptor
         except BaseException:

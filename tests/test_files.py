@@ -31,7 +31,14 @@ def test_a_line_that_was_torn_is_cut_off_and_the_file_goes_on_after_the_last_who
 
 
 def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    names = ["a.png", ".hidden", ".a.part.csv", "b.12.part.png", "deep/c.part"]
+    names = [
+        "a.png",
+        ".hidden",
+        ".a.part.csv",
+        ".a.part-1.part.csv",
+        "b.part-12.png",
+        "deep/c.part",
+    ]
     (tmp_path / "deep").mkdir()
     for name in names:
         (tmp_path / name).write_text("")
@@ -40,7 +47,13 @@ def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
             temporary.write_text("half")
             left = temporary
         path.rename(left)  # as if the process had ended within the block
-    remove_temporaries(tmp_path)
+    (tmp_path / "other").mkdir()
+    for name in (".busy", "other/.busy", "other/.b.part-12.png"):
+        (tmp_path / name).write_text("")
+        names.append(name)
+    (tmp_path / ".pictures.part-12").mkdir()
+    (tmp_path / ".pictures.part-12" / "a.png").write_text("")
+    remove_temporaries(tmp_path, mark=".busy")
     found = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
     assert found == set(names)
 

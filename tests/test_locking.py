@@ -127,6 +127,31 @@ def test_what_a_killed_process_held_is_taken_over_with_a_word(
     assert len(caplog.messages) == 1
 
 
+def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    folder, inside = tmp_path / "run", tmp_path / "run" / "inside"
+    half = (
+        "from cycada.files import replacing, temporary_beside; folder = Path(sys.argv[1]); "
+        "(folder / 'deep').mkdir(); temporary_beside(folder / 'pictures').mkdir(); "
+        "one = replacing(folder / 'note'); one.__enter__().write_text('half'); "
+        "two = replacing(folder / 'deep' / 'a.png'); two.__enter__().write_text('half')"
+    )
+    kept = {"deep/whole.png", "inside/.b.part-12.png", "inside/.lock", ".clip.7.part.csv"}
+    with held(folder, HOLD.format(before=half)) as other:
+        other.kill()
+        other.wait()
+        assert len(list(folder.rglob(".*.part-*"))) == 3
+        assert holds_anything(folder)  # the folder that is no half file
+        (folder / "deep").rename(tmp_path / "deep")
+        assert not holds_anything(folder)
+        (tmp_path / "deep").rename(folder / "deep")
+        inside.mkdir()
+        for name in kept - {"inside/.lock"}:
+            (folder / name).touch()
+        with held(inside), sole_writer(folder):  # where another process writes
+            found = {file.relative_to(folder).as_posix() for file in folder.rglob("*")}
+            assert found == kept | {"deep", "inside", LOCK_NAME}
+
+
 def test_a_child_that_outlives_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     child = tmp_path / "child"
     fork = "import os; pid = os.fork(); pid or time.sleep(120); "

@@ -1,4 +1,4 @@
-"""Feed every reader broken files, and count what must not happen.
+"""Feed every reader broken files, kill every long verb, and count what must not happen.
 
 Each input is a whole file with some bytes changed: cut off, flipped, filled with zeros or noise,
 given the head of another kind of file, or numbers that are huge, infinite or none. A reader may
@@ -6,11 +6,19 @@ read it, or refuse it in one sentence (:class:`cycada.errors.CycadaError`). It m
 anything else, hang, or ask for memory without bound. Every reader works in a process of its own,
 which may have 3 GB more than it begins with and is killed after ``--patience`` seconds.
 
-    python tools/torture.py --inputs 2000 --json torture.json
-    python tools/torture.py --readers images labels --inputs 500 --keep broken
-    python tools/torture.py --samples recordings        (also files of your own, such as CPTV)
+Each verb is killed at random moments and begun again by the same command, ``--kills`` times
+(``translate`` 10/3 as often, ``demo``, whose processes take long to start, a third as often). No
+run may be lost, and what it leaves at its end may not differ from what one leaves that nobody
+disturbed (``torture_kills.py``).
 
-Inputs depend on the seed and their number alone; ``--keep`` keeps those that did harm.
+    python tools/torture.py --inputs 2000 --kills 30 --json torture.json
+    python tools/torture.py --only fuzz --readers images labels --inputs 500 --keep broken
+    python tools/torture.py --only fuzz --samples recordings     (also files of your own)
+    python tools/torture.py --only kills --verbs translate --kills 30
+    python tools/torture.py --quick                              (both, small, in 3 minutes)
+
+Inputs and moments depend on the seed and their number alone, but a moment that is a time falls
+where the machine then is. ``--keep`` keeps those that did harm. The exit code is 1 if any did.
 """
 
 from __future__ import annotations
@@ -30,6 +38,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torture_kills
 import torture_samples
 
 from cycada.errors import CycadaError
@@ -37,6 +46,8 @@ from cycada.files import replacing
 
 _MORE_MEMORY = 3 << 30  # bytes
 _FRAMES = 40  # of a recording that are read
+_SHARES = {"translate": 10 / 3, "demo": 1 / 3}  # of --kills
+_QUICK_INPUTS, _QUICK_KILLS = 60, 4
 _HUGE = (b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\x7f\xff\xff\xff")
 _WORDS = (
     b"nan", b"inf", b"-inf", b"1e999", b"-1", b"", b"999999999999999999999", b"0x10", b"\x00",
@@ -249,18 +260,70 @@ def _files(sample: Path) -> list[Path]:
 
 
 def main() -> None:
-    """Read the command, try all readers, print and write the counts; 1 if any did harm."""
+    """Read the command, fuzz and kill, print and write the counts; 1 if anything did harm."""
+    options = _options()
+    result: dict[str, Mapping[str, Any]] = {}
+    harmed = False
+    if options.only != "fuzz":
+        killed = _kill(options)
+        harmed = any(not counts.is_clean for counts in killed.values())
+        result["kills"] = {
+            verb: {name: getattr(counts, name) for name in ("tried", "lost", "different")}
+            for verb, counts in killed.items()
+        }
+    if options.only != "kills":
+        fuzzed = _fuzz(options)
+        harmed = harmed or any(
+            counts["tracebacks"] or counts["hangs"] for counts in fuzzed.values()
+        )
+        names = ("inputs", "tracebacks", "hangs", "peak_mb")
+        result["fuzz"] = {
+            reader: {name: counts[name] for name in names} for reader, counts in fuzzed.items()
+        }
+    if options.json:
+        with replacing(options.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    sys.exit(harmed)
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--only", choices=("fuzz", "kills"))
+    parser.add_argument("--quick", action="store_true", help="few inputs and kills, no demo")
     parser.add_argument("--inputs", type=int, default=2000, help="for each reader")
     parser.add_argument("--readers", nargs="+", choices=list(torture_samples.READERS))
     parser.add_argument("--samples", type=Path, help="a folder with recordings of your own")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--patience", type=float, default=20.0, help="seconds for each input")
-    parser.add_argument("--keep", type=Path, help="folder for inputs that did harm")
+    parser.add_argument("--kills", type=int, default=30, help="of each verb")
+    parser.add_argument("--verbs", nargs="+", choices=torture_kills.VERBS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="folder for what did harm")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.quick:
+        options.inputs, options.kills, options.seed = _QUICK_INPUTS, _QUICK_KILLS, 0
+        options.verbs = options.verbs or [v for v in torture_kills.VERBS if v != "demo"]
+    return options
+
+
+def _kill(options: argparse.Namespace) -> dict[str, torture_kills.Counts]:
+    def tell(verb: str, counts: torture_kills.Counts, seconds: float) -> None:
+        print(
+            f"{verb}: killed {counts.tried} times, {counts.lost} lost, {counts.whole} whole runs "
+            f"compared, {counts.different} files different, {seconds:.0f} s",
+            *(f"\n  {told}" for told in counts.harm), flush=True, sep="",
+        )  # fmt: skip
+
+    verbs = options.verbs or torture_kills.VERBS
+    return torture_kills.kill_all(
+        verbs, kills={verb: round(options.kills * _SHARES.get(verb, 1)) for verb in verbs},
+        seed=options.seed, keep=options.keep, real=not options.quick, tell=tell,
+    )  # fmt: skip
+
+
+def _fuzz(options: argparse.Namespace) -> dict[str, Mapping[str, Any]]:
     result: dict[str, Mapping[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         made = torture_samples.write_samples(Path(folder), recordings=options.samples)
@@ -279,10 +342,7 @@ def main() -> None:
             )
             for told, numbers in counts["harm"].items():
                 print(f"  {len(numbers)} x {told} (such as {numbers[0]})", flush=True)
-    if options.json:
-        with replacing(options.json) as temporary:
-            temporary.write_text(json.dumps({"fuzz": result}, indent=1) + "\n", encoding="utf-8")
-    sys.exit(any(counts["tracebacks"] or counts["hangs"] for counts in result.values()))
+    return result
 
 
 if __name__ == "__main__":

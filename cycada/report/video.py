@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from fractions import Fraction
@@ -11,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from cycada.errors import DataError
-from cycada.files import replacing
+from cycada.files import replacing, temporary_beside
 from cycada.footage.packages import optional
 from cycada.report.images import Pixels
 
@@ -59,7 +58,7 @@ def write_pictures(folder: Path, pictures: Iterable[tuple[str, Pixels]]) -> None
     Raises:
         DataError: A file cannot be written.
     """
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part = temporary_beside(folder)
     try:
         part.mkdir(parents=True)
         for name, picture in pictures:

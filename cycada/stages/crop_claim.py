@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cycada.errors import RunError
-from cycada.files import remove_temporaries, replacing
+from cycada.files import replacing
 
 
 class CropClaim:
@@ -36,7 +36,6 @@ class CropClaim:
         found: dict[str, Any] = {}
         if file.exists():
             found = json.loads(file.read_text(encoding="utf-8"))
-            remove_temporaries(out)
         self._excluded: list[str] = list(found.get("excluded", ()))
         self._sizes = {str(part): _size(part) for path in originals for part in _parts(path)}
         # A sum, so that a file can be taken out of it and put in again.

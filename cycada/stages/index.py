@@ -44,6 +44,7 @@ from cycada.data.landmarks import LANDMARKS_NAME, Landmarks, write_landmarks
 from cycada.data.matching import CutOut, Known, match_labels
 from cycada.data.splits import deal_subjects
 from cycada.errors import DataError, UsageError
+from cycada.files import replacing
 from cycada.footage import ReadOptions
 from cycada.images import read_image
 from cycada.locking import sole_writer
@@ -59,6 +60,8 @@ from cycada.stages.importing import (
 from cycada.stages.thermal_units import thermal_unit
 from cycada.stopping import threads
 from cycada.thermal import Unit, Window
+
+CLAIM_NAME = ".index"  # there while the files of an index are written
 
 _THREADS = 2
 
@@ -164,6 +167,9 @@ def _make(options: IndexOptions, progress: Progress) -> Indexed:
             for image, said, subject in zip(images, known, subjects, strict=True)
         )
         indexes.append(Index(options.out / name, info, tuple(faces)))
+    with replacing(options.out / CLAIM_NAME) as temporary:
+        temporary.write_text(repr(options), encoding="utf-8")
+    rejected.close()
     if crops:
         write_crops(options.out, crops.rows)
     for index in indexes:
@@ -171,8 +177,8 @@ def _make(options: IndexOptions, progress: Progress) -> Indexed:
             notes += _write_landmarks(index, crops.landmarks, options.out)
         write_index(index)
     forget_work(options.out)
+    (options.out / CLAIM_NAME).unlink()
     notes = [*found_notes, *notes]
-    rejected.close()
     notes += [*label_notes, *unit_notes, *fold_notes]
     return Indexed(indexes[0], tuple(notes), tuple(indexes) if options.folds else ())
 
@@ -403,6 +409,9 @@ def _deal(
 
 
 def _check_target(options: IndexOptions) -> None:
+    claim = options.out / CLAIM_NAME
+    if claim.exists() and claim.read_text(encoding="utf-8") == repr(options):
+        return  # this command was killed while it wrote
     folders = sorted(options.out.glob("fold-*")) if options.folds else [options.out]
     for target in (folder / CSV_NAME for folder in folders):
         if target.exists() and not options.overwrite:

@@ -77,7 +77,8 @@ def make_phantom(options: PhantomOptions, *, progress: Progress) -> Index:
 
 
 def _make(options: PhantomOptions, progress: Progress) -> Index:
-    if (options.out / "index.csv").exists():
+    # With the claim still there, a process was killed between its last two steps.
+    if (options.out / "index.csv").exists() and not (options.out / CLAIM_NAME).exists():
         raise DataError(f"{options.out}: holds an index already; choose another --out.")
     subjects = [*_subjects(options, "rgb"), *_subjects(options, "thermal")]
     _claim(options)

@@ -166,12 +166,12 @@ def _serve(pipe: Connection, threads: int, shown: bool, line: int, lines: Any) -
     """Do the jobs that come through ``pipe``; answer each with what went wrong, or ``None``."""
     if sys.platform != "win32":
         os.setsid()  # Ctrl-C is for the parent, which then ends this process once and not twice
-    raise_on_sigterm()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
-    share_lines(lines)
     # The parent has gone, or wants an end: neither is a fault to be told here.
     with suppress(KeyboardInterrupt, EOFError, ConnectionError):
+        raise_on_sigterm()
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        torch.set_num_threads(threads)
+        share_lines(lines)
         while (job := pipe.recv()) is not None:
             title, act = job
             try:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import shutil
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Checkpoint:
                 f"{file}: cannot be read ({reason(error)}); delete {self.folder} to go on from the "
                 "checkpoint before it."
             ) from error
+        _intern(state)
         return state
 
     def load_weights(self, name: str, module: nn.Module) -> None:
@@ -235,9 +237,17 @@ def write_checkpoint(
         raise cannot_be_written(final, why) from error
 
 
-def drop_old_checkpoints(root: Path, *, keep: int) -> None:
-    """Remove all but the newest ``keep`` checkpoints."""
-    for old in checkpoints(root)[:-keep]:
+def drop_old_checkpoints(root: Path, *, keep: int, every: int = 1) -> None:
+    """Remove all but the newest ``keep`` checkpoints.
+
+    Only the newest may be of another step than each ``every``-th: one that was saved because the
+    training was stopped has served when the next is there.
+    """
+    found = checkpoints(root)
+    kept = [each for each in found if each.step % every == 0 or each is found[-1]][-keep:]
+    for old in found:
+        if old in kept:
+            continue
         # At once: of a folder that is removed file by file, a kill would leave a part.
         part = _part_of(old.folder)
         old.folder.rename(part)
@@ -274,6 +284,23 @@ def cannot_be_written(file: Path, why: str) -> RunError:
         f"{file}: cannot be written ({why}); the checkpoints before are kept. When that is "
         "mended, the same command continues."
     )
+
+
+def _intern(state: object) -> None:
+    """Make the names in a state the objects that the same names in the code are.
+
+    A pickle writes a string that it has written already as a reference. So a training that went on
+    would else write other bytes for the same state.
+    """
+    if isinstance(state, dict):
+        entries = list(state.items())
+        state.clear()  # not a new one: those of modules carry their versions
+        for name, value in entries:
+            state[sys.intern(name) if type(name) is str else name] = value
+            _intern(value)
+    elif isinstance(state, list | tuple):
+        for value in state:
+            _intern(value)
 
 
 def _part_of(folder: Path) -> Path:

@@ -61,6 +61,8 @@ class Run:
 
     root: Path
     writes: bool
+    keep: int | None = None  # checkpoints that are to be there
+    every: int = 1  # steps from one to the next
 
     def ever_seen(self, digests: Iterable[str]) -> list[str]:
         """Return the subjects and all whom the newest checkpoint has learned from, as digests.
@@ -74,7 +76,8 @@ class Run:
     def newest(self) -> Checkpoint | None:
         """Return the whole checkpoint of the highest step, if any, to go on from.
 
-        Those after it are damaged, and are set aside; a warning tells so.
+        Those after it are damaged, and are set aside; a warning tells so. Old ones that a process
+        did not come to remove before it was killed are removed.
 
         Raises:
             RunError: There are checkpoints, and all are damaged.
@@ -82,6 +85,8 @@ class Run:
         found = newest_checkpoint(self.root, told=self.writes)
         if found is not None and self.writes:
             set_aside_after(self.root, found.step)
+            if self.keep is not None:
+                drop_old_checkpoints(self.root, keep=self.keep, every=self.every)
         return found
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
@@ -148,7 +153,7 @@ class Run:
         if log.exists():
             sync([log])  # a run that goes on from here has all lines up to here
         write_checkpoint(self.root, step, state=state, weights=weights, about=about)
-        drop_old_checkpoints(self.root, keep=keep)
+        drop_old_checkpoints(self.root, keep=keep, every=self.every)
 
 
 def check_run(
@@ -231,7 +236,7 @@ def open_run(
         }
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    return Run(root, writes)
+    return Run(root, writes, keep=config.keep, every=config.save_every)
 
 
 def run_kind(root: Path) -> Kind:

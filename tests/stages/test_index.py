@@ -17,6 +17,7 @@ from cycada.errors import CycadaError, DataError, UsageError
 from cycada.images import write_image
 from cycada.progress import Progress
 from cycada.rejecting import Limit
+from cycada.stages import index as index_stage
 from cycada.stages.index import Indexed, IndexOptions, make_index, summary
 from cycada.thermal import Window, counts_from_celsius
 
@@ -395,3 +396,40 @@ def test_paths_lead_back_also_from_a_linked_folder(tmp_path: Path, rgb: Path) ->
     made: Index = make(tmp_path / "link", rgb=rgb).faces
     check_files(made)
     check_files(read_index(tmp_path / "far" / "away"))
+
+
+@pytest.mark.parametrize("step", ["write_index", "forget_work"])
+@pytest.mark.parametrize("folds", ["", "3"])
+def test_an_index_that_was_killed_while_it_was_written_is_finished_by_the_same_command(
+    tmp_path: Path, rgb: Path, step: str, folds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def contents(out: Path) -> dict[str, bytes]:
+        return {
+            file.relative_to(out).as_posix(): file.read_bytes()
+            for file in out.rglob("*")
+            if file.is_file()
+        }
+
+    (rgb / "F000" / "T1" / "1.png").write_bytes(b"broken")
+    make(tmp_path / "whole", rgb=rgb, skip_unreadable=True, folds=folds)
+    out, usual, calls = tmp_path / "index", getattr(index_stage, step), []
+
+    def killed(*words: object) -> None:
+        calls.append(words)
+        if len(calls) == (2 if folds and step == "write_index" else 1):
+            raise KeyboardInterrupt
+        usual(*words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index_stage, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            make(out, rgb=rgb, skip_unreadable=True, folds=folds)
+    assert list(out.rglob("index.csv")) or step == "write_index"
+    if list(out.rglob("index.csv")):
+        with pytest.raises(DataError, match="exists already"):
+            make(out, rgb=rgb, skip_unreadable=True, folds=folds, seed=1)
+    make(out, rgb=rgb, skip_unreadable=True, folds=folds)
+    assert contents(out) == contents(tmp_path / "whole")
+    assert "rejected.csv" in contents(out)
+    with pytest.raises(DataError, match="exists already"):
+        make(out, rgb=rgb, skip_unreadable=True, folds=folds)

@@ -124,6 +124,21 @@ def test_an_interrupted_drawing_goes_on_to_the_same_end(
     assert before == {file: file.stat().st_mtime_ns for file in before}
 
 
+def test_faces_whose_drawing_was_killed_at_its_first_or_last_step_are_finished(
+    made: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    out = tmp_path / "faces"
+    out.mkdir()
+    (out / "..phantom.part-12").write_text("half a claim")
+    (out / ".lock").write_text('{"host": "elsewhere", "pid": 12, "parent": null}')
+
+    make_phantom(options(out), progress=quiet)
+    assert contents(out) == contents(made)
+    (out / ".phantom").write_text(repr(options(Path())))
+    make_phantom(options(out), progress=quiet)
+    assert contents(out) == contents(made)
+
+
 def test_faces_begun_with_other_options_are_not_mixed_in(
     quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

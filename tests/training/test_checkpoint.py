@@ -173,6 +173,39 @@ def test_killed_at_any_file_operation_of_a_save_a_whole_checkpoint_is_there(
     assert [each.step for each in checkpoints(root)] == [2]
 
 
+def test_a_training_that_goes_on_removes_what_a_killed_one_did_not_come_to_remove(
+    root: Path, tiny_translator: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    run = root / "run"
+    config = tiny_translator(keep=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("cycada.training.run.drop_old_checkpoints", killed)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                train_translator.run_training(config, run, progress=Progress(shown=False))
+            patch.setattr("cycada.training.run.Run.newest", lambda run: newest_checkpoint(run.root))
+    assert [each.step for each in checkpoints(run)] == [2, 4]
+    train_translator.run_training(config, run, progress=Progress(shown=False))
+    assert [each.step for each in checkpoints(run)] == [4]
+
+
+def test_what_a_stop_has_saved_goes_when_the_next_checkpoint_is_there(tmp_path: Path) -> None:
+    def saved(*steps: int) -> list[int]:
+        for step in steps:
+            net = nn.Linear(2, 2)
+            Run(tmp_path, writes=True, every=3).save(
+                step, state={}, weights={"net": net}, about={}, keep=2
+            )
+        return [each.step for each in checkpoints(tmp_path)]
+
+    assert saved(3, 6, 8) == [6, 8]
+    assert saved(9) == [6, 9]
+    assert saved(10) == [9, 10]  # the last step
+
+
 @contextmanager
 def at_most(size: int) -> Iterator[None]:
     """Let no file grow over ``size`` bytes: writing fails in its middle, as on a full disk."""
