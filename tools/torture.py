@@ -6,6 +6,9 @@ read it, or refuse it in one sentence (:class:`cycada.errors.CycadaError`). It m
 anything else, hang, or ask for memory without bound. Every reader works in a process of its own,
 which may have 3 GB more than it begins with and is killed after ``--patience`` seconds.
 
+Then other things stand in the places of files, such as pipes, folders, bombs and names that no
+index can hold (``torture_places.py``; not with ``--quick``).
+
 Each verb is killed at random moments and begun again by the same command, ``--kills`` times
 (``translate`` 10/3 as often, ``demo``, whose processes take long to start, a third as often). No
 run may be lost, and what it leaves at its end may not differ from what one leaves that nobody
@@ -39,6 +42,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torture_kills
+import torture_places
 import torture_samples
 
 from cycada.errors import CycadaError
@@ -342,7 +346,25 @@ def _fuzz(options: argparse.Namespace) -> dict[str, Mapping[str, Any]]:
             )
             for told, numbers in counts["harm"].items():
                 print(f"  {len(numbers)} x {told} (such as {numbers[0]})", flush=True)
+    if not options.quick:
+        _add_places(result, options)
     return result
+
+
+def _add_places(result: dict[str, Any], options: argparse.Namespace) -> None:
+    """Add what becomes of other things in the place of files; what bulk verbs lose is harm."""
+    placed = torture_places.places(
+        patience=max(options.patience, 60), keep=options.keep, only=options.readers
+    )
+    for name, counts in placed.items():
+        print(f"{name}, other things in place of files: {counts}", flush=True)
+        before = result.get(name, {"inputs": 0, "tracebacks": 0, "hangs": 0, "peak_mb": 0.0})
+        result[name] = {
+            "inputs": before["inputs"] + counts["inputs"],
+            "tracebacks": before["tracebacks"] + counts["tracebacks"] + counts["lost"],
+            "hangs": before["hangs"] + counts["hangs"],
+            "peak_mb": max(before["peak_mb"], counts["peak_mb"]),
+        }
 
 
 if __name__ == "__main__":
