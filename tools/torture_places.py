@@ -411,6 +411,13 @@ def _asked_for(folder: Path, name: str) -> None:
     write_index(Index(folder, IndexInfo(kind="none"), tuple(faces)))
 
 
+def _is_folder(file: Path) -> bool:
+    try:
+        return file.is_dir()
+    except OSError:  # a name that no file can have
+        return False
+
+
 def _translate(run: Path, folder: Path, bad: Path) -> None:
     out = folder / "out"
     run_translation(run, folder / "in", out, depth="auto", progress=_QUIET)
@@ -419,7 +426,7 @@ def _translate(run: Path, folder: Path, bad: Path) -> None:
     if lost:
         raise _LostError(f"not translated: {lost}")
     # A folder is no image, whatever it is called.
-    if len(made) == len(_GOOD) and not bad.is_dir() and not read_rejected(out / REJECTED_NAME):
+    if len(made) == len(_GOOD) and not _is_folder(bad) and not read_rejected(out / REJECTED_NAME):
         raise _LostError(f"{bad.name!r} is in no list")
 
 
@@ -440,7 +447,7 @@ def _detect(run: Path, folder: Path, bad: Path) -> None:
         raise _LostError(f"not detected in: {lost}")
     listed = [row["input"] for row in rows if row["reason"]]
     listed += [row.path for row in read_rejected(out / REJECTED_NAME)]
-    if len(told) == len(_GOOD) and not listed and not bad.is_dir() and bad.suffix != ".csv":
+    if len(told) == len(_GOOD) and not listed and not _is_folder(bad) and bad.suffix != ".csv":
         raise _LostError(f"{bad.name!r} is in no list")
 
 

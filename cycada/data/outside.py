@@ -119,9 +119,13 @@ def links_outside(files: Iterable[Path], root: Path) -> Iterator[Path]:
     whole, folders = root.resolve(), dict[Path, bool]()
     for file in files:
         folder = file.parent
-        if folder not in folders:
-            folders[folder] = folder.resolve().is_relative_to(whole)
-        inside = folders[folder] and (not file.is_symlink() or file.resolve().is_relative_to(whole))
+        try:
+            if folder not in folders:
+                folders[folder] = folder.resolve().is_relative_to(whole)
+            link = file.is_symlink()
+            inside = folders[folder] and (not link or file.resolve().is_relative_to(whole))
+        except (OSError, RuntimeError, ValueError):
+            continue  # no file can be there; whoever opens it says so
         if not inside:
             yield file
 
@@ -129,6 +133,8 @@ def links_outside(files: Iterable[Path], root: Path) -> Iterator[Path]:
 def _leaving(path: str) -> str:
     """Return a relative path without detours if it leaves its folder, else nothing."""
     if not path.startswith("../") and "/../" not in path:
+        return ""
+    if path.rpartition("/")[2] in ("", ".", ".."):  # a folder, which is refused anyway
         return ""
     straight = posixpath.normpath(path)
     return straight if straight.startswith("../") else ""

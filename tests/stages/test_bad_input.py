@@ -253,7 +253,7 @@ def test_a_run_that_noted_no_index_goes_on(train: Train) -> None:
     file = train.out / "config.json"
     noted = json.loads(file.read_text())
     indexes = noted.pop("inputs")
-    assert list(indexes) == [str(train.faces)]
+    assert list(indexes) == [str(train.faces), "rejected.csv"]
     file.write_text(json.dumps(noted))
     train(steps=2)
     assert json.loads(file.read_text())["inputs"] == indexes

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import struct
 from pathlib import Path
 
@@ -405,13 +406,14 @@ def test_an_index_that_was_killed_while_it_was_written_is_finished_by_the_same_c
 ) -> None:
     def contents(out: Path) -> dict[str, bytes]:
         return {
-            file.relative_to(out).as_posix(): file.read_bytes()
+            # But for the digest of where it lies.
+            file.relative_to(out).as_posix(): re.sub(b"outside_of = .*", b"", file.read_bytes())
             for file in out.rglob("*")
             if file.is_file()
         }
 
     (rgb / "F000" / "T1" / "1.png").write_bytes(b"broken")
-    make(tmp_path / "whole", rgb=rgb, skip_unreadable=True, folds=folds)
+    make(tmp_path / "whole", rgb=rgb, folds=folds)
     out, usual, calls = tmp_path / "index", getattr(index_stage, step), []
 
     def killed(*words: object) -> None:
@@ -423,13 +425,13 @@ def test_an_index_that_was_killed_while_it_was_written_is_finished_by_the_same_c
     with monkeypatch.context() as patch:
         patch.setattr(index_stage, step, killed)
         with pytest.raises(KeyboardInterrupt):
-            make(out, rgb=rgb, skip_unreadable=True, folds=folds)
+            make(out, rgb=rgb, folds=folds)
     assert list(out.rglob("index.csv")) or step == "write_index"
     if list(out.rglob("index.csv")):
         with pytest.raises(DataError, match="exists already"):
-            make(out, rgb=rgb, skip_unreadable=True, folds=folds, seed=1)
-    make(out, rgb=rgb, skip_unreadable=True, folds=folds)
+            make(out, rgb=rgb, folds=folds, seed=1)
+    make(out, rgb=rgb, folds=folds)
     assert contents(out) == contents(tmp_path / "whole")
     assert "rejected.csv" in contents(out)
     with pytest.raises(DataError, match="exists already"):
-        make(out, rgb=rgb, skip_unreadable=True, folds=folds)
+        make(out, rgb=rgb, folds=folds)

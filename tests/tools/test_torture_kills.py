@@ -64,7 +64,7 @@ def test_a_child_ends_before_or_within_the_change_that_was_chosen(
     ended = server.run((*WORDS, str(tmp_path / "two")), log, {"operation": 10, "bytes": 33})
     assert ended.code == -signal.SIGXFSZ
     assert [file.stat().st_size for file in (tmp_path / "two").rglob(".*.part-*.png")][:1] == [33]
-    ended = server.run((*WORDS, str(tmp_path / "three")), log, {"after": 0.4, "signal": 15})
+    ended = server.run((*WORDS, str(tmp_path / "three")), log, {"operation": 10, "signal": 15})
     assert (ended.code, ended.fired) == (143, True)
     assert "Stopped. The same command continues." in ended.log
     server.run((*WORDS, str(tmp_path / "three")), log)

@@ -213,7 +213,14 @@ def test_a_translation_is_shared_by_two_processes(
     assert files == sorted(file.relative_to(two) for file in two.rglob("*") if file.is_file())
     assert len([file for file in files if file.suffix == ".png"]) == 20
     for file in files:
-        assert (one / file).read_bytes() == (two / file).read_bytes(), file
+        left, right = (whole_but_place(folder / file) for folder in (one, two))
+        assert left == right, file
+
+
+def whole_but_place(file: Path) -> bytes:
+    """Return what a file holds, without the digest of where an index lies."""
+    lines = file.read_bytes().splitlines(keepends=True)
+    return b"".join(line for line in lines if not line.startswith(b"outside_of"))
 
 
 def test_two_processes_are_there_and_a_mistake_is_one_sentence(
