@@ -82,7 +82,7 @@ def may_be_map(path: Path) -> bool:
         found = _parse(_decoded(whole_lines), path)
     except _NoMapError:
         return False
-    except DataError:
+    except (DataError, csv.Error):
         return True
     median = float(np.median(found.values))
     if found.whole:
@@ -96,7 +96,7 @@ def _read(path: Path) -> _Map:
         return _parse(_decoded(path.read_bytes()), path)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
-    except OSError as error:
+    except (OSError, csv.Error) as error:  # the latter of cells without end
         raise DataError(f"{path}: cannot be read ({reason(error)}).") from error
 
 
