@@ -9,6 +9,12 @@ from cycada.settings import setting
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 
+DEFAULT_TRACKERS = ("tensorboard",)
+_TRACKERS = (
+    "what shows the figures while it trains, of those that Accelerate knows: tensorboard writes "
+    "files in the run; others, such as wandb or mlflow, may send them to servers; [] none"
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeneratorConfig:
@@ -133,6 +139,12 @@ class TranslatorConfig:
         "how often a training whose loss is not finite goes back to its last checkpoint, and on "
         "with half the learning rate; 0 ends it",
         low=0,
+    )
+    trackers: tuple[str, ...] = setting(DEFAULT_TRACKERS, _TRACKERS)
+    share_samples: bool = setting(
+        False,
+        "give trackers other than tensorboard the sample grids, too, which show faces; a licence "
+        "may forbid it",
     )
     seed: int = setting(0, "of weights, order, flips and replay", low=0)
 
@@ -331,4 +343,5 @@ class DetectorConfig:
         "with half the learning rate; 0 ends it",
         low=0,
     )
+    trackers: tuple[str, ...] = setting(DEFAULT_TRACKERS, _TRACKERS)
     seed: int = setting(0, "of weights, order and augmentation", low=0)

@@ -38,6 +38,7 @@ from cycada.training.loading import LoadedDetector, detector_fingerprint, load_d
 from cycada.training.run import check_run, running
 from cycada.training.selection import CRITERIA
 from cycada.training.teachers import joint_answers
+from cycada.training.trackers import chosen_trackers
 from cycada.weights import fetch
 
 
@@ -59,7 +60,10 @@ def run_training(
         CycadaError: Something in the settings, the data or the run directory is wrong.
     """
     _check(config)
-    accelerator = make_accelerator(config.mixed_precision, double=config.double)
+    accelerator = make_accelerator(
+        config.mixed_precision, double=config.double,
+        trackers=chosen_trackers(config.trackers, out), root=out,
+    )  # fmt: skip
     my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here
     sources, extras, targets = (
         [read_index(Path(path), allow_outside=allow_outside) for path in paths]

@@ -34,6 +34,7 @@ from cycada.training.loading import (
     load_detector,
 )
 from cycada.training.run import check_run, running
+from cycada.training.trackers import chosen_trackers
 from cycada.training.translator import train_translator
 from cycada.training.translator_step import Judges
 from cycada.weights import fetch
@@ -61,7 +62,10 @@ def run_training(
     check_size(config)
     if not config.data:
         raise ConfigError("give at least one index with RGB and thermal faces: --data INDEX.")
-    accelerator = make_accelerator(config.mixed_precision, double=config.double)
+    accelerator = make_accelerator(
+        config.mixed_precision, double=config.double,
+        trackers=chosen_trackers(config.trackers, out), root=out,
+    )  # fmt: skip
     my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here
     indexes = [read_index(Path(path), allow_outside=allow_outside) for path in config.data]
     inputs = {path: index.fingerprint() for path, index in zip(config.data, indexes, strict=True)}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
+from accelerate.utils import ProjectConfiguration
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
@@ -20,12 +23,30 @@ from cycada.errors import ConfigError
 from cycada.training.loop import Processes
 
 
-def make_accelerator(precision: Precision, *, double: bool) -> Accelerator:
-    """Return an Accelerator for this machine, alone or under ``accelerate launch``."""
+def make_accelerator(
+    precision: Precision,
+    *,
+    double: bool,
+    trackers: Sequence[str | GeneralTracker] = (),
+    root: Path | None = None,
+) -> Accelerator:
+    """Return an Accelerator for this machine, alone or under ``accelerate launch``.
+
+    Args:
+        precision: Of the forward passes.
+        double: Whether all is computed in float64, whatever ``precision`` is.
+        trackers: From :func:`cycada.training.trackers.chosen_trackers`.
+        root: Folder for what trackers write.
+    """
     wanted = "no" if double else precision
     if wanted == "auto":
         wanted = "bf16" if multiplies_in_bf16() else "no"
-    accelerator = Accelerator(mixed_precision=wanted, cpu=joins_on_processor())
+    accelerator = Accelerator(
+        mixed_precision=wanted,
+        cpu=joins_on_processor(),
+        log_with=list(trackers) or None,
+        project_config=ProjectConfiguration(logging_dir=None if root is None else str(root)),
+    )
     if accelerator.num_processes > 1:
         atexit.unregister(_end_process_group)
         atexit.register(_end_process_group)

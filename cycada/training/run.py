@@ -7,6 +7,7 @@
     rejected.csv           images that cannot be read and are left out, where there are any
     steps-back.jsonl       when a loss was not finite, and training went back and on more slowly
     samples/000100.png     what the networks made at that step (translator)
+    tensorboard/           figures and samples, for TensorBoard: cycada.training.trackers
     000100/                a checkpoint: cycada.training.checkpoint
     000200.damaged/        one that was found damaged, from before which the training went on
 """
@@ -18,7 +19,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -43,6 +44,7 @@ from cycada.training.checkpoint import (
     set_aside_after,
     write_checkpoint,
 )
+from cycada.training.trackers import Trackers
 
 Kind = Literal["translator", "detector"]
 Config = TypeVar("Config")
@@ -50,7 +52,17 @@ Config = TypeVar("Config")
 CONFIG_NAME, LOG_NAME, STEPS_BACK_NAME = "config.json", "metrics.jsonl", "steps-back.jsonl"
 
 _MAY_CHANGE = frozenset(
-    {"workers", "cache_mb", "log_every", "sample_every", "save_every", "keep", "steps_back"}
+    {
+        "workers",
+        "cache_mb",
+        "log_every",
+        "sample_every",
+        "save_every",
+        "keep",
+        "steps_back",
+        "trackers",
+        "share_samples",
+    }
 )
 """Settings that do not change what is learned."""
 
@@ -63,6 +75,7 @@ class Run:
     writes: bool
     keep: int | None = None  # checkpoints that are to be there
     every: int = 1  # steps from one to the next
+    trackers: Trackers | None = None
 
     def ever_seen(self, digests: Iterable[str]) -> list[str]:
         """Return the subjects and all whom the newest checkpoint has learned from, as digests.
@@ -99,6 +112,8 @@ class Run:
                     stream.write(json.dumps(line) + "\n")
             except OSError as error:
                 raise cannot_be_written(file, reason(error)) from error
+            if self.trackers is not None:
+                self.trackers.log(line)
 
     def sample_file(self, step: int) -> Path:
         """Return the file for what the networks make at a step."""
@@ -108,6 +123,15 @@ class Run:
         except OSError as error:
             raise cannot_be_written(folder, reason(error)) from error
         return folder / f"{step:06d}.png"
+
+    def show_samples(self, step: int) -> None:
+        """Give the trackers what is in the file for the samples of a step."""
+        if self.writes and self.trackers is not None:
+            self.trackers.show(step, self.sample_file(step))
+
+    def _samples(self) -> list[tuple[int, Path]]:
+        files = (self.root / "samples").glob("*.png")
+        return sorted((int(file.stem), file) for file in files if file.stem.isdigit())
 
     def steps_back(self) -> int:
         """Return how often the training went back because a loss was not finite."""
@@ -125,13 +149,19 @@ class Run:
             temporary.write_text(f"{before}{line}\n", encoding="utf-8")
 
     def forget_after(self, step: int) -> None:
-        """Drop log lines of steps after ``step``, which training is about to repeat."""
-        file = self.root / LOG_NAME
-        if not self.writes or not file.exists():
+        """Drop log lines of steps after ``step``, which training is about to repeat.
+
+        Trackers begin here, each time that a training begins or goes on.
+        """
+        if not self.writes:
             return
+        file = self.root / LOG_NAME
         kept = [line for line in read_log(self.root) if line["step"] <= step]
-        with replacing(file) as temporary:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        if file.exists():
+            with replacing(file) as temporary:
+                temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        if self.trackers is not None:
+            self.trackers.begin(kept, [each for each in self._samples() if each[0] <= step])
 
     def save(
         self,
@@ -191,7 +221,9 @@ def running(
                 held.enter_context(sole_writer(root))
                 remove_parts(root)
             run = open_run(root, kind, config, writes=accelerator.is_main_process, inputs=inputs)
-        yield run
+        trackers = Trackers(accelerator, root, kind=kind, config=config)
+        held.callback(trackers.finish)
+        yield replace(run, trackers=trackers)
 
 
 def _check_fits(root: Path, kind: Kind, config: Any, *, inputs: Mapping[str, str] | None) -> None:

@@ -159,6 +159,7 @@ def train_translator(
         check_weights(state.networks(), number)
         if run.writes:
             write_samples(run.sample_file(number), state.average, *samples)
+            run.show_samples(number)
 
     loop.run(
         progress(step_batches(make, done=done, total=config.steps, workers=workers),
