@@ -55,6 +55,8 @@ def chosen_trackers(names: Sequence[str], root: Path) -> list[str | GeneralTrack
         ConfigError: Accelerate knows no such tracker.
         UsageError: Its package is not installed.
     """
+    packaged = {str(each) for each in LoggerType}  # others were registered by who has them
+    installed = {str(each) for each in get_available_trackers()}
     chosen: list[str | GeneralTracker] = []
     for name in names:
         if name not in LOGGER_TYPE_TO_CLASS:
@@ -62,7 +64,7 @@ def chosen_trackers(names: Sequence[str], root: Path) -> list[str | GeneralTrack
                 f"trackers: Accelerate knows no {name!r}; it knows "
                 f"{', '.join(sorted(LOGGER_TYPE_TO_CLASS))}."
             )
-        if name in set(LoggerType) and name not in get_available_trackers():
+        if name in packaged and name not in installed:
             if tuple(names) != DEFAULT_TRACKERS:
                 raise UsageError(f"trackers: {name} is not installed: {_command(name)}.")
             continue
