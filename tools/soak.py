@@ -39,10 +39,11 @@ _PARTS = 10  # of the time after the warm-up, that are compared
 TRAININGS: Mapping[str, Sequence[str]] = {
     "train-translator": (
         "data", "generator.width=16", "generator.blocks=2", "discriminator.width=16",
-        "discriminator.layers=2", "sample_every=500", "weights.semantic=0.0",
+        "discriminator.layers=2", "batch_size=4", "sample_every=50", "weights.semantic=0.0",
     ),
     "train-detector": (
-        "source", "backbone=small", "pretrained=none", "view=structure", "validate_every=1000",
+        "source", "backbone=small", "pretrained=none", "view=structure", "batch_size=8",
+        "validate_every=100",
     ),
 }  # fmt: skip
 """Verb -> name of the setting that takes the index, and the settings."""
@@ -103,7 +104,7 @@ def main() -> None:
 def _start(verb: str, faces: Path, run: Path) -> subprocess.Popen[bytes]:
     index, *settings = TRAININGS[verb]
     words = [f"{index}={json.dumps([str(faces)])}", *settings, "size=64", "steps=100000000",
-             "log_every=20", "save_every=1000"]  # fmt: skip
+             "log_every=20", "save_every=100"]  # fmt: skip
     command = [sys.executable, "-m", "cycada", verb, "--out", str(run)]
     for word in words:
         command += ["--set", word]

@@ -336,7 +336,7 @@ def prepare(root: Path, server: Server, log: Path) -> dict[str, Case]:
     """Make what the verbs work on, small, and return what is to be killed."""
     faces, recordings = root / "faces", root / "recordings"
     common = ["size=16", "batch_size=4", "steps=10", "average_decay=0.9", 'mixed_precision="no"',
-              "workers=0", "log_every=1", "save_every=3", "keep=2"]  # fmt: skip
+              "workers=0", "log_every=2", "save_every=3", "keep=2"]  # fmt: skip
     translator = [
         f'data=["{faces}"]', "generator.width=4", "generator.blocks=1", "discriminator.width=4",
         "discriminator.layers=1", "learning_rate=2e-3", "pool=8", "sample_every=4", *common,

@@ -189,6 +189,7 @@ def train_detector(
         total=config.steps,
         log=log,
         log_every=config.log_every,
+        since_log=state.since_log,
         processes=processes_of(accelerator, log_every=config.log_every),
         periodic=[
             loop.Periodic(config.validate_every, look), loop.Periodic(config.save_every, save)
@@ -211,6 +212,7 @@ def collect(state: DetectorState, accelerator: Accelerator) -> dict[str, Any]:
         "average": state.average.state_dict(),
         "best": state.best.state_dict(),
         "selection": {"score": state.selection.score, "step": state.selection.step},
+        "since_log": state.since_log,
         **loss_scale(accelerator),
     }
     if state.adversary is not None:
@@ -231,6 +233,7 @@ def restore(state: DetectorState, run: Run, accelerator: Accelerator) -> int:
     state.average.load_state_dict(saved["average"])
     state.best.load_state_dict(saved["best"])
     state.selection = Selection(**saved["selection"])
+    state.since_log += saved.get("since_log", [])  # earlier versions saved none
     restore_loss_scale(accelerator, saved)
     if state.adversary is not None:
         state.adversary.teacher.load_state_dict(saved["teacher"])

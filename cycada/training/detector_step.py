@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,7 @@ class DetectorState:
     best: Detector  # the averaged weights that did best on the validation faces
     selection: Selection
     adversary: Adversary | None = None  # with adda
+    since_log: list[dict[str, float]] = field(default_factory=list)  # figures of steps
 
     def networks(self) -> list[nn.Module]:
         """Return all that learn or are averaged."""

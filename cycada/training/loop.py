@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -53,6 +55,7 @@ def run(
     total: int,
     log: Callable[[int, dict[str, float]], None],
     log_every: int,
+    since_log: list[dict[str, float]],
     processes: Processes,
     periodic: Sequence[Periodic],
     on_stop: Callable[[int], None],
@@ -66,6 +69,9 @@ def run(
         total: Steps to have been made at the end.
         log: Takes the number of steps made and the means of the figures since the last call.
         log_every: Steps between two logs.
+        since_log: Figures of each step since the last log, means over the processes. Whenever
+            something else is called it holds those of all steps before; who saves them, and gives
+            them back, has a training that goes on log what an uninterrupted one does.
         processes: All that train together; they must log the same figures.
         periodic: What else to do between steps, such as saving; in this order, after the log.
             None of it is done after a figure that is not finite.
@@ -85,10 +91,12 @@ def run(
                 asks = number % processes.asked_every == 0
                 stops = asks and processes.any(stop.number is not None)
                 if logs or due or stops:
-                    means = _means(recent, number, processes.mean)
+                    since_log += _over_processes(recent, processes.mean)
+                    recent.clear()
+                    means = _means(since_log, number)
                 if logs:
                     log(number, means)
-                    recent.clear()
+                    since_log.clear()
                 for task in due:
                     task.act(number)
                 if stops:
@@ -104,19 +112,23 @@ def run(
             raise
 
 
-def _means(
-    recent: Sequence[Scalars], number: int, over_processes: Callable[[Tensor], Tensor]
-) -> dict[str, float]:
-    """Return the mean of each figure over the steps that have it; waits for the device once."""
-    names = list(dict.fromkeys(name for figures in recent for name in figures))
-    mine = torch.stack(
-        [
-            torch.stack([figures[name].float() for figures in recent if name in figures]).mean()
-            for name in names
-        ]
-    )
-    means = over_processes(mine).tolist()
-    for name, mean in zip(names, means, strict=True):
+def _over_processes(
+    recent: Sequence[Scalars], mean: Callable[[Tensor], Tensor]
+) -> list[dict[str, float]]:
+    """Return the figures of each step, averaged over the processes; waits for the device once."""
+    if not recent:
+        return []
+    mine = torch.stack([figure.float() for figures in recent for figure in figures.values()])
+    values = iter(mean(mine).tolist())
+    # Interned, for a training that goes on would else write other bytes for the same figures.
+    return [{sys.intern(name): next(values) for name in figures} for figures in recent]
+
+
+def _means(steps: Sequence[Mapping[str, float]], number: int) -> dict[str, float]:
+    """Return the mean of each figure over the steps that have it."""
+    names = dict.fromkeys(name for figures in steps for name in figures)
+    means = {name: fmean(each[name] for each in steps if name in each) for name in names}
+    for name, mean in means.items():
         if not math.isfinite(mean):
             raise NonFiniteError(f"{name} is {mean} before step {number}")
-    return dict(zip(names, means, strict=True))
+    return means

@@ -172,6 +172,7 @@ def train_translator(
         ],
         log=log,
         log_every=config.log_every,
+        since_log=state.since_log,
         processes=processes_of(accelerator, log_every=config.log_every),
         on_stop=save,
     )  # fmt: skip
@@ -199,6 +200,7 @@ def collect(state: TranslatorState, accelerator: Accelerator) -> dict[str, Any]:
         "average": state.average.state_dict(),
         "generator_optimizer": state.generator_optimizer.state_dict(),
         "discriminator_optimizer": state.discriminator_optimizer.state_dict(),
+        "since_log": state.since_log,
         **loss_scale(accelerator),
         **_learner_state(state, accelerator),
         **{
@@ -228,6 +230,7 @@ def restore(state: TranslatorState, run: Run, accelerator: Accelerator) -> int:
     state.average.load_state_dict(saved["average"])
     state.generator_optimizer.load_state_dict(saved["generator_optimizer"])
     state.discriminator_optimizer.load_state_dict(saved["discriminator_optimizer"])
+    state.since_log += saved.get("since_log", [])  # earlier versions saved none
     restore_loss_scale(accelerator, saved)
     if state.learner is not None:
         accelerator.unwrap_model(state.learner).load_state_dict(saved["learner"])

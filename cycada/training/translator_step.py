@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -42,6 +42,7 @@ class TranslatorState:
     thermal_pool: ReplayPool
     learner: nn.Module | None  # the judge of the semantic term that learns along
     learner_optimizer: Any
+    since_log: list[dict[str, float]] = field(default_factory=list)  # figures of steps
 
     def networks(self) -> list[nn.Module]:
         """Return all that learn or are averaged."""

@@ -57,7 +57,7 @@ def test_nothing_is_done_after_a_figure_that_is_not_finite(due: str) -> None:
             iter(range(6)),
             lambda _batch, step: {"loss": torch.tensor(math.inf if step == 1 else 1.0)},
             done=0, total=6, log=lambda number, _figures: done.append(number),
-            log_every=3 if due == "log" else 6,
+            log_every=3 if due == "log" else 6, since_log=[],
             processes=loop.Processes(lambda figures: figures, lambda _: due == "stop", 3),
             periodic=[loop.Periodic(3, done.append)] if due == "save" else [],
             on_stop=done.append,
@@ -169,7 +169,7 @@ def test_who_asks_for_an_end_gets_it_though_the_loss_is_not_finite(asked: bool) 
     with pytest.raises(loop.Interrupted if asked else NonFiniteError):
         loop.run(
             iter(range(6)), step, done=0, total=6, log=lambda *_: None, log_every=3,
-            processes=loop.Processes(lambda figures: figures, bool, 1), periodic=[],
+            since_log=[], processes=loop.Processes(lambda figures: figures, bool, 1), periodic=[],
             on_stop=pytest.fail,
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import pytest
@@ -132,8 +132,11 @@ def test_the_strength_of_dann_follows_its_formula() -> None:
     assert dann_strength(1, total=200, warm_up=0.0) == pytest.approx(1, abs=1e-4)
 
 
-def run_loop(total: int, *, done: int = 0, value: float = 1.0) -> list[tuple[str, int, float]]:
+def run_loop(
+    total: int, *, done: int = 0, value: float = 1.0, since_log: Sequence[float] = ()
+) -> list[tuple[str, int, float]]:
     told: list[tuple[str, int, float]] = []
+    kept = [{"loss": loss} for loss in since_log]
     loop.run(
         iter(range(done, total)),
         lambda batch, step: {"loss": torch.tensor(float(step) * value), **(
@@ -142,8 +145,9 @@ def run_loop(total: int, *, done: int = 0, value: float = 1.0) -> list[tuple[str
         total=total,
         log=lambda number, figures: told.append(("log", number, figures["loss"])),
         log_every=4,
+        since_log=kept,
         processes=loop.Processes(lambda figures: figures, bool, 1),
-        periodic=[loop.Periodic(5, lambda number: told.append(("save", number, 0.0)))],
+        periodic=[loop.Periodic(5, lambda number: told.append(("save", number, len(kept))))],
         on_stop=pytest.fail,
     )  # fmt: skip
     return told
@@ -151,9 +155,13 @@ def run_loop(total: int, *, done: int = 0, value: float = 1.0) -> list[tuple[str
 
 def test_the_loop_logs_means_and_acts_when_due_and_at_the_end() -> None:
     assert run_loop(6) == [
-        ("log", 4, 1.5), ("save", 5, 0.0), ("log", 6, 4.5), ("save", 6, 0.0),
+        ("log", 4, 1.5), ("save", 5, 1), ("log", 6, 4.5), ("save", 6, 0),
     ]  # fmt: skip
-    assert run_loop(6, done=5) == [("log", 6, 5.0), ("save", 6, 0.0)]
+
+
+def test_a_loop_that_goes_on_from_what_was_saved_logs_the_same_means() -> None:
+    assert run_loop(6, done=5, since_log=[4.0]) == [("log", 6, 4.5), ("save", 6, 0)]
+    assert run_loop(6, done=5) == [("log", 6, 5.0), ("save", 6, 0)]
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_before_it_is_saved() -> None:

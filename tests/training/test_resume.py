@@ -166,6 +166,20 @@ def test_a_continued_run_logs_every_step_once(training: Training, tmp_path: Path
     assert trained == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("training", ["translator", "none", "adda"], indirect=True)
+def test_a_line_over_steps_before_and_after_a_stop_is_that_of_an_uninterrupted_run(
+    training: Training, tmp_path: Path
+) -> None:
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    training.train(whole, log_every=3)
+    assert [line["step"] for line in figures(whole) if "validation" not in line] == [3, 4]
+    shutil.copytree(whole, run)
+    shutil.rmtree(run / "000004")
+    training.train(run, log_every=3)
+    assert figures(run) == figures(whole)
+    assert_same_end(whole, run)
+
+
 def test_a_line_of_the_log_that_a_kill_cut_off_does_not_count(
     training: Training, tmp_path: Path
 ) -> None:
