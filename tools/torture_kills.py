@@ -6,7 +6,8 @@ ends. Most end by SIGKILL, some by SIGTERM and SIGINT, which must end with 143 a
 to go on. Then the same command runs again. What it leaves at its end is compared, file by file and
 byte by byte, with what ``python -m cycada`` leaves that nobody disturbs, and so is one undisturbed
 run of a forked child. Left out of the comparison is what tells times, nothing else: ``seconds`` of
-each line of ``metrics.jsonl``, of ``demo.json`` and of ``summary.json``; and ``audit.npz``, which
+each line of ``metrics.jsonl``, of ``demo.json`` and of ``summary.json``; TensorBoard's event files,
+which are named by the time of their making and repeat the log; and ``audit.npz``, which
 keeps when each image was changed.
 
 A run is lost when the same command is refused or fails, a stop is not answered as promised, or
@@ -43,6 +44,7 @@ _TOLD = "Stopped. The same command continues."
 _RECORDINGS, _PICTURES = {"a": 40, "b": 36}, 9  # frames
 _LOG = "metrics.jsonl"  # its lines after the last checkpoint are written again
 _LOOKS = "audit.npz"
+_EVENTS = "events.out.tfevents."  # how the names of TensorBoard's begin
 _TIMES = frozenset({"demo.json", "summary.json", _LOG})
 _SHARE_OF_TIMES, _SHARE_OF_TEARING, _SHARE_OF_SIGKILL = 0.5, 0.25, 0.7
 
@@ -169,7 +171,7 @@ def snapshot(found: Mapping[str, bytes]) -> Snapshot:
     return {
         name: _digest(file, content)
         for name, content in found.items()
-        if (file := PurePosixPath(name)).name != _LOOKS
+        if (file := PurePosixPath(name)).name != _LOOKS and not file.name.startswith(_EVENTS)
     }
 
 

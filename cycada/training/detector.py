@@ -32,6 +32,9 @@ from cycada.training.run import Run, read_log
 from cycada.training.selection import Comparison, Selection, judged_on_target, validate
 from cycada.training.self_training import Unlabelled, mean_teacher_answers
 
+_SHOWN = {"action_units": "loss", "classes": "loss", "domain_accuracy": "dom-acc"}
+"""Figures to show while it trains, and what for short."""
+
 
 class Batch(NamedTuple):
     """The faces of one step on this process, before augmentation."""
@@ -136,7 +139,7 @@ def train_detector(
 
     def log(number: int, figures: dict[str, float]) -> None:
         run.log(number, figures)
-        progress.show(figures)
+        progress.show({short: figures[name] for name, short in _SHOWN.items() if name in figures})
         for told in health.look(number, figures):
             progress.say(f"{run.root}: {told}")
 
@@ -144,14 +147,14 @@ def train_detector(
         check_weights(state.networks(), number)
         score = validate(state.average, faces.validation, accelerator).score
         without_labels = judged(state.average)
-        # How well the source is read does not tell how well the target is.
         settled = choice != "last" or number == config.steps
-        wanted = without_labels.get(choice, score)
-        if settled and wanted > state.selection.score:
+        # How well the source is read does not tell how well the target is.
+        if settled and (wanted := without_labels.get(choice, score)) > state.selection.score:
             state.selection = Selection(wanted, number)
             state.best.load_state_dict(state.average.state_dict())
         told = {f"criterion_{name}": value for name, value in without_labels.items()}
         run.log(number, {"validation": score, **told})
+        progress.show({"val": score})
 
     def save(number: int) -> None:
         check_weights(state.networks(), number)
@@ -183,6 +186,7 @@ def train_detector(
                 make, done=done, total=config.steps, workers=0 if cached else config.workers
             ),
             done=done, total=config.steps, desc="detector",
+            images=config.batch_size * (1 if faces.target is None else 2),
         ),
         _stepper(state, config, faces, accelerator, progress.say),
         done=done,

@@ -36,6 +36,9 @@ from cycada.training.translator_step import (
 
 BETAS = (0.5, 0.999)  # of Adam; CycleGAN's released settings
 
+_SHOWN = {"cycle": "cycle", "adversarial": "adv", "semantic": "sem"}
+"""Figures to show while it trains, and what for short."""
+
 
 class Batch(NamedTuple):
     """The images of one step on this process, as stored, and which are mirrored."""
@@ -145,7 +148,7 @@ def train_translator(
 
     def log(number: int, figures: dict[str, float]) -> None:
         run.log(number, figures)
-        progress.show(figures)
+        progress.show({short: figures[name] for name, short in _SHOWN.items() if name in figures})
 
     def save(number: int) -> None:
         check_weights(state.networks(), number)
@@ -163,7 +166,7 @@ def train_translator(
 
     loop.run(
         progress(step_batches(make, done=done, total=config.steps, workers=workers),
-                 done=done, total=config.steps, desc="translator"),
+                 done=done, total=config.steps, desc="translator", images=2 * config.batch_size),
         step,
         done=done,
         total=config.steps,

@@ -77,6 +77,9 @@ def test_times_alone_are_left_out_of_the_comparison(kills: ModuleType, tmp_path:
             f'{{"step": 1, "seconds": 0.1}}\n{{"step": {step}, "seconds": {second}}}\n'
         )
         (tmp_path / "demo.json").write_text(json.dumps({"seconds": second, "a": 1}, indent=1))
+        for old in tmp_path.glob("events.*"):
+            old.unlink()
+        (tmp_path / f"events.out.tfevents.17957480{second}.host.1.0").write_bytes(b"log again")
         return kills.snapshot(kills.contents(tmp_path))
 
     assert written(2, 2) == written(3, 2)
