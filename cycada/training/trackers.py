@@ -8,6 +8,7 @@ step is in them once, whatever became of the process before.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import logging
 import threading
 import typing
@@ -24,7 +25,6 @@ from accelerate.tracking import (
     get_available_trackers,
 )
 from accelerate.utils import LoggerType
-from torch import Tensor
 
 from cycada import images
 from cycada.config import DEFAULT_TRACKERS
@@ -57,6 +57,8 @@ def chosen_trackers(names: Sequence[str], root: Path) -> list[str | GeneralTrack
     """
     packaged = {str(each) for each in LoggerType}  # others were registered by who has them
     installed = {str(each) for each in get_available_trackers()}
+    if importlib.util.find_spec("tensorboard") is None:
+        installed.discard("tensorboard")  # Accelerate takes tensorboardX for it
     chosen: list[str | GeneralTracker] = []
     for name in names:
         if name not in LOGGER_TYPE_TO_CLASS:
@@ -159,15 +161,14 @@ class Trackers:
         """
         if only is None and not self._config.share_samples:
             only = _is_local
-        if not any(only is None or only(tracker) for tracker in self._accelerator.trackers):
-            return
         try:
-            picture = images.read_image(file)
+            size = images.read_size(file)
         except DataError as error:
             _log.warning("%s It is left out of what trackers show.", error)
             return
-        name = f"{self._kind}/samples"
-        self._each(lambda tracker: _show(tracker, name, picture, step, file), only)
+        self._each(
+            partial(_show, name=f"{self._kind}/samples", file=file, size=size, step=step), only
+        )
 
     def finish(self) -> None:
         """End them; they have got all."""
@@ -250,15 +251,22 @@ def _is_local(tracker: GeneralTracker) -> bool:
     return isinstance(tracker, TensorBoardTracker)
 
 
-def _show(tracker: GeneralTracker, name: str, picture: Tensor, step: int, file: Path) -> None:
-    """Give a tracker an image, ``(3, H, W)`` uint8, in the form that it takes; if it takes any."""
-    pixels = picture.movedim(0, -1).numpy()
+def _show(
+    tracker: GeneralTracker, *, name: str, file: Path, size: tuple[int, int], step: int
+) -> None:
+    """Give a tracker the image in a PNG, of a height and width, in the form that it takes."""
     if isinstance(tracker, TensorBoardTracker):
-        tracker.log_images(
-            {name: pixels[None]}, step=step, dataformats="NHWC", walltime=file.stat().st_mtime
+        from tensorboard.compat.proto.summary_pb2 import Summary  # noqa: PLC0415 - slow
+
+        # As it is: TensorBoard's writer would compress all grids of a run anew when it goes on.
+        image = Summary.Image(
+            height=size[0], width=size[1], colorspace=3, encoded_image_string=file.read_bytes()
+        )
+        tracker.tracker.file_writer.add_summary(
+            Summary(value=[Summary.Value(tag=name, image=image)]), step, file.stat().st_mtime
         )
         tracker.tracker.flush()
-    elif tracker.name in ("aim", "clearml"):  # take one; the others take lists
-        tracker.log_images({name: pixels}, step=step)
     elif hasattr(tracker, "log_images"):
-        tracker.log_images({name: [pixels]}, step=step)
+        pixels = images.read_image(file).movedim(0, -1).numpy()
+        one = tracker.name in ("aim", "clearml")  # the others take lists
+        tracker.log_images({name: pixels if one else [pixels]}, step=step)
