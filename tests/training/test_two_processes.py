@@ -200,6 +200,7 @@ def test_a_translator_learns_the_same_on_two_processes(
     assert_equal_logs(one, two)
     assert {"semantic", "identity"} <= read_log(one)[0].keys()
     assert ("follower" in read_log(one)[0]) == (judge == "following")
+    assert len(list((two / "tensorboard").iterdir())) == 1  # of the main process alone
 
 
 def test_a_translation_is_shared_by_two_processes(
