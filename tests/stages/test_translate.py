@@ -19,7 +19,7 @@ from cycada.config import TranslatorConfig
 from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
 from cycada.errors import DataError, RunError
 from cycada.progress import Progress
-from cycada.stages import translate
+from cycada.stages import translate_images
 from cycada.stages.train_translator import run_training
 from cycada.stages.translate import run_translation
 from cycada.thermal import Window
@@ -281,7 +281,7 @@ def test_no_more_pixels_are_in_memory_than_are_allowed(
 
     monkeypatch.setattr(images, "read_image", read)
     monkeypatch.setattr(images, "write_image", write)
-    monkeypatch.setattr(translate, "MOST_PIXELS", 4 * 40 * 40 - 1)
+    monkeypatch.setattr(translate_images, "MOST_PIXELS", 4 * 40 * 40 - 1)
     made = run_translation(
         translator_run, tmp_path / "in", tmp_path / "out", depth="auto", progress=quiet
     )
@@ -313,7 +313,7 @@ def test_images_are_read_and_written_while_the_network_computes(
     network = _Watched()
     loaded = replace(identity, module=network)  # type: ignore[arg-type]
     monkeypatch.setattr("cycada.stages.translate.load_translator", lambda *_: loaded)
-    monkeypatch.setattr(translate, "_PASS_PIXELS", 2 * 16 * 16)
+    monkeypatch.setattr(translate_images, "_PASS_PIXELS", 2 * 16 * 16)
     for number in range(6):
         images.write_image(
             tmp_path / "in" / f"{number}.png", torch.full((3, 16, 16), number, dtype=torch.uint8)

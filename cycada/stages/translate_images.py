@@ -1,0 +1,245 @@
+"""Images through a translator, in batches: while it computes, threads decode and encode others."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cycada import images
+from cycada.data.dataset import scaled_size
+from cycada.data.index import Face, fault_of_path
+from cycada.errors import DataError
+from cycada.models.tiling import TILE, padded, padded_size, translate_any_size
+from cycada.progress import Progress
+from cycada.rejecting import Rejections, fault_of_file
+from cycada.stages.flow import in_order, lone_threads
+from cycada.thermal import Unit
+from cycada.training.loading import LoadedTranslator
+
+Scale = Literal["fit", "keep"]
+Bits = Literal["8", "16", "original"]
+
+WINDOW = 32
+"""Images, in the order of the index, of which those of a size make batches."""
+
+MOST_PIXELS = WINDOW * 512 * 512
+"""Pixels of the images that are in memory at a time, unless one alone has more."""
+
+_DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"8": torch.uint8, "16": torch.uint16})
+_PASS_PIXELS = TILE * TILE  # the memory of a pass: 16 images of 256 px take as much as a tile
+_AHEAD = 2  # batches that are read, and as many that are written, while the network computes
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An image to translate."""
+
+    number: int  # in the order of the index
+    face: Face
+    source: Path
+    target: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether the translation is there."""
+        try:
+            return self.target.exists()
+        except OSError:  # a name that is too long; reading the original tells
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images that share a pass of the network: of one size once they are scaled and padded."""
+
+    jobs: tuple[Job, ...]
+    sizes: tuple[tuple[int, int], ...]  # of the originals
+    shape: tuple[int, int]  # as the network sees them
+
+    @property
+    def pixels(self) -> int:
+        """Pixels that it holds in memory, in whichever of the two sizes has more."""
+        return sum(max(math.prod(size), math.prod(self.shape)) for size in self.sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class Translating:
+    """A translator, and what it is to make of each image."""
+
+    translator: LoadedTranslator
+    unit: Unit
+    bits: Bits
+    scale: Scale
+    rejected: Rejections
+
+    def size(self, job: Job) -> tuple[int, int] | None:
+        """Return the size of an image; ``None`` if it is set aside."""
+        if fault := fault_of_path(job.face.path):
+            self.rejected.add((job.number,), job.face.path, fault)
+            return None
+        try:
+            return images.read_size(job.source)
+        except DataError as error:
+            self.reject(job, error)
+            return None
+
+    def reject(self, job: Job, error: DataError) -> None:
+        """Set an image aside, unless its translation is there from before."""
+        if not job.done:
+            fault = fault_of_file(error, job.source)
+            self.rejected.add((job.number,), job.face.path, fault)
+
+    def scaled(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size in which an image of ``size`` is shown to the translator."""
+        return scaled_size(size, self.translator.size) if self.scale == "fit" else size
+
+    def read(self, batch: Batch, number: int, pictures: Tensor) -> torch.dtype | None:
+        """Put an image into its row of a batch for the network.
+
+        Returns:
+            The dtype to write; ``None`` if the image is set aside. Then the row is black, for the
+            others must share the pass with as many as they would else: it decides their last bits.
+        """
+        job, size = batch.jobs[number], batch.sizes[number]
+        try:
+            image = _read(job.source, size)
+            # Floats are refused here: no index has checked those of a plain folder.
+            signed = images.with_channels(images.to_signed(image), pictures.shape[1])
+        except DataError as error:
+            self.reject(job, error)
+            pictures[number] = -1.0
+            return None
+        pictures[number] = padded(images.resize(signed, self.scaled(size)))
+        return image.dtype if self.bits == "original" else _DTYPES[self.bits]
+
+    def made(self, pictures: Tensor) -> Tensor:
+        """Return ``(B, 1, H, W)`` thermal for ``(B, 3, H, W)`` RGB, both in [-1, 1] and padded."""
+        if max(pictures.shape[-2:]) > TILE:  # such a batch has one image
+            return translate_any_size(self.translator.to_thermal, pictures[0])[None]
+        return self.translator.to_thermal(pictures)
+
+    def write(self, batch: Batch, number: int, made: Tensor, dtype: torch.dtype) -> None:
+        """Write a translation in the size of its original, unless it is there."""
+        job, size = batch.jobs[number], batch.sizes[number]
+        if job.done:
+            return
+        height, width = self.scaled(size)
+        signed = images.resize(made[number, :, :height, :width], size)
+        pixels = images.from_signed(
+            signed, dtype=dtype, unit=self.unit, window=self.translator.window
+        )
+        images.write_image(job.target, pixels)
+
+
+def _read(file: Path, size: tuple[int, int]) -> Tensor:
+    image = images.read_image(file)
+    if tuple(image.shape[-2:]) != size:
+        raise DataError(f"{file}: has been changed while it was read.")
+    return image
+
+
+def translate_all(
+    work: Translating, windows: Sequence[Sequence[Job]], *, progress: Progress
+) -> None:
+    """Translate the images of each window and write them; those that are there already stay."""
+    with lone_threads() as pool:
+        batches = (
+            batch
+            for window in _measured(windows, work, pool)
+            for batch in _batches(window, work)
+            if not all(job.done for job in batch.jobs)
+        )
+        faces = sum(len(window) for window in windows)
+        for _ in progress(_flow(work, batches, pool), total=faces, desc="faces"):
+            pass
+
+
+def _measured(
+    windows: Sequence[Sequence[Job]], work: Translating, pool: ThreadPoolExecutor
+) -> Iterator[Sequence[tuple[Job, tuple[int, int]]]]:
+    """Yield the images of each window with their sizes, read one window ahead."""
+
+    def measure(window: Sequence[Job]) -> Sequence[tuple[Job, tuple[int, int]]]:
+        sizes = map(work.size, window)
+        return [(job, size) for job, size in zip(window, sizes, strict=True) if size]
+
+    return in_order(pool, measure, windows, ahead=1)
+
+
+def _flow(work: Translating, batches: Iterable[Batch], pool: ThreadPoolExecutor) -> Iterator[Job]:
+    """Translate the batches in their order, and yield each image that is done.
+
+    While the network computes, threads decode the next batches and encode the last ones. What is
+    in memory, from the begin of its decoding to the end of its encoding, are ``MOST_PIXELS`` at
+    most, or one image.
+    """
+    reading: deque[tuple[Batch, Tensor, list[Future[torch.dtype | None]]]] = deque()
+    writing: deque[tuple[Batch, list[Future[None]]]] = deque()
+
+    def advance() -> Iterator[Job]:
+        """Translate the oldest batch that was read; wait for the oldest one that is written."""
+        if reading:
+            batch, pictures, dtypes = reading.popleft()
+            wanted = [dtype.result() for dtype in dtypes]
+            made = work.made(pictures)
+            writing.append((batch, [
+                pool.submit(work.write, batch, number, made, dtype)
+                for number, dtype in enumerate(wanted) if dtype is not None
+            ]))  # fmt: skip
+        if not reading or len(writing) > _AHEAD:
+            batch, written = writing.popleft()
+            for each in written:
+                each.result()
+            yield from batch.jobs
+
+    for batch in batches:
+        while held := [each[0] for each in reading] + [each[0] for each in writing]:
+            room = batch.pixels + sum(each.pixels for each in held) <= MOST_PIXELS
+            if room and len(reading) < _AHEAD:
+                break
+            yield from advance()
+        pictures = torch.empty(
+            len(batch.jobs), 3, *batch.shape, pin_memory=work.translator.device.type == "cuda"
+        )
+        reading.append((batch, pictures, [
+            pool.submit(work.read, batch, number, pictures) for number in range(len(batch.jobs))
+        ]))  # fmt: skip
+    while reading or writing:
+        yield from advance()
+
+
+def _batches(window: Sequence[tuple[Job, tuple[int, int]]], work: Translating) -> Iterator[Batch]:
+    """Yield the images of a window in batches of one size, as large as a pass may be.
+
+    They depend on the window alone, and not on what is there already or on how many processes
+    there are: kernels for one image and for several differ in the last bits.
+    """
+    alike: dict[tuple[int, int], list[tuple[Job, tuple[int, int]]]] = {}
+    for job, size in window:
+        alike.setdefault(padded_size(work.scaled(size)), []).append((job, size))
+    for shape, members in alike.items():
+        most = max(1, min(_PASS_PIXELS, MOST_PIXELS) // math.prod(shape))
+        held: list[tuple[Job, tuple[int, int]]] = []
+        pixels = 0
+        for member in members:
+            own = max(math.prod(member[1]), math.prod(shape))
+            if held and (len(held) == most or pixels + own > MOST_PIXELS):
+                yield _batch(held, shape)
+                held, pixels = [], 0
+            held.append(member)
+            pixels += own
+        yield _batch(held, shape)
+
+
+def _batch(held: Sequence[tuple[Job, tuple[int, int]]], shape: tuple[int, int]) -> Batch:
+    jobs, sizes = zip(*held, strict=True)
+    return Batch(jobs, sizes, shape)
