@@ -8,7 +8,6 @@ there are any, so that what is usual of real faces is not held against it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +21,7 @@ from cycada.report.histograms import histogram_plot
 from cycada.report.images import rgb_uri, thermal_uri
 from cycada.report.methods import percent
 from cycada.report.page import (
+    Beside,
     Block,
     Cell,
     Facts,
@@ -45,6 +45,7 @@ _OFTEN = 0.3  # share of the faces with an AU on which it becomes another
 _ALIKE = 0.35  # of the spread of real faces
 _SHIFTED = 0.5  # standard deviations of real values
 _SURE_CELSIUS, _SURE_GREY = 0.3, 0.06  # differences of parts that are believed
+_FAR_CELSIUS, _FAR_GREY = 1.0, 0.2  # differences of a part that are told
 _MOST_SWAPS = 5  # told in words
 
 
@@ -93,7 +94,10 @@ def glance_section(found: Translated, *, title: str) -> Section:
             Text(text="Nothing stands out: made temperatures run as real ones do, made faces "
                  "differ from each other, and no Action Unit regularly becomes another.")
         )  # fmt: skip
-    blocks += [_means(found), Facts(pairs=tuple(_figures(found)))]
+    parts = _parts_table(found)
+    means = _means(found)
+    blocks.append(means if parts is None else Beside(left=means, right=parts))
+    blocks.append(Facts(pairs=tuple(_figures(found))))
     if found.flips is not None:
         blocks.append(flips_table(found.flips))
     elif found.flips_missing:
@@ -111,7 +115,7 @@ def flips_table(flips: Flips) -> Table:
     shares, kept, counts = flips.made.becomes_share(), flips.made.kept_share(), flips.made
     told = {(row, column) for row, column, _ in _swapped(flips)}
     rows = [n for n in range(len(flips.names)) if counts.shown[n]]
-    rows.sort(key=lambda n: -float(shares[n].max()))
+    rows.sort(key=lambda n: (int(counts.shown[n]) < _FEW, -float(shares[n].max())))
     columns = [n for n in range(len(flips.names)) if counts.shown[n] or counts.shown_after[n]]
     true_kept = flips.true.kept_share() if flips.true is not None else None
     lines = []
@@ -161,7 +165,7 @@ def _temperatures(found: Translated) -> list[str]:
             f"The mean made face runs against the mean real one (correlation {_signed(alike)}): "
             "what is warm is made cold."
         )
-    told += _reversed_parts(found)
+    told += _reversed_parts(found) or _shifted_part(found)
     made, real = mean_of(found.made.whole), mean_of(found.real.whole)
     if abs(made - real) > _SHIFTED * deviation_of(found.real.whole):
         told.append(
@@ -190,6 +194,22 @@ def _reversed_parts(found: Translated) -> list[str]:
                     f"{_difference(cooler, found.window)} colder."
                 )
     return [worst[1]] if worst else []
+
+
+def _shifted_part(found: Translated) -> list[str]:
+    """Return the part that is furthest too warm or too cold, seen from the whole image."""
+    shift = mean_of(found.made.whole) - mean_of(found.real.whole)
+    away = found.made.part_means() - found.real.part_means() - shift
+    least = _FAR_GREY if found.window is None else 2 * _FAR_CELSIUS / _span(found.window)
+    far = [n for n in range(len(FACE_PARTS)) if abs(away[n]) > least]
+    if not far:
+        return []
+    part = max(far, key=lambda n: abs(away[n]))
+    name = FACE_PARTS[part].name
+    return [
+        f"In made faces the {name} {_is(name)} {_difference(abs(away[part]), found.window)} too "
+        f"{'warm' if away[part] > 0 else 'cold'}, beside {found.real_is}."
+    ]
 
 
 def _look(found: Translated) -> list[str]:
@@ -283,12 +303,39 @@ def _means(found: Translated) -> Strip:
             Tile(uri=thermal_uri(found.mean_real), alt=f"mean of {found.real_is}", thermal=True)
         )
     window = found.window
-    low, high = ("cold", "warm") if window is None else (f"{t:g} °C" for t in window_ends(window))
+    low, high = ("cold", "warm") if window is None else (f"{t:g} °C" for t in (window.low, window.high))
     return Strip(
         rows=(StripRow(label="Mean face", tiles=tuple(tiles)),),
         columns=tuple(columns),
         scale=Scale(low=low, high=high),
         caption="All faces of the set averaged: where the face is warm, where cold.",
+    )
+
+
+def _parts_table(found: Translated) -> Table | None:
+    """Return how warm each part of the face is; None where no part is known."""
+    real, made = found.real.part_means(), found.made.part_means()
+    most = _FAR_GREY if found.window is None else 2 * _FAR_CELSIUS / _span(found.window)
+    rows = [
+        (
+            Cell(text=part.name.capitalize()),
+            Cell(text=_value(float(one), found.window)),
+            Cell(text=_value(float(other), found.window)),
+            Cell(
+                text=_difference(float(other - one), found.window, plus=True),
+                shade=min(abs(float(other - one)) / (2 * most), 1.0),
+                strong=abs(float(other - one)) > most,
+            ),
+        )
+        for part, one, other in zip(FACE_PARTS, real, made, strict=True)
+        if math.isfinite(one) and math.isfinite(other)
+    ]
+    if not rows:
+        return None
+    return Table(
+        header=("Part", "True" if found.paired else "Real", "Made", "Difference"),
+        rows=tuple(rows),
+        caption="Means over the pixels of each part of all faces.",
     )
 
 
@@ -314,7 +361,7 @@ def _histograms(found: Translated) -> list[Block]:
     if not found.real.images:
         return []
     window = found.window
-    low, high = (-1.0, 1.0) if window is None else window_ends(window)
+    low, high = (-1.0, 1.0) if window is None else (window.low, window.high)
     pairs = [("Whole image", found.real.whole, found.made.whole)]
     pairs += [
         (part.name.capitalize(), real, made)
@@ -344,19 +391,23 @@ def _alike(found: Translated) -> float:
     return float(correlation(found.mean_made[None], found.mean_real[None]))
 
 
-def window_ends(window: Window) -> tuple[float, float]:
-    """Return what -1 and 1 are, in deg C."""
-    return window.low, window.high
-
-
 def _span(window: Window) -> float:
     return window.high - window.low
 
 
-def _difference(signed: float, window: Window | None) -> str:
+def _difference(signed: float, window: Window | None, *, plus: bool = False) -> str:
     """Return a difference of values in [-1, 1] in deg C, or of grey as a share of the range."""
-    text = f"{signed / 2:.0%}" if window is None else f"{signed / 2 * _span(window):.2f} °C"
-    return text.replace("-", "\u2212").replace("%", " % of the range")
+    sign = "+" if plus else ""
+    if window is None:
+        return f"{50 * signed:{sign}.0f} % of the range".replace("-", "\u2212")
+    return f"{signed / 2 * _span(window):{sign}.1f} °C".replace("-", "\u2212")
+
+
+def _value(signed: float, window: Window | None) -> str:
+    """Return a value in [-1, 1] in deg C, or of grey as a share of the range."""
+    if window is None:
+        return f"{50 * (signed + 1):.0f} %"
+    return f"{window.low + (signed + 1) / 2 * _span(window):.1f} °C"
 
 
 def _signed(value: float) -> str:
@@ -371,8 +422,3 @@ def _spoken(name: str) -> str:
 def _is(name: str) -> str:
     return "are" if name.endswith("s") else "is"
 
-
-def merged(values: Sequence[float]) -> float:
-    """Return the mean of the finite values; NaN where there is none."""
-    finite = [value for value in values if math.isfinite(value)]
-    return sum(finite) / len(finite) if finite else math.nan

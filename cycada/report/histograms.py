@@ -43,7 +43,11 @@ def histogram_plot(
     ticks = nice_ticks(values[0], values[-1], 5)
     shown = [tick for tick in ticks if values[0] <= tick <= values[-1]]
     across = Scale(values[0], values[-1], 8, width - 12)
-    up = Scale(0, max(max(map(max, shares)), 1e-12), height - 24, 32)
+    # Cameras and windows clip: the columns at the ends of the range may tower above all others.
+    inner = [share for each in shares for share in _inner(each, edges)]
+    most = max([*inner, 1e-12])
+    shares = [share.clip(0, 1.04 * most) for share in shares]
+    up = Scale(0, 1.04 * most, height - 24, 32)
     parts = [text(2, 16, title, "start", "strong")]
     for tick in shown:
         parts.append(line(across(tick), 26, across(tick), height - 24, "grid"))
@@ -73,6 +77,13 @@ def _densities(counts: Integers, edges: Integers) -> Floats:
     cumulated = np.concatenate([[0], counts.cumsum()])
     inside = cumulated[edges[1:]] - cumulated[edges[:-1]]
     return np.asarray(inside / counts.sum() / np.diff(edges), dtype=np.float64)
+
+
+def _inner(shares: Floats, edges: Integers) -> list[float]:
+    """Return the columns without those that hold the ends of the range; all where no other is."""
+    first, last = edges[0] == 0, edges[-1] >= BINS
+    kept = shares[first : len(shares) - last]
+    return (kept if kept.any() else shares).tolist()
 
 
 def _steps(values: Floats, shares: Floats) -> tuple[list[float], list[float]]:
