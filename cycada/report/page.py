@@ -153,7 +153,16 @@ class Beside:
     right: Block
 
 
-Block = Strip | Table | Plot | Plots | Legend | Picture | Facts | Text | Code | Beside
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fold:
+    """A block to look at on demand."""
+
+    kind: ClassVar[str] = "fold"
+    title: str
+    block: Block
+
+
+Block = Strip | Table | Plot | Plots | Legend | Picture | Facts | Text | Code | Beside | Fold
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,6 +240,8 @@ def _blocks(page: Page) -> Sequence[Block]:
 def _shows_thermal(block: Block) -> bool:
     if isinstance(block, Beside):
         return _shows_thermal(block.left) or _shows_thermal(block.right)
+    if isinstance(block, Fold):
+        return _shows_thermal(block.block)
     return isinstance(block, Strip) and any(
         tile.thermal for row in block.rows for tile in row.tiles
     )

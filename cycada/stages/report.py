@@ -35,6 +35,7 @@ from cycada.stages.report_faces import (
     samples_strip,
     translated_strips,
 )
+from cycada.stages.report_scores import score_sections
 from cycada.stages.scoring import SCORES_NAME
 from cycada.training.loading import load_translator
 from cycada.training.run import CONFIG_NAME, read_log, run_config, run_kind
@@ -90,8 +91,11 @@ def report(
     methods, translations = _read_evaluations(found.evaluations)
     sections: list[Section] = []
     heroes: list[Strip] = []
+    runs = [*found.translators, *found.detectors]
+    heads = [(run.name, _read_json(run / CONFIG_NAME)) for run in runs]
+    settings = {name: head["settings"] for name, head in heads}
     for group in _comparable(methods):
-        sections.append(detection_section(group))
+        sections += score_sections(group, settings)
     for run in found.translators:
         section, hero = _translator_section(run, shown, many=len(found.translators) > 1)
         sections.append(section)
@@ -110,8 +114,6 @@ def report(
         sections.append(section)
         heroes += hero
     sections += _detector_sections(found.detectors)
-    runs = [*found.translators, *found.detectors]
-    heads = [(run.name, _read_json(run / CONFIG_NAME)) for run in runs]
     if heads:
         told = [(name, head["settings"]) for name, head in heads]
         if not shown.subjects:
@@ -185,7 +187,10 @@ def _read_evaluations(
                 scores = DetectionScores.from_json(result["scores"])
                 graded = result.get("intensities")
                 intensities = IntensityScores.from_json(graded) if graded else None
-                method = Scored(name=path.name, scores=scores, head=result, intensities=intensities)
+                method = Scored(
+                    name=path.name, scores=scores, head=result, intensities=intensities,
+                    folder=path,
+                )  # fmt: skip
                 detection_section([method])
                 detection_figures([method])
                 methods.append(method)
