@@ -18,6 +18,7 @@ from cycada.action_units import column, meaning
 from cycada.data.dataset import FaceImages
 from cycada.data.index import Domain, Face, Index, Split, read_index
 from cycada.data.index_checks import check_links
+from cycada.data.predictions import PREDICTIONS_NAME
 from cycada.data.subjects import subject_digest
 from cycada.errors import DataError, RunError
 from cycada.metrics.scores import (
@@ -46,7 +47,7 @@ from cycada.training.loading import (
 )
 from cycada.training.run import run_kind
 
-PREDICTIONS_NAME, PLOT_NAME = "predictions.csv", "scores.svg"
+PLOT_NAME = "scores.svg"
 _NAMED = 3  # subjects that an error lists
 
 
