@@ -80,15 +80,28 @@ class Translated:
     flips_missing: str = ""  # why there are none
 
 
-def findings(found: Translated) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong, in a sentence."""
+
+    text: str
+    severe: bool = True  # the translator is of no use, rather than of less
+
+
+def findings(found: Translated) -> list[Finding]:
     """Return what is wrong at first sight, worst first; empty where nothing is."""
-    return [*_temperatures(found), *_look(found), *(_swaps(found.flips) if found.flips else [])]
+    swaps = _swaps(found.flips) if found.flips is not None else []
+    lost = _lost(found.flips) if found.flips is not None else []
+    reversed_ = _reversed_parts(found)
+    severe = [*_against(found), *_photographs(found), *swaps, *reversed_, *_alike_faces(found)]
+    mild = [*_shifted(found), *([] if reversed_ else _shifted_part(found)), *lost]
+    return [*map(Finding, severe), *(Finding(each, severe=False) for each in mild)]
 
 
 def glance_section(found: Translated, *, title: str) -> Section:
     """Return the findings, the figures that they rest on, and the table of flips."""
     told = findings(found)
-    blocks: list[Block] = [Text(text=each, warns=True) for each in told]
+    blocks: list[Block] = [Text(text=each.text, warns=each.severe) for each in told]
     if not told:
         blocks.append(
             Text(text="Nothing stands out: made temperatures run as real ones do, made faces "
@@ -152,27 +165,29 @@ def flips_table(flips: Flips) -> Table:
     )  # fmt: skip
 
 
-def _temperatures(found: Translated) -> list[str]:
-    told = []
+def _against(found: Translated) -> list[str]:
     follows = found.follows_truth
     if math.isfinite(follows) and follows < _AGAINST:
-        told.append(
+        return [
             "Made temperatures run against the true ones of the same faces "
             f"(correlation {_signed(follows)}): what is warm is made cold."
-        )
-    elif math.isfinite(alike := _alike(found)) and alike < _AGAINST:
-        told.append(
+        ]
+    if math.isfinite(alike := _alike(found)) and alike < _AGAINST:
+        return [
             f"The mean made face runs against the mean real one (correlation {_signed(alike)}): "
             "what is warm is made cold."
-        )
-    told += _reversed_parts(found) or _shifted_part(found)
+        ]
+    return []
+
+
+def _shifted(found: Translated) -> list[str]:
     made, real = mean_of(found.made.whole), mean_of(found.real.whole)
-    if abs(made - real) > _SHIFTED * deviation_of(found.real.whole):
-        told.append(
-            f"Made images are {_difference(abs(made - real), found.window)} "
-            f"{'warmer' if made > real else 'colder'} on average than {found.real_is}."
-        )
-    return told
+    if not abs(made - real) > _SHIFTED * deviation_of(found.real.whole):
+        return []
+    return [
+        f"Made images are {_difference(abs(made - real), found.window)} "
+        f"{'warmer' if made > real else 'colder'} on average than {found.real_is}."
+    ]
 
 
 def _reversed_parts(found: Translated) -> list[str]:
@@ -212,24 +227,25 @@ def _shifted_part(found: Translated) -> list[str]:
     ]
 
 
-def _look(found: Translated) -> list[str]:
-    told = []
+def _photographs(found: Translated) -> list[str]:
     made, true = found.luminance_made, found.luminance_true
-    if abs(made) > _PHOTOGRAPH and not abs(true - made) < _APART:
-        beside = (
-            f"; of true thermal images it is {_signed(true)}" if math.isfinite(true) else ""
-        )
-        told.append(
-            f"Made thermal images are little more than {'inverted ' if made < 0 else ''}grey "
-            f"photographs: their correlation with the luminance of the source is {_signed(made)}"
-            f"{beside}."
-        )
-    if found.spread < _ALIKE:
-        told.append(
-            "Made faces are nearly all alike: they differ from each other by "
-            f"{percent(found.spread)} of what real ones do."
-        )
-    return told
+    if not abs(made) > _PHOTOGRAPH or abs(true - made) < _APART:
+        return []
+    beside = f"; of true thermal images it is {_signed(true)}" if math.isfinite(true) else ""
+    return [
+        f"Made thermal images are little more than {'inverted ' if made < 0 else ''}grey "
+        f"photographs: their correlation with the luminance of the source is {_signed(made)}"
+        f"{beside}."
+    ]
+
+
+def _alike_faces(found: Translated) -> list[str]:
+    if not found.spread < _ALIKE:
+        return []
+    return [
+        "Made faces are nearly all alike: they differ from each other by "
+        f"{percent(found.spread)} of what real ones do."
+    ]
 
 
 def _swapped(flips: Flips) -> list[tuple[int, int, float]]:
@@ -272,13 +288,12 @@ def _swaps(flips: Flips) -> list[str]:
             )
         else:
             told.append(f"{one} becomes {other}: on {faces} the translation shows the second.")
-    told = told[:_MOST_SWAPS]
-    lost = _lost(flips, {row for row, _, _ in swapped})
-    return [*told, *([lost] if lost else [])]
+    return told[:_MOST_SWAPS]
 
 
-def _lost(flips: Flips, told: set[int]) -> str:
+def _lost(flips: Flips) -> list[str]:
     """Return a sentence about AUs that translations no longer show, though true images do."""
+    told = {row for row, _, _ in _swapped(flips)}
     kept = flips.made.kept_share()
     usual = flips.true.kept_share() if flips.true is not None else torch.ones_like(kept)
     gone = [
@@ -286,9 +301,7 @@ def _lost(flips: Flips, told: set[int]) -> str:
         for n, name in enumerate(flips.names)
         if n not in told and flips.made.shown[n] >= _FEW and float(kept[n]) < 0.5 * float(usual[n])
     ]
-    if not gone:
-        return ""
-    return f"Lost on most faces on which they were seen: {', '.join(gone)}."
+    return [f"Lost on most faces on which they were seen: {', '.join(gone)}."] if gone else []
 
 
 def _means(found: Translated) -> Strip:

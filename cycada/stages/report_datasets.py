@@ -125,7 +125,7 @@ def _views(
     """Return the views of a set, and where those other than the image come from."""
     views: list[View] = []
     others: dict[str, Other] = {}
-    if translated and any(face.origin for face in some.faces):
+    if translated and any(f.origin and (some.root / f.origin).is_file() for f in some.faces):
         views.append(View(key="source", label="Origin", kind="rgb"))
         others["source"] = _reader(some, lambda face: face.origin, "rgb", size)
     paired = any(face.pair and (some.root / face.pair).is_file() for face in some.faces)
