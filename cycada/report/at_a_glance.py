@@ -169,13 +169,17 @@ def _against(found: Translated) -> list[str]:
     follows = found.follows_truth
     if math.isfinite(follows) and follows < _AGAINST:
         return [
-            "Made temperatures run against the true ones of the same faces "
-            f"(correlation {_signed(follows)}): what is warm is made cold."
+            (
+                "Made temperatures run against the true ones of the same faces "
+                f"(correlation {_signed(follows)}): what is warm is made cold."
+            )
         ]
     if math.isfinite(alike := _alike(found)) and alike < _AGAINST:
         return [
-            f"The mean made face runs against the mean real one (correlation {_signed(alike)}): "
-            "what is warm is made cold."
+            (
+                f"The mean made face runs against the mean real one (correlation {_signed(alike)}): "
+                "what is warm is made cold."
+            )
         ]
     return []
 
@@ -185,8 +189,10 @@ def _shifted(found: Translated) -> list[str]:
     if not abs(made - real) > _SHIFTED * deviation_of(found.real.whole):
         return []
     return [
-        f"Made images are {_difference(abs(made - real), found.window)} "
-        f"{'warmer' if made > real else 'colder'} on average than {found.real_is}."
+        (
+            f"Made images are {_difference(abs(made - real), found.window)} "
+            f"{'warmer' if made > real else 'colder'} on average than {found.real_is}."
+        )
     ]
 
 
@@ -202,11 +208,14 @@ def _reversed_parts(found: Translated) -> list[str]:
                 continue
             size = min(cooler, warmer)
             if worst is None or size > worst[0]:
-                worst = size, (
-                    f"In made faces the {first.name} {_is(first.name)} "
-                    f"{_difference(warmer, found.window)} warmer than the {second.name}; in "
-                    f"{found.real_is} {'they are' if first.name.endswith('s') else 'it is'} "
-                    f"{_difference(cooler, found.window)} colder."
+                worst = (
+                    size,
+                    (
+                        f"In made faces the {first.name} {_is(first.name)} "
+                        f"{_difference(warmer, found.window)} warmer than the {second.name}; in "
+                        f"{found.real_is} {'they are' if first.name.endswith('s') else 'it is'} "
+                        f"{_difference(cooler, found.window)} colder."
+                    ),
                 )
     return [worst[1]] if worst else []
 
@@ -222,8 +231,10 @@ def _shifted_part(found: Translated) -> list[str]:
     part = max(far, key=lambda n: abs(away[n]))
     name = FACE_PARTS[part].name
     return [
-        f"In made faces the {name} {_is(name)} {_difference(abs(away[part]), found.window)} too "
-        f"{'warm' if away[part] > 0 else 'cold'}, beside {found.real_is}."
+        (
+            f"In made faces the {name} {_is(name)} {_difference(abs(away[part]), found.window)} too "
+            f"{'warm' if away[part] > 0 else 'cold'}, beside {found.real_is}."
+        )
     ]
 
 
@@ -233,9 +244,11 @@ def _photographs(found: Translated) -> list[str]:
         return []
     beside = f"; of true thermal images it is {_signed(true)}" if math.isfinite(true) else ""
     return [
-        f"Made thermal images are little more than {'inverted ' if made < 0 else ''}grey "
-        f"photographs: their correlation with the luminance of the source is {_signed(made)}"
-        f"{beside}."
+        (
+            f"Made thermal images are little more than {'inverted ' if made < 0 else ''}grey "
+            f"photographs: their correlation with the luminance of the source is {_signed(made)}"
+            f"{beside}."
+        )
     ]
 
 
@@ -243,8 +256,10 @@ def _alike_faces(found: Translated) -> list[str]:
     if not found.spread < _ALIKE:
         return []
     return [
-        "Made faces are nearly all alike: they differ from each other by "
-        f"{percent(found.spread)} of what real ones do."
+        (
+            "Made faces are nearly all alike: they differ from each other by "
+            f"{percent(found.spread)} of what real ones do."
+        )
     ]
 
 
@@ -254,9 +269,9 @@ def _swapped(flips: Flips) -> list[tuple[int, int, float]]:
     usual = flips.true.becomes_share() if flips.true is not None else torch.zeros_like(shares)
     found = []
     for row in range(len(flips.names)):
-        if flips.made.shown[row] < _FEW:
-            continue
         for column in range(len(flips.names)):
+            if flips.made.became[row, column] < _FEW:
+                continue
             share = float(shares[row, column])
             least = max(
                 _OFTEN,
@@ -316,7 +331,9 @@ def _means(found: Translated) -> Strip:
             Tile(uri=thermal_uri(found.mean_real), alt=f"mean of {found.real_is}", thermal=True)
         )
     window = found.window
-    low, high = ("cold", "warm") if window is None else (f"{t:g} °C" for t in (window.low, window.high))
+    low, high = (
+        ("cold", "warm") if window is None else (f"{t:g} °C" for t in (window.low, window.high))
+    )
     return Strip(
         rows=(StripRow(label="Mean face", tiles=tuple(tiles)),),
         columns=tuple(columns),
@@ -434,4 +451,3 @@ def _spoken(name: str) -> str:
 
 def _is(name: str) -> str:
     return "are" if name.endswith("s") else "is"
-

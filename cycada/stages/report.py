@@ -120,8 +120,8 @@ def report(
     for group in _comparable(methods):
         sections += score_sections(group, settings)
     if shown.galleries is not None:
-        told = [(method.folder, method.head) for method in methods if method.folder is not None]
-        faces = detections_section(told, shown.galleries, allow_outside=shown.outside)
+        scored = [(each.folder, each.head) for each in methods if each.folder is not None]
+        faces = detections_section(scored, shown.galleries, allow_outside=shown.outside)
         sections += [faces] if faces is not None else []
     for run in found.translators:
         parts, hero = _translator_sections(run, found, shown)

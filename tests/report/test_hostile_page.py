@@ -61,7 +61,17 @@ class _Seen(HTMLParser):
         self._in_script = tag == "script" and not attrs
         if self._in_script:
             self.scripts.append("")
-        elif tag in ("script", "iframe", "object", "embed", "link", "base", "form", "video", "audio"):
+        elif tag in (
+            "script",
+            "iframe",
+            "object",
+            "embed",
+            "link",
+            "base",
+            "form",
+            "video",
+            "audio",
+        ):
             self.faults.append(tag)
         given = dict(attrs)
         if tag == "meta" and given.get("http-equiv") == "Content-Security-Policy":
@@ -77,7 +87,7 @@ class _Seen(HTMLParser):
             if name == "style" and "url" in (value or ""):
                 self.faults.append(f"{tag} {name}={value}")
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, _tag: str) -> None:
         self._in_script = False
 
     def handle_data(self, data: str) -> None:

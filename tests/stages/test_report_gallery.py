@@ -308,7 +308,7 @@ def test_an_evaluation_shows_what_was_said_and_where_it_was_seen(
 
 
 def test_half_of_a_part_of_an_evaluation_are_its_worst_faces(
-    place: Path, evaluated: Path, tmp_path: Path
+    evaluated: Path, tmp_path: Path
 ) -> None:
     report([evaluated], tmp_path, include_subjects=True, count=6)
     (folder,) = (tmp_path / "report_files").glob("results-detections-*")
@@ -345,7 +345,7 @@ def test_an_evaluation_whose_faces_are_gone_says_so(evaluated: Path, tmp_path: P
 
 
 def test_a_run_that_was_trained_further_explains_no_earlier_answer(
-    place: Path, evaluated: Path, tmp_path: Path
+    evaluated: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "results"
     folder.mkdir()
@@ -356,9 +356,7 @@ def test_a_run_that_was_trained_further_explains_no_earlier_answer(
     assert "the run has other weights by now" in text
 
 
-def test_a_dataset_shows_each_domain_with_its_labels_and_pairs(
-    place: Path, tmp_path: Path
-) -> None:
+def test_a_dataset_shows_each_domain_with_its_labels_and_pairs(place: Path, tmp_path: Path) -> None:
     report([place / "data"], tmp_path)
     (rgb,) = (tmp_path / "report_files").glob("data-rgb-*")
     (thermal,) = (tmp_path / "report_files").glob("data-thermal-*")
@@ -394,7 +392,7 @@ def test_a_translated_dataset_stands_beside_its_origin_and_the_truth(
     assert max(found["figures"]["follows"]) < 0
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """What stands for the end of a process."""
 
 
@@ -405,11 +403,11 @@ class KillsAfter(Progress):
         super().__init__(shown=False)
         self.loops = 0
 
-    def __call__(self, items, *, total, desc, done=0):
+    def __call__(self, items, **_: object):
         self.loops += 1
         for number, item in enumerate(items):
             if self.loops == 2 and number == 1:
-                raise Killed
+                raise KilledError
             yield item
 
 
@@ -421,7 +419,7 @@ def test_an_interrupted_report_leaves_the_earlier_page_whole(place: Path, tmp_pa
         for file in tmp_path.rglob("*")
         if file.is_file()
     }
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         report([place / "data"], out, count=24, progress=KillsAfter())
     for name, content in before.items():
         assert (tmp_path / name).read_bytes() == content
@@ -451,7 +449,7 @@ def test_a_report_of_a_translator_tells_what_stands_out_before_its_faces(
     assert text.index("are swapped: on") < text.index("translator-rgb-")
 
 
-def test_findings_need_more_than_a_few_faces(place: Path, tmp_path: Path) -> None:
+def test_findings_need_more_than_a_few_faces(place: Path) -> None:
     readers = choose_readers(
         drawn.by_hand(place / "translator", "swaps"), [place / "rgb", place / "thermal"], CPU
     )
