@@ -177,8 +177,8 @@ def _against(found: Translated) -> list[str]:
     if math.isfinite(alike := _alike(found)) and alike < _AGAINST:
         return [
             (
-                f"The mean made face runs against the mean real one (correlation {_signed(alike)}): "
-                "what is warm is made cold."
+                "The mean made face runs against the mean real one (correlation "
+                f"{_signed(alike)}): what is warm is made cold."
             )
         ]
     return []
@@ -232,7 +232,8 @@ def _shifted_part(found: Translated) -> list[str]:
     name = FACE_PARTS[part].name
     return [
         (
-            f"In made faces the {name} {_is(name)} {_difference(abs(away[part]), found.window)} too "
+            f"In made faces the {name} {_is(name)} "
+            f"{_difference(abs(away[part]), found.window)} too "
             f"{'warm' if away[part] > 0 else 'cold'}, beside {found.real_is}."
         )
     ]
