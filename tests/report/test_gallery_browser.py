@@ -54,7 +54,9 @@ def browser() -> Iterator[Browser]:
     if chromium is None:
         pytest.fail("These tests need a browser: apt-get install chromium.")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        started = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield started
         started.close()
 
@@ -275,6 +277,7 @@ def test_the_address_keeps_what_is_chosen(tab: Tab, watched: Watched) -> None:
     second.get_by_role("button", name="Best first").click()
     dialog = open_detail(gallery, 2)
     name = dialog.locator("h2").inner_text()
+    tab.wait_for_url(re.compile("open="))
     again = watched.open(tab.url)
     opened = one(again).locator("dialog.detail")
     opened.locator(".panel").first.wait_for()
