@@ -124,8 +124,11 @@ def report(
         faces = detections_section(scored, shown.galleries, allow_outside=shown.outside)
         sections += [faces] if faces is not None else []
     for run in found.translators:
-        parts, hero = _translator_sections(run, found, shown)
-        sections += parts
+        glance, section, hero = _translator_sections(run, found, shown)
+        if glance is not None:  # before all else where it warns
+            warned = any(isinstance(block, Text) and block.warns for block in glance.blocks)
+            sections.insert(0 if warned else len(sections), glance)
+        sections.append(section)
         heroes += hero
     if translations:
         means = [
@@ -243,13 +246,13 @@ def _comparable(methods: Sequence[Scored]) -> list[list[Scored]]:
 
 def _translator_sections(
     run: Path, found: _Found, shown: _Shown
-) -> tuple[list[Section], list[Strip]]:
-    """Return what is seen of a translator at a glance, then the faces one by one."""
+) -> tuple[Section | None, Section, list[Strip]]:
+    """Return what is seen of a translator at a glance, and of its faces one by one."""
     many = len(found.translators) > 1
     config = run_config(run, "translator", TranslatorConfig)
     blocks: list[Block] = []
     heroes: list[Strip] = []
-    glance: list[Section] = []
+    glance: Section | None = None
     if shown.galleries is not None:
         try:
             translator = load_translator(run, torch.device("cpu"))
@@ -263,14 +266,14 @@ def _translator_sections(
         else:
             title = f"{spoken(run.name)} at a glance" if many else "Translations at a glance"
             seen = translator_gallery(run, indexes, found.detectors, shown.galleries, title=title)
-            glance += [seen.glance] if seen.glance is not None else []
+            glance = seen.glance
             blocks += seen.blocks
         blocks += samples_strip(run)
     curves = curves_section("", [(run.name, read_log(run))])
     blocks += curves.blocks if curves else ()
     title = f"Translator {spoken(run.name)}" if many else "Translations"
     intro = f"{config.steps:,} steps at {config.size} px, batches of {config.batch_size}."
-    return [*glance, Section(title=title, intro=intro, blocks=tuple(blocks))], heroes
+    return glance, Section(title=title, intro=intro, blocks=tuple(blocks)), heroes
 
 
 def _indexes(paths: Sequence[str], run: Path, shown: _Shown) -> list[Index]:
