@@ -37,7 +37,7 @@ from cycada.report.page import (
 )
 from cycada.thermal import Window
 
-_AGAINST = -0.2  # correlations below tell that warm and cold have changed places
+_AGAINST = -0.05  # correlations below tell that warm and cold have changed places
 _PHOTOGRAPH = 0.85  # correlations with luminance above are those of a grey photograph
 _APART = 0.3  # of two correlations
 _FEW = 5  # faces; a share of fewer tells nothing
