@@ -33,7 +33,7 @@ def report(
     include_subjects: bool,
     allow_outside: bool,
 ) -> None:
-    """Write one HTML page about PATHS: runs, evaluations and indexes, in any mix.
+    """Write one HTML page about PATHS: runs, evaluations, audits and indexes, in any mix.
 
     The page needs no network and no other file. A folder that holds such PATHS may be given
     instead of them. It names no subject and no folder, but shows faces.
