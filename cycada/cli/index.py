@@ -115,13 +115,13 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--exclude",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="List of images to leave out, such as marked.csv of a report; repeatable.",
 )
 @click.option(
     "--from",
     "copied",
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path),
     metavar="INDEX",
     help="Copy this index without what --exclude names, instead of reading folders.",
 )

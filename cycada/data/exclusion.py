@@ -63,6 +63,8 @@ def read_marks(file: Path) -> list[Mark]:
         check_table(file)
         with file.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.reader(stream, strict=True))
+    except FileNotFoundError:
+        raise DataError(f"{file}: there is no such list.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as a CSV table in UTF-8 ({error}).") from error
     header = [name.strip() for name in rows[0]] if rows else []
@@ -150,8 +152,10 @@ def seen_from(files: Sequence[Path], *folders: Path) -> Iterator[Naming]:
         files: Absolute, without steps upwards.
         folders: Absolute.
     """
-    around = Path(os.path.commonpath([str(file.parent) for file in files]))
-    above = dict.fromkeys(each for place in (*folders, around) for each in (place, *place.parents))
+    drives = {file.anchor for file in files}
+    around = [os.path.commonpath([str(file.parent) for file in files])] if len(drives) == 1 else []
+    places = (*folders, *map(Path, around))
+    above = dict.fromkeys(each for place in places for each in (place, *place.parents))
     for folder in above:
         for deeper in range(_DEEPER):
             yield partial(_relative, files, (*folder.parts, *[_NOWHERE] * deeper))
