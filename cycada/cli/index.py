@@ -139,7 +139,6 @@ def index(context: click.Context, /, **given: Any) -> None:
     \b
     cycada index --rgb faces --labels faces/au.csv --out data/rgb
     cycada index --thermal lepton --unit centikelvin --out data/thermal
-    cycada index --from data/rgb --exclude marked.csv --out data/rgb-chosen
     """  # noqa: D301  # click keeps the lines after the backspace
     copied, trusted = given.pop("copied"), given.pop("allow_outside")
     if copied is not None:
