@@ -36,7 +36,18 @@ _POLICY_WITH_FILES = (
 )
 """The page's own script runs, and loads pictures and data from where the page is."""
 
-_SCRIPTS = ("elements", "colours", "sets", "select", "marks", "grid", "views", "detail", "gallery", "start")
+_SCRIPTS = (
+    "elements",
+    "colours",
+    "sets",
+    "select",
+    "marks",
+    "grid",
+    "views",
+    "detail",
+    "gallery",
+    "start",
+)
 """Parts of the script in the order in which they build upon each other."""
 
 
@@ -172,15 +183,6 @@ class Beside:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fold:
-    """A block to look at on demand."""
-
-    kind: ClassVar[str] = "fold"
-    title: str
-    block: Block
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Gallery:
     """Pictures to sort, filter, compare and mark; ``shown`` was written beside the page."""
 
@@ -198,6 +200,15 @@ class Scrubber:
     thermal: bool = False  # grey in the files, coloured by the page
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fold:
+    """A block to look at on demand."""
+
+    kind: ClassVar[str] = "fold"
+    title: str
+    block: Block
+
+
 Block = (
     Strip
     | Table
@@ -209,9 +220,9 @@ Block = (
     | Text
     | Code
     | Beside
-    | Fold
     | Gallery
     | Scrubber
+    | Fold
 )
 
 
@@ -321,15 +332,11 @@ def _blocks(page: Page) -> Iterator[Block]:
         yield block
         if isinstance(block, Beside):
             waiting += [block.left, block.right]
-        elif isinstance(block, Fold):
+        if isinstance(block, Fold):
             waiting.append(block.block)
 
 
 def _shows_thermal(block: Block) -> bool:
-    if isinstance(block, Beside):
-        return _shows_thermal(block.left) or _shows_thermal(block.right)
-    if isinstance(block, Fold):
-        return _shows_thermal(block.block)
     if isinstance(block, Gallery):
         return block.shown.thermal
     if isinstance(block, Scrubber):

@@ -19,6 +19,7 @@ from cycada.data.index_info import TOML_NAME, read_info
 from cycada.errors import CycadaError, DataError, RunError, UsageError
 from cycada.files import check_text
 from cycada.metrics.scores import DetectionScores, IntensityScores
+from cycada.progress import Progress
 from cycada.report.methods import (
     Scored,
     detection_figures,
@@ -32,11 +33,18 @@ from cycada.report.sections import curves_section, settings_section, translation
 from cycada.stages.audit import JSON_NAME
 from cycada.stages.evaluate_translator import MEAN_NAME
 from cycada.stages.report_audit import read_audits
+from cycada.stages.report_choice import COUNT, GalleryOptions
 from cycada.stages.report_faces import (
     dataset_strips,
     mean_strip,
     samples_strip,
     translated_strips,
+)
+from cycada.stages.report_gallery import (
+    dataset_gallery,
+    detections_section,
+    gallery_options,
+    translator_gallery,
 )
 from cycada.stages.report_health import health_section
 from cycada.stages.report_scores import score_sections
@@ -65,14 +73,20 @@ class _Found:
 class _Shown:
     """What a page shows beside figures."""
 
-    samples: bool  # pictures of faces
     subjects: bool  # names of subjects, and paths with their folders
     outside: bool  # images that an index from elsewhere names outside its folder
+    galleries: GalleryOptions | None  # None: no pictures of faces
+
+    @property
+    def samples(self) -> bool:
+        """Whether it shows pictures of faces."""
+        return self.galleries is not None
 
 
 def report(
     paths: Sequence[Path], out: Path, *, title: str = "", samples: bool = True,
-    include_subjects: bool = False, allow_outside: bool = False,
+    include_subjects: bool = False, allow_outside: bool = False, count: int | None = COUNT,
+    progress: Progress | None = None,
 ) -> Path:  # fmt: skip
     """Write a page about runs, evaluations and datasets, and return its file.
 
@@ -86,12 +100,21 @@ def report(
         samples: Show pictures of faces.
         include_subjects: Name subjects, and paths with their folders.
         allow_outside: Believe paths of an index from elsewhere that leave its folder.
+        count: Images of each gallery at most; None: all.
+        progress: Shows the images of the galleries; None shows nothing.
 
     Raises:
         UsageError: A path is none of these.
         CycadaError: Something in them cannot be read.
     """
-    shown = _Shown(samples=samples, subjects=include_subjects, outside=allow_outside)
+    file = out if out.suffix.lower() in (".html", ".htm") else out / PAGE_NAME
+    options = gallery_options(
+        file, count=count, subjects=include_subjects,
+        progress=progress or Progress(shown=False),
+    )  # fmt: skip
+    shown = _Shown(
+        subjects=include_subjects, outside=allow_outside, galleries=options if samples else None
+    )
     found = _sorted(paths)
     methods, translations = _read_evaluations(found.evaluations)
     sections: list[Section] = []
@@ -101,8 +124,15 @@ def report(
     settings = {name: head["settings"] for name, head in heads}
     for group in _comparable(methods):
         sections += score_sections(group, settings)
+    if shown.galleries is not None:
+        scored = [(each.folder, each.head) for each in methods if each.folder is not None]
+        faces = detections_section(scored, shown.galleries, allow_outside=shown.outside)
+        sections += [faces] if faces is not None else []
     for run in found.translators:
-        section, hero = _translator_section(run, shown, many=len(found.translators) > 1)
+        glance, section, hero = _translator_sections(run, found, shown)
+        if glance is not None:  # before all else where it warns
+            warned = any(isinstance(block, Text) and block.warns for block in glance.blocks)
+            sections.insert(0 if warned else len(sections), glance)
         sections.append(section)
         heroes += hero
     if translations:
@@ -138,7 +168,6 @@ def report(
         sections=tuple(sections),
         provenance=_provenance([head for _, head in heads]),
     )
-    file = out if out.suffix.lower() in (".html", ".htm") else out / PAGE_NAME
     write_page(file, page)
     return file
 
@@ -227,27 +256,36 @@ def _comparable(methods: Sequence[Scored]) -> list[list[Scored]]:
     return sorted(groups.values(), key=len, reverse=True)
 
 
-def _translator_section(run: Path, shown: _Shown, *, many: bool) -> tuple[Section, list[Strip]]:
+def _translator_sections(
+    run: Path, found: _Found, shown: _Shown
+) -> tuple[Section | None, Section, list[Strip]]:
+    """Return what is seen of a translator at a glance, and of its faces one by one."""
+    many = len(found.translators) > 1
     config = run_config(run, "translator", TranslatorConfig)
     blocks: list[Block] = []
     heroes: list[Strip] = []
-    if shown.samples:
+    glance: Section | None = None
+    if shown.galleries is not None:
         try:
             translator = load_translator(run, torch.device("cpu"))
-            strips = translated_strips(
-                translator, _indexes(config.data, run, shown), named=shown.subjects
-            )
+            indexes = _indexes(config.data, run, shown)
+            strips = translated_strips(translator, indexes, named=shown.subjects)
             heroes = strips[:1]
             blocks += strips if many else strips[1:]
         except CycadaError as error:
             told = str(error) if shown.subjects else _told_of_run(error, run)
             blocks.append(Text(text=f"No translations to show: {told}", warns=True))
+        else:
+            title = f"{spoken(run.name)} at a glance" if many else "Translations at a glance"
+            seen = translator_gallery(run, indexes, found.detectors, shown.galleries, title=title)
+            glance = seen.glance
+            blocks += seen.blocks
         blocks += samples_strip(run)
     curves = curves_section("", [(run.name, read_log(run))])
     blocks += curves.blocks if curves else ()
     title = f"Translator {spoken(run.name)}" if many else "Translations"
     intro = f"{config.steps:,} steps at {config.size} px, batches of {config.batch_size}."
-    return Section(title=title, intro=intro, blocks=tuple(blocks)), heroes
+    return glance, Section(title=title, intro=intro, blocks=tuple(blocks)), heroes
 
 
 def _indexes(paths: Sequence[str], run: Path, shown: _Shown) -> list[Index]:
@@ -272,7 +310,10 @@ def _dataset_section(path: Path, shown: _Shown) -> tuple[Section, list[Strip]]:
         + (f" Classes: {', '.join(index.classes())}." if index.classes() else "")
     )
     title = f"Dataset {spoken(index.root.name)}"
-    return Section(title=title, intro=intro, blocks=tuple(strips)), strips
+    blocks: list[Block] = list(strips)
+    if shown.galleries is not None:
+        blocks += dataset_gallery(index, shown.galleries)
+    return Section(title=title, intro=intro, blocks=tuple(blocks)), strips
 
 
 def _detector_sections(runs: Sequence[Path]) -> list[Section]:
