@@ -10,11 +10,14 @@ import base64
 import io
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
+
+from cycada.footage.palettes import read_palette
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -27,17 +30,23 @@ _INFERNO = (
 
 STOPS: tuple[str, ...] = tuple(f"#{colour}" for colour in _INFERNO.split())
 
+Palette = Literal["inferno", "ironbow"]
+
+_EVERY = 3  # of the 256 colours of a curve: 86 of them follow its steep beginning
 _QUALITY = 88  # of WebP: no visible loss at the size of a tile
 _LARGEST = 320  # px: enough for a tile on a dense screen
 
 _MEDIA = MappingProxyType({"PNG": "image/png", "WEBP": "image/webp", "JPEG": "image/jpeg"})
 
 
-def rgb_uri(signed: Tensor) -> str:
-    """Return a ``(3 or 1, H, W)`` image in [-1, 1] as a data URI (WebP)."""
+def rgb_uri(signed: Tensor, *, largest: int = _LARGEST) -> str:
+    """Return a ``(3 or 1, H, W)`` image in [-1, 1] as a data URI (WebP).
+
+    One that is larger than ``largest`` px is scaled down.
+    """
     pixels = _eight_bit(signed)
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    return _uri(_small(image.convert("RGB")), "WEBP")
+    return _uri(_small(image.convert("RGB"), largest), "WEBP")
 
 
 def thermal_uri(signed: Tensor) -> str:
@@ -67,11 +76,13 @@ def coloured(signed: Tensor) -> Pixels:
     return result
 
 
-def filter_tables() -> tuple[str, str, str]:
-    """Return the palette as ``tableValues`` of an SVG filter: red, green, blue."""
-    red, green, blue = (
-        " ".join(f"{int(stop[i : i + 2], 16) / 255:.4g}" for stop in STOPS) for i in (1, 3, 5)
-    )
+def filter_tables(palette: Palette = "inferno") -> tuple[str, str, str]:
+    """Return a palette as ``tableValues`` of an SVG filter: red, green, blue."""
+    if palette == "inferno":
+        stops = np.array([[int(stop[i : i + 2], 16) for i in (1, 3, 5)] for stop in STOPS])
+    else:
+        stops = read_palette(palette)[::_EVERY]
+    red, green, blue = (" ".join(f"{level / 255:.4g}" for level in plane) for plane in stops.T)
     return red, green, blue
 
 
@@ -81,8 +92,8 @@ def _eight_bit(signed: Tensor) -> Pixels:
     return pixels
 
 
-def _small(image: Image.Image) -> Image.Image:
-    image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+def _small(image: Image.Image, largest: int = _LARGEST) -> Image.Image:
+    image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
     return image
 
 

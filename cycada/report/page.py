@@ -1,8 +1,10 @@
-"""What a page says, as plain data, and how it becomes one HTML file without any other file."""
+"""What a page says, as plain data, and how it becomes HTML: one file, but for galleries."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from cycada.errors import CycadaError
 from cycada.files import replacing
+from cycada.report.gallery import GallerySet, remove_sets
 from cycada.report.images import filter_tables
 from cycada.report.plots import DARK, LIGHT, PLOT_STYLE, Tone
 
@@ -20,6 +23,32 @@ _POLICY = (
     "form-action 'none'"
 )
 """Nothing runs and nothing is fetched: pictures are in the page, and so are its styles."""
+
+_POLICY_WITH_SCRIPT = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{digest}'; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""The page's own script runs, and nothing is fetched."""
+
+_POLICY_WITH_FILES = (
+    "default-src 'none'; img-src data: blob: 'self' file:; style-src 'unsafe-inline'; "
+    "script-src '{digest}' 'self' file:; base-uri 'none'; form-action 'none'"
+)
+"""The page's own script runs, and loads pictures and data from where the page is."""
+
+_SCRIPTS = (
+    "elements",
+    "colours",
+    "sets",
+    "select",
+    "marks",
+    "grid",
+    "views",
+    "detail",
+    "gallery",
+    "start",
+)
+"""Parts of the script in the order in which they build upon each other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +182,48 @@ class Beside:
     right: Block
 
 
-Block = Strip | Table | Plot | Plots | Legend | Picture | Facts | Text | Code | Beside
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gallery:
+    """Pictures to sort, filter, compare and mark; ``shown`` was written beside the page."""
+
+    kind: ClassVar[str] = "gallery"
+    shown: GallerySet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scrubber:
+    """Pictures of the same at different times, with a slider; without a script, all in a row."""
+
+    kind: ClassVar[str] = "scrubber"
+    frames: tuple[tuple[str, str], ...]  # label and data URI
+    caption: str = ""
+    thermal: bool = False  # grey in the files, coloured by the page
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fold:
+    """A block to look at on demand."""
+
+    kind: ClassVar[str] = "fold"
+    title: str
+    block: Block
+
+
+Block = (
+    Strip
+    | Table
+    | Plot
+    | Plots
+    | Legend
+    | Picture
+    | Facts
+    | Text
+    | Code
+    | Beside
+    | Gallery
+    | Scrubber
+    | Fold
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,49 +258,89 @@ class Page:
 
 
 def render_page(page: Page) -> str:
-    """Return the page as HTML that needs no network, no script and no other file."""
+    """Return the page as HTML that needs no network, and no other file but those of galleries."""
     folder = files("cycada.report")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
     style = (folder / "page.css").read_text(encoding="utf-8")
+    blocks = list(_blocks(page))
+    galleries = [block.shown for block in blocks if isinstance(block, Gallery)]
+    script, policy = "", _POLICY
+    if any(isinstance(block, Gallery | Scrubber) for block in blocks):
+        style += (folder / "gallery.css").read_text(encoding="utf-8")
+        script = _script()
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy = _POLICY_WITH_FILES if galleries else _POLICY_WITH_SCRIPT
+        policy = policy.format(digest=f"sha256-{digest}")
     return template.render(
         page=page,
-        policy=_POLICY,
+        policy=policy,
         anchors=[_anchor(section.title, place) for place, section in enumerate(page.sections)],
         style=style.replace("/*light*/", LIGHT).replace("/*dark*/", DARK) + PLOT_STYLE,
-        filter_tables=filter_tables(),
-        has_thermal=any(_shows_thermal(block) for block in _blocks(page)),
+        palettes={"inferno": filter_tables(), "ironbow": filter_tables("ironbow")},
+        script=script,
+        whole=not galleries,
+        has_thermal=any(_shows_thermal(block) for block in blocks),
     )
 
 
 def write_page(path: Path, page: Page) -> None:
     """Write the page whole or not at all; make missing folders.
 
+    Sets of an earlier page of that name, which this one does not show, are removed.
+
     Raises:
         CycadaError: The file cannot be written.
     """
     text = render_page(page)
+    beside = files_folder(path)
+    shown = [block.shown for block in _blocks(page) if isinstance(block, Gallery)]
+    if any(each.folder.parent != beside for each in shown):
+        raise ValueError(f"the sets of {path} belong into {beside}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             # A file name need not be text; what of it is not is told by its number.
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        remove_sets(beside, keep=[each.folder.name for each in shown])
     except OSError as error:
         raise CycadaError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
-def _blocks(page: Page) -> Sequence[Block]:
-    blocks: list[Block] = [page.hero] if page.hero else []
-    for section in page.sections:
-        blocks += section.blocks
-    return blocks
+def files_folder(page: Path) -> Path:
+    """Return the folder for the sets of a page: ``report_files`` of ``report.html``."""
+    return page.with_name(f"{page.stem}_files")
+
+
+def _script() -> str:
+    folder = files("cycada.report") / "browser"
+    parts = [(folder / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
+    text = '\n(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
+    if "</script" in text or "<!--" in text:
+        raise ValueError("the script would end within itself")
+    return text
+
+
+def _blocks(page: Page) -> Iterator[Block]:
+    """Yield every block, those within others after these."""
+    if page.hero:
+        yield page.hero
+    waiting = [block for section in page.sections for block in section.blocks]
+    for block in waiting:
+        yield block
+        if isinstance(block, Beside):
+            waiting += [block.left, block.right]
+        if isinstance(block, Fold):
+            waiting.append(block.block)
 
 
 def _shows_thermal(block: Block) -> bool:
-    if isinstance(block, Beside):
-        return _shows_thermal(block.left) or _shows_thermal(block.right)
+    if isinstance(block, Gallery):
+        return block.shown.thermal
+    if isinstance(block, Scrubber):
+        return block.thermal
     return isinstance(block, Strip) and any(
         tile.thermal for row in block.rows for tile in row.tiles
     )

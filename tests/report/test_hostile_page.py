@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import re
 import shutil
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 import torch
 from PIL import Image
 
 from cycada.data.index import read_index, write_index
 from cycada.progress import Progress
+from cycada.report.gallery import GallerySet
 from cycada.report.images import file_uri
 from cycada.report.page import (
     Cell,
     Code,
     Facts,
     Figure,
+    Gallery,
     Legend,
     Page,
     Picture,
     Plot,
+    Scrubber,
     Section,
     Strip,
     StripRow,
     Table,
     Text,
     Tile,
+    files_folder,
     write_page,
 )
 from cycada.report.plots import Curve, Estimates, curves_plot, ranges_plot, standalone, units_plot
@@ -52,9 +60,14 @@ class _Seen(HTMLParser):
         self.texts: list[str] = []
         self.values: list[str] = []
         self.faults: list[str] = []
+        self.scripts: list[str] = []
+        self.in_script = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in ("script", "iframe", "object", "embed", "link", "base", "form", "video", "audio"):
+        self.in_script = tag == "script"
+        if self.in_script and attrs:
+            self.faults.append(f"script {attrs}")
+        if tag in ("iframe", "object", "embed", "link", "base", "form", "video", "audio"):
             self.faults.append(tag)
         given = dict(attrs)
         if tag == "meta" and given.get("http-equiv") == "Content-Security-Policy":
@@ -70,8 +83,15 @@ class _Seen(HTMLParser):
             if name == "style" and "url" in (value or ""):
                 self.faults.append(f"{tag} {name}={value}")
 
+    def handle_endtag(self, tag: str) -> None:
+        self.in_script = self.in_script and tag != "script"
+
     def handle_data(self, data: str) -> None:
-        self.texts.append(data)
+        (self.scripts if self.in_script else self.texts).append(data)
+
+
+def _digest(script: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _parsed(file: Path) -> _Seen:
@@ -79,6 +99,9 @@ def _parsed(file: Path) -> _Seen:
     text = file.read_text(encoding="utf-8")
     seen.feed(text)
     assert seen.faults == []
+    allowed = re.findall(r"'(sha256-[^']+)'", seen.policy)
+    assert [_digest("".join(seen.scripts))] * bool(seen.scripts) == allowed
+    assert text.count("<script") == len(allowed)
     style = text[text.index("<style>") : text.index("</style>")]
     assert re.findall(r"url\((?!#)|@import", style) == []
     return seen
@@ -132,6 +155,42 @@ def test_a_page_forbids_scripts_and_every_request(tmp_path: Path) -> None:
     assert text.index("Content-Security-Policy") < text.index("<title>")  # before any name
 
 
+def test_a_page_with_a_gallery_runs_its_own_script_and_loads_from_beside_it_alone(
+    tmp_path: Path,
+) -> None:
+    name = "<script>alert(1)</script>\"'>".replace("/", "")
+    file = tmp_path / f"{name}.html"
+    shown = GallerySet(
+        identity="faces", title=HOSTILE, intro=HOSTILE, count=3, stamp="0",
+        folder=files_folder(file) / "faces", thermal=True,
+    )  # fmt: skip
+    page = hostile_page()
+    blocks = (Gallery(shown=shown), Scrubber(frames=((HOSTILE, "data:image/png;base64,"),) * 2,
+              caption=HOSTILE))  # fmt: skip
+    sections = (*page.sections, Section(title="Faces", blocks=blocks))
+    write_page(file, dataclasses.replace(page, sections=sections))
+    seen = _parsed(file)
+    rules = dict(rule.strip().split(" ", 1) for rule in seen.policy.split(";"))
+    assert rules == {
+        "default-src": "'none'", "img-src": "data: blob: 'self' file:",
+        "style-src": "'unsafe-inline'", "base-uri": "'none'", "form-action": "'none'",
+        "script-src": f"'{_digest(''.join(seen.scripts))}' 'self' file:",
+    }  # fmt: skip
+    text = file.read_text(encoding="utf-8")
+    assert text.index("Content-Security-Policy") < text.index("<title>")
+    assert HOSTILE not in "".join(seen.scripts)
+    assert f"{quote(name)}_files/faces" in seen.values
+
+
+def test_the_script_of_a_page_makes_no_markup_of_texts_and_asks_nobody() -> None:
+    for part in (files("cycada.report") / "browser").iterdir():
+        text = part.read_text(encoding="utf-8")
+        for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(",
+                    "Function(", "fetch(", "XMLHttpRequest", "WebSocket", "sendBeacon", "http:",
+                    "https:", "srcdoc", "javascript:"):  # fmt: skip
+            assert way not in text, f"{part.name}: {way}"
+
+
 def test_a_drawing_of_its_own_is_one_whatever_it_is_called() -> None:
     from xml.etree import ElementTree as ET
 
@@ -182,6 +241,12 @@ def test_a_report_names_no_subject_and_no_folder_unless_asked(
         assert text in asked
     for name in ("rgb0", "rgb4", "thermal0", "thermal4"):
         assert name not in plain
+    beside = [file.read_bytes() for file in (tmp_path / "plain_files").rglob("*") if file.is_file()]
+    assert len(beside) > 80  # pictures of each of the 40 faces, small and large
+    for text in (b"Jane Doe", b"rgb0", b"thermal4", b"0.png", str(tmp_path.parent).encode()):
+        assert not any(text in content for content in beside)
+    items = (tmp_path / "asked_files").glob("*/items.js")
+    assert any("Jane Doe" in file.read_text(encoding="utf-8") for file in items)
 
 
 def test_a_report_without_samples_holds_no_picture(
@@ -192,6 +257,8 @@ def test_a_report_without_samples_holds_no_picture(
     bare = report(paths, tmp_path / "b.html", samples=False).read_text(encoding="utf-8")
     assert "data:image" not in bare
     assert "<img" not in bare
+    assert (tmp_path / "a_files").is_dir()
+    assert not (tmp_path / "b_files").exists()
     assert "20 faces" in bare or "40 faces" in bare  # what was counted of them stays
 
 
@@ -202,8 +269,6 @@ def test_a_file_name_that_is_no_text_is_told_all_the_same(tmp_path: Path) -> Non
 
 
 def test_a_picture_in_a_page_carries_no_metadata(tmp_path: Path) -> None:
-    import base64
-
     exif = Image.Exif()
     exif[0x010E] = "Jane Doe"
     exif.get_ifd(0x8825)[1] = "N"
