@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from cycada.errors import DataError
+from cycada.errors import DataError, UsageError
 from cycada.files import replacing, temporary_beside
 from cycada.footage.packages import optional
 from cycada.report.images import Pixels
 
 _QUALITY = "20"  # constant rate factor of H.264: no visible loss
 _RATE_STEPS = 1000
+_GIF_COLOURS = 256
+_FASTEST_GIF = 50  # frames per second
 
 
 def write_video(path: Path, pictures: Iterable[Pixels], *, rate: float) -> None:
@@ -45,6 +49,53 @@ def write_video(path: Path, pictures: Iterable[Pixels], *, rate: float) -> None:
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     except (OSError, av.FFmpegError) as error:
+        raise DataError(f"{path}: cannot be written ({error}).") from error
+
+
+def write_gif(
+    path: Path, pictures: Iterable[Pixels], *, some: Sequence[Pixels],
+    colours: Sequence[tuple[int, ...]], rate: float,
+) -> None:  # fmt: skip
+    """Write an animated GIF whole or not at all.
+
+    All frames share 256 colours, and none is dithered: both would flicker. A frame lasts a whole
+    number of hundredths of a second, so times are rounded, but do not drift.
+
+    Args:
+        path: Where to, with the suffix ``.gif``.
+        pictures: ``(height, width, 3)`` uint8 each, of one size; held in memory with 8 bits.
+        some: Those by which the colours are chosen.
+        colours: Red, green and blue from 0 to 255 of colours that must be among them.
+        rate: Frames per second, 50 at most: viewers slow down what is faster.
+
+    Raises:
+        UsageError: The rate is higher.
+        DataError: The file cannot be written.
+    """
+    if rate > _FASTEST_GIF:
+        raise UsageError(
+            f"{path}: a GIF has {_FASTEST_GIF} frames per second at most, not {rate:g}; write an "
+            "MP4."
+        )
+    together = Image.fromarray(np.concatenate(some))
+    left = _GIF_COLOURS - len(colours)
+    chosen = together.quantize(left, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*(level for colour in colours for level in colour), *chosen])
+    flat = [
+        Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
+        for picture in pictures
+    ]
+    ends = [round(100 * number / rate) for number in range(len(flat) + 1)]
+    lasts = [10 * (end - begin) for begin, end in pairwise(ends)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            flat[0].save(
+                temporary, save_all=True, append_images=flat[1:], duration=lasts, loop=0,
+                optimize=False,
+            )  # fmt: skip
+    except OSError as error:
         raise DataError(f"{path}: cannot be written ({error}).") from error
 
 

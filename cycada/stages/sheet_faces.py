@@ -130,7 +130,7 @@ def columns_of(base: Dataset, others: Sequence[Dataset]) -> list[Column]:
     """
     columns = [_column(base, face) for face in base.index.faces]
     for other in others:
-        finder = _Finder(other)
+        finder = Finder(other)
         found = ((column, finder(column)) for column in columns)
         columns = [
             replace(column, shown=(*column.shown, picture)) for column, picture in found if picture
@@ -224,7 +224,7 @@ class _Key(NamedTuple):
     text: str
 
 
-class _Finder:
+class Finder:
     """Finds the picture of a face in a dataset."""
 
     def __init__(self, dataset: Dataset) -> None:
