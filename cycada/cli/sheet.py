@@ -35,9 +35,7 @@ _OF_VIDEOS = ("sequence", "rate")
     show_default=True,
     help="Faces at most; of test subjects, evenly.",
 )
-@click.option(
-    "--face", "faces", multiple=True, metavar="PATH", help="Show this face; repeatable."
-)
+@click.option("--face", "faces", multiple=True, metavar="PATH", help="Show this face; repeatable.")
 @click.option("--seed", type=int, help="Draw the faces by chance.")
 @click.option(
     "--domain",
@@ -133,8 +131,7 @@ def _still(given: dict[str, Any]) -> None:
         given.pop(name)
     made = make_sheet(SheetOptions(style=style, **given), progress=progress())
     say(
-        f"written to {given['out']}: {made.faces} {made.split} faces, rows "
-        f"{', '.join(made.labels)}"
+        f"written to {given['out']}: {made.faces} {made.split} faces, rows {', '.join(made.labels)}"
     )
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from cycada.footage.packages import optional
 from cycada.images import from_signed, resize, with_channels
@@ -133,13 +132,16 @@ def _pulled(picture: Tensor, flow: Tensor) -> Tensor:
     """Return ``(C, H, W)`` whose pixel at x is that of ``picture`` at x + flow(x)."""
     height, width = picture.shape[-2:]
     across, down = _places(flow)
-    grid = torch.stack(
-        (2 * across / max(1, width - 1) - 1, 2 * down / max(1, height - 1) - 1), dim=-1
-    )
-    return F.grid_sample(
-        picture[None].float(), grid[None], mode="bilinear", padding_mode="border",
-        align_corners=True,
-    )[0]  # fmt: skip
+    # By hand and not by `grid_sample`, whose coordinates from -1 to 1 round: where nothing moves,
+    # the picture must stay as it is to the last bit.
+    across, down = across.clamp(0, width - 1), down.clamp(0, height - 1)
+    left, top = across.floor(), down.floor()
+    x, y = across - left, down - top
+    columns = left.long(), (left.long() + 1).clamp(max=width - 1)
+    rows = top.long(), (top.long() + 1).clamp(max=height - 1)
+    upper = picture[:, rows[0], columns[0]] * (1 - x) + picture[:, rows[0], columns[1]] * x
+    lower = picture[:, rows[1], columns[0]] * (1 - x) + picture[:, rows[1], columns[1]] * x
+    return upper * (1 - y) + lower * y
 
 
 def _slope(flow: Tensor, axis: int) -> Tensor:

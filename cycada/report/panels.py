@@ -130,9 +130,7 @@ class Panels:
         }  # fmt: skip
         return [most[panel.thermal] for panel in self.panels]
 
-    def _tell(
-        self, draw: ImageDraw.ImageDraw, panel: Panel, place: _Place, most: float
-    ) -> None:
+    def _tell(self, draw: ImageDraw.ImageDraw, panel: Panel, place: _Place, most: float) -> None:
         label = shortened(panel.label, place.width, _TEXT, self._measure)
         middle = place.left + place.width / 2
         draw.text((middle, _HEAD - 10), label, fill=_INK, font=self.fonts[_TEXT], anchor="ms")

@@ -125,9 +125,7 @@ class _Grid(NamedTuple):
     least: tuple[float, ...]  # height of each row that its label and the ticks need
 
 
-def _placed(
-    asked: Asked, lines: Sequence[Sequence[str]], grid: _Grid, measure: Measure
-) -> Layout:
+def _placed(asked: Asked, lines: Sequence[Sequence[str]], grid: _Grid, measure: Measure) -> Layout:
     tile = (grid.room - _GAP * (grid.across - 1)) / grid.across
     names, name_height = _column_names(asked.names, tile, measure)
     tile = _shrunk(tile, asked, grid, name_height)
@@ -182,9 +180,7 @@ class _Name(NamedTuple):
     upright: bool
 
 
-def _column_names(
-    names: Sequence[str], tile: float, measure: Measure
-) -> tuple[list[_Name], float]:
+def _column_names(names: Sequence[str], tile: float, measure: Measure) -> tuple[list[_Name], float]:
     """Return the names as they are written, and the height that they take in mm."""
     if not names:
         return [], 0.0
@@ -260,9 +256,8 @@ def _pieces(word: str, widest: float, measure: Measure) -> list[str]:
     """Return a word in pieces that are not too wide, after signs that join words if it can be."""
     pieces = []
     while measure(word, LABEL) > widest:
-        fits = max(
-            1, next(n for n in range(len(word), 0, -1) if n == 1 or measure(word[:n], LABEL) <= widest)
-        )  # fmt: skip
+        fitting = (n for n in range(len(word) - 1, 1, -1) if measure(word[:n], LABEL) <= widest)
+        fits = next(fitting, 1)
         joins = [n for n in range(2, fits + 1) if word[n - 1] in "-_/.,"]
         cut = joins[-1] if joins else fits
         pieces.append(word[:cut])

@@ -225,7 +225,7 @@ class _Key(NamedTuple):
 
 
 class Finder:
-    """Finds the picture of a face in a dataset."""
+    """Finds the pictures of faces in a dataset."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -247,6 +247,7 @@ class Finder:
             yield _Key("path", _stem(face.path))
 
     def __call__(self, column: Column) -> Picture | None:
+        """Return the picture of a face, ``None`` where there is none."""
         keys: list[_Key] = []
         if column.source is not None:
             place = _place(column.source.file)
