@@ -21,7 +21,15 @@ from cycada.models.tiling import translate_any_size
 from cycada.progress import Progress
 from cycada.report.methods import spoken
 from cycada.report.sheet import Row, Sheet, Style, write_sheet
-from cycada.stages.sheet_faces import Column, Dataset, Picture, choose, columns_of, read_dataset
+from cycada.stages.sheet_faces import (
+    Column,
+    Dataset,
+    Picture,
+    choose,
+    columns_of,
+    named,
+    read_dataset,
+)
 from cycada.thermal import Unit, Window
 from cycada.training.loading import LoadedTranslator, load_translator
 from cycada.training.run import CONFIG_NAME, run_config
@@ -88,15 +96,8 @@ def make_sheet(options: SheetOptions, *, progress: Progress) -> Made:
     )
     _check_out(options.out, columns)
     lines = _lines(options, base, others, runs, columns, progress)
-    if options.labels:
-        if len(options.labels) != len(lines):
-            raise UsageError(
-                f"--label was given {len(options.labels)} times, but the sheet has {len(lines)} "
-                f"rows: {', '.join(line.label for line in lines)}."
-            )
-        lines = [line._replace(label=own) for line, own in zip(lines, options.labels, strict=True)]
-    else:
-        _check_told_apart([line.label for line in lines])
+    labels = named([line.label for line in lines], options.labels, what="rows")
+    lines = [line._replace(label=label) for line, label in zip(lines, labels, strict=True)]
     window = _window(lines, options)
     rows = [
         Row(label=line.label, pictures=[_seen(*each, line.domain, window) for each in zip(
@@ -111,15 +112,6 @@ def make_sheet(options: SheetOptions, *, progress: Progress) -> Made:
         names = [str(number) for number in range(1, len(columns) + 1)]
     write_sheet(options.out, Sheet(rows=rows, names=names, window=window), options.style)
     return Made(tuple(row.label for row in rows), len(columns), columns[0].split)
-
-
-def _check_told_apart(labels: Sequence[str]) -> None:
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice is not None:
-        raise UsageError(
-            f"two rows would be called {twice!r}; give each of the {len(labels)} rows "
-            f"({', '.join(labels)}) a --label."
-        )
 
 
 def _sorted(options: SheetOptions) -> tuple[list[Path], list[Dataset]]:

@@ -190,6 +190,26 @@ def choose(
     return sorted(taken, key=lambda column: order[column.name]) if seed is None else taken
 
 
+def named(usual: Sequence[str], given: Sequence[str], *, what: str) -> Sequence[str]:
+    """Return the labels that were given, or else the usual ones.
+
+    Args:
+        usual: One for each row or sequence.
+        given: By the user; may be none.
+        what: Rows or sequences.
+
+    Raises:
+        UsageError: There are more or fewer, or two usual ones are the same.
+    """
+    listed = f"{len(usual)} {what} ({', '.join(usual)})"
+    if given and len(given) != len(usual):
+        raise UsageError(f"--label was given {len(given)} times, but there are {listed}.")
+    twice = next((label for label in usual if usual.count(label) > 1), "")
+    if twice and not given:
+        raise UsageError(f"two would be called {twice!r}; give a --label to each of the {listed}.")
+    return given or usual
+
+
 def _shuffled(items: Sequence[T], draw: torch.Generator) -> list[T]:
     return [items[place] for place in torch.randperm(len(items), generator=draw).tolist()]
 

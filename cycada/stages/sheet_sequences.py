@@ -77,11 +77,12 @@ def open_first(path: Path, opening: Opening) -> list[Moving]:
     return sequences
 
 
-def open_other(path: Path, first: Moving, opening: Opening) -> Moving:
+def open_other(path: Path, first: Moving, opening: Opening, *, alone: bool) -> Moving:
     """Open a sequence that shows the moments of ``first``.
 
     In an index these are found by origin, pair or path where the frames of ``first`` are files;
     else, as in recordings and folders, the first frame of one is the first of the other.
+    ``alone`` tells that there is no third.
 
     Raises:
         CycadaError: It cannot be read, or lacks a frame.
@@ -92,7 +93,7 @@ def open_other(path: Path, first: Moving, opening: Opening) -> Moving:
     dataset = read_dataset(
         path, domain=other, unit=None, allow_outside=opening.allow_outside
     )  # fmt: skip
-    label = "As thermal" if dataset.translated else spoken(dataset.name)
+    label = "As thermal" if alone and dataset.translated else spoken(dataset.name)
     if not first.columns:
         faces = _chosen(dataset, opening)
         pictures = [each.shown[0] if each.shown else each.source for each in columns_of(faces, ())]

@@ -29,6 +29,7 @@ from cycada.report.methods import spoken
 from cycada.report.palette import Palette
 from cycada.report.panels import Panel, Panels
 from cycada.report.video import write_gif, write_video
+from cycada.stages.sheet_faces import named
 from cycada.stages.sheet_sequences import Moving, Opening, open_first, open_other
 from cycada.thermal import Unit, Window
 from cycada.training.loading import LoadedTranslator, load_translator
@@ -135,25 +136,21 @@ def _sequences(options: VideoOptions) -> list[Moving]:
             f"{options.sources[0]}: is a run; name a sequence, too, that it is to translate."
         )
     first, *truth = open_first(paths[0], opening)
-    runs = len(options.sources) - len(paths)
+    alone = len(options.sources) == 2
     made = [
-        open_other(path, first, opening) if path in paths else _translated(path, first, runs=runs)
+        open_other(path, first, opening, alone=alone) if path in paths
+        else _translated(path, first, alone=alone)
         for path in options.sources if path != paths[0]
     ]  # fmt: skip
     return [first, *made, *truth]
 
 
 def _labelled(sequences: Sequence[Moving], options: VideoOptions) -> list[Moving]:
-    labels = options.labels or [each.label for each in sequences]
-    if len(labels) != len(sequences):
-        raise UsageError(
-            f"--label was given {len(labels)} times, but there are {len(sequences)} sequences: "
-            f"{', '.join(each.label for each in sequences)}."
-        )
+    labels = named([each.label for each in sequences], options.labels, what="sequences")
     return [replace(each, label=label) for each, label in zip(sequences, labels, strict=True)]
 
 
-def _translated(run: Path, first: Moving, *, runs: int) -> Moving:
+def _translated(run: Path, first: Moving, *, alone: bool) -> Moving:
     """Return what a translator makes of the source."""
     translator = load_translator(run)
     to_thermal = first.domain == "rgb"
@@ -165,7 +162,7 @@ def _translated(run: Path, first: Moving, *, runs: int) -> Moving:
         )
     usual = "As thermal" if to_thermal else "As RGB"
     return Moving(
-        label=usual if runs == 1 else spoken(run.resolve().name),
+        label=usual if alone else spoken(run.resolve().name),
         domain="thermal" if to_thermal else "rgb", temperatures=to_thermal and known,
         window=translator.window if to_thermal else None, rate=first.rate, files=(),
         count=first.count, frames=partial(_translations, translator, first),

@@ -63,10 +63,11 @@ def boxes(sheet: Sheet, style: Style, form: Form) -> tuple[list[tuple[str, Any]]
     return drawn, figure.bbox
 
 
-@pytest.mark.parametrize("form", ["png", "pdf"])
-@pytest.mark.parametrize("width", [85, 178])
+@pytest.mark.parametrize(
+    ("width", "form"), [(85, "png"), (85, "pdf"), (178, "png")], ids=["85", "85-pdf", "178"]
+)
 @pytest.mark.parametrize("labels", [SHORT, LONG], ids=["short", "long"])
-@pytest.mark.parametrize("count", [1, 2, 16])
+@pytest.mark.parametrize("count", [2, 16])
 def test_nothing_overlaps_and_all_is_on_the_sheet(
     count: int, labels: tuple[str, ...], width: float, form: Form
 ) -> None:

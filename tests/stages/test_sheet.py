@@ -242,9 +242,9 @@ def test_rows_are_chosen_and_named_as_asked(
     some = drawn(translator_run, own_faces, rows=("truth", "source"), labels=("a", "b"))
     assert labels(some) == ["a", "b"]
     assert [row.thermal for row in some.rows] == [False, True]
-    with pytest.raises(UsageError, match="--label was given 1 times, but the sheet has 4 rows"):
+    with pytest.raises(UsageError, match="--label was given 1 times, but there are 4 rows"):
         drawn(translator_run, own_faces, labels=("a",))
-    with pytest.raises(UsageError, match="two rows would be called"):
+    with pytest.raises(UsageError, match="two would be called"):
         drawn(translator_run, translator_run, own_faces)
     with pytest.raises(UsageError, match="only a translator brings faces back"):
         drawn(own_faces, rows=("back",))
