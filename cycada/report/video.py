@@ -19,7 +19,8 @@ from cycada.report.images import Pixels
 _QUALITY = "20"  # constant rate factor of H.264: no visible loss
 _RATE_STEPS = 1000
 _GIF_COLOURS = 256
-_FASTEST_GIF = 50  # frames per second
+_FASTEST_GIF = 50  # frames per second; viewers slow down what is faster
+_LONGEST_GIF = 2000  # frames, which are held in memory here and there
 
 
 def write_video(path: Path, pictures: Iterable[Pixels], *, rate: float) -> None:
@@ -52,6 +53,24 @@ def write_video(path: Path, pictures: Iterable[Pixels], *, rate: float) -> None:
         raise DataError(f"{path}: cannot be written ({error}).") from error
 
 
+def check_gif(path: Path, *, frames: int, rate: float) -> None:
+    """Refuse a GIF that viewers would not show as it is meant.
+
+    Raises:
+        UsageError: It has more frames, or more of them per second, than they bear.
+    """
+    if rate > _FASTEST_GIF:
+        raise UsageError(
+            f"{path}: a GIF has {_FASTEST_GIF} frames per second at most, not {rate:g}; write an "
+            "MP4."
+        )
+    if frames > _LONGEST_GIF:
+        raise UsageError(
+            f"{path}: a GIF of {frames} frames is more than most viewers bear (here at most "
+            f"{_LONGEST_GIF}); write an MP4."
+        )
+
+
 def write_gif(
     path: Path, pictures: Iterable[Pixels], *, some: Sequence[Pixels],
     colours: Sequence[tuple[int, ...]], rate: float,
@@ -66,17 +85,11 @@ def write_gif(
         pictures: ``(height, width, 3)`` uint8 each, of one size; held in memory with 8 bits.
         some: Those by which the colours are chosen.
         colours: Red, green and blue from 0 to 255 of colours that must be among them.
-        rate: Frames per second, 50 at most: viewers slow down what is faster.
+        rate: Frames per second.
 
     Raises:
-        UsageError: The rate is higher.
         DataError: The file cannot be written.
     """
-    if rate > _FASTEST_GIF:
-        raise UsageError(
-            f"{path}: a GIF has {_FASTEST_GIF} frames per second at most, not {rate:g}; write an "
-            "MP4."
-        )
     together = Image.fromarray(np.concatenate(some))
     left = _GIF_COLOURS - len(colours)
     chosen = together.quantize(left, method=Image.Quantize.MEDIANCUT).getpalette() or []

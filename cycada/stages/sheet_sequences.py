@@ -15,6 +15,7 @@ from cycada.data.index import CSV_NAME, DOMAINS, Domain, Face
 from cycada.errors import DataError
 from cycada.files import check_table
 from cycada.footage import Footage, ReadOptions, open_footage
+from cycada.footage.pictures import frame_numbers, images_in
 from cycada.report.methods import spoken
 from cycada.stages.phantom import SEQUENCES_NAME
 from cycada.stages.sheet_faces import Column, Dataset, Finder, Picture, columns_of, read_dataset
@@ -155,9 +156,9 @@ def _recorded(path: Path, opening: Opening) -> Moving:
     columns: tuple[Column, ...] = ()
     files: tuple[Path, ...] = (path,)
     if path.is_dir():
-        named = {file.stem: file for file in path.iterdir()
-                 if file.suffix.lower() in images.IMAGE_SUFFIXES}  # fmt: skip
-        files = tuple(named[frame.name] for frame in footage.frames())
+        found = images_in(path)
+        numbers = frame_numbers(found) or range(len(found))
+        files = tuple(file for _, file in sorted(zip(numbers, found, strict=True)))
         columns = tuple(
             Column(file.name, "", "test", Picture(file, domain, unit), None) for file in files
         )

@@ -28,14 +28,13 @@ from cycada.progress import Progress
 from cycada.report.methods import spoken
 from cycada.report.palette import Palette
 from cycada.report.panels import Panel, Panels
-from cycada.report.video import write_gif, write_video
+from cycada.report.video import check_gif, write_gif, write_video
 from cycada.stages.sheet_faces import named
 from cycada.stages.sheet_sequences import Moving, Opening, open_first, open_other
 from cycada.thermal import Unit, Window
 from cycada.training.loading import LoadedTranslator, load_translator
 from cycada.training.run import CONFIG_NAME
 
-_MOST_GIF = 2000  # frames, which are held in memory
 _COLOURED = 12  # frames of which a GIF takes its colours
 _GREY_LEVELS = 127.5  # of 8 bits, in a unit of [-1, 1]
 
@@ -96,6 +95,8 @@ def make_video(options: VideoOptions, *, progress: Progress) -> MadeVideo:
             f"{options.sources[0]}: does not tell its frame rate; give --rate, in frames per "
             "second."
         )
+    if options.out.suffix.lower() == ".gif":
+        check_gif(options.out, frames=sequences[0].count or 0, rate=rate)
     window = _window(sequences, options)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=options.out.parent) as file:
@@ -298,11 +299,7 @@ def _write(out: Path, kept: _Kept, panels: Panels, *, rate: float, progress: Pro
     if out.suffix.lower() != ".gif":
         write_video(out, drawn, rate=rate)
         return
-    if kept.count > _MOST_GIF:
-        raise UsageError(
-            f"{out}: a GIF of {kept.count} frames is more than most viewers bear (here at most "
-            f"{_MOST_GIF}); write an MP4."
-        )
+    check_gif(out, frames=kept.count, rate=rate)
     some = np.unique(np.linspace(0, kept.count - 1, _COLOURED).round().astype(int)).tolist()
     write_gif(
         out, drawn, some=[panels.frame(number, kept[number]) for number in some],
