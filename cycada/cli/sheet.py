@@ -85,10 +85,8 @@ _OF_VIDEOS = ("sequence", "rate")
     help="Frames per second of sequences that do not tell theirs.",
 )
 @allow_outside
-@click.pass_context
 def sheet(
-    context: click.Context, *, sources: tuple[Path, ...], out: Path,
-    window: tuple[float, float] | None, **given: Any,
+    *, sources: tuple[Path, ...], out: Path, window: tuple[float, float] | None, **given: Any
 ) -> None:  # fmt: skip
     """Put translated faces, or sequences side by side, on one sheet for papers and talks.
 
@@ -108,7 +106,7 @@ def sheet(
             f"--out {out}: {suffix or 'no suffix'} is no format of a sheet; pictures are .png, "
             ".pdf or .svg, videos .mp4 or .gif."
         )
-    _check_meant(context, still=suffix in _STILL)
+    _check_meant(click.get_current_context(), still=suffix in _STILL)
     common = {
         "sources": sources, "out": out, "window": Window(*window) if window else None,
         **{

@@ -256,7 +256,7 @@ def _scale(window: Window | None) -> tuple[tuple[str, str], list[tuple[float, st
 def _save_png(buffer: io.BytesIO, figure: Figure, dpi: int) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  # an extra
 
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)  # parts of matplotlib have no types
     canvas.draw()
     pixels: Pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     image = Image.fromarray(np.ascontiguousarray(pixels))

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from cycada.errors import DataError, UsageError
@@ -95,10 +97,7 @@ def write_gif(
     chosen = together.quantize(left, method=Image.Quantize.MEDIANCUT).getpalette() or []
     palette = Image.new("P", (1, 1))
     palette.putpalette([*(level for colour in colours for level in colour), *chosen])
-    flat = [
-        Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
-        for picture in pictures
-    ]
+    flat = [_indexed(picture, palette, colours) for picture in pictures]
     ends = [round(100 * number / rate) for number in range(len(flat) + 1)]
     lasts = [10 * (end - begin) for begin, end in pairwise(ends)]
     try:
@@ -110,6 +109,29 @@ def write_gif(
             )  # fmt: skip
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error}).") from error
+
+
+def _indexed(
+    picture: Pixels, palette: Image.Image, colours: Sequence[tuple[int, ...]]
+) -> Image.Image:
+    """Return a picture in the colours of a palette, which begins with ``colours``.
+
+    Pillow looks for the nearest colour by fewer bits than there are. A colour that is in
+    ``colours`` is kept exactly: paper stays white.
+    """
+    near = Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
+    held, first = np.unique(_packed(np.array(colours)), return_index=True)
+    wanted = _packed(picture)
+    place = np.searchsorted(held, wanted).clip(max=len(held) - 1)
+    numbers = np.where(held[place] == wanted, first[place], np.asarray(near)).astype(np.uint8)
+    indexed = Image.fromarray(numbers, "P")
+    indexed.putpalette(near.getpalette() or [])
+    return indexed
+
+
+def _packed(pixels: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
+    return np.asarray((red << 16) | (green << 8) | blue)
 
 
 def write_pictures(folder: Path, pictures: Iterable[tuple[str, Pixels]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -257,9 +257,8 @@ def _there_and_back(
     picture = source.read(translator.window)
     shape = (picture.shape[-2], picture.shape[-1])
     scaled = resize(picture, scaled_size(shape, translator.size))
-    there, back = translator.to_thermal, translator.to_rgb
-    if domain == "thermal":
-        there, back = back, there
+    ways: list[Callable[[Tensor], Tensor]] = [translator.to_thermal, translator.to_rgb]
+    there, back = ways if domain == "rgb" else reversed(ways)
     made = translate_any_size(there, scaled)
     return made, translate_any_size(back, made)
 

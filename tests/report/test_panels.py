@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cycada.report.palette import painted
 from cycada.report.panels import _CURVE, _HEAD, _HEIGHT, _LINE, _MARGIN, Panel, Panels
+from cycada.report.video import write_gif
 from cycada.thermal import Window
 
 
@@ -71,3 +74,21 @@ def test_grey_sequences_have_a_scale_without_degrees_and_colour_ones_none() -> N
 
     assert width(thermal=True) > width(thermal=False) + 60
     assert width(thermal=False) == _HEIGHT + 2 * _MARGIN
+
+
+def test_a_gif_keeps_the_colours_that_must_be_in_it_exactly(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    pictures = [draw.integers(0, 256, (40, 60, 3), dtype=np.uint8) for _ in range(3)]
+    wanted = [(255, 255, 255), (26, 26, 26), (254, 250, 251)]
+    for number, picture in enumerate(pictures):
+        for row, colour in enumerate(wanted):
+            picture[10 * row : 10 * row + 5, number:] = colour
+    file = tmp_path / "a.gif"
+    write_gif(file, pictures, some=pictures[:1], colours=wanted, rate=10.0)
+    with Image.open(file) as opened:
+        assert opened.n_frames == 3
+        for number in range(3):
+            opened.seek(number)
+            shown = np.asarray(opened.convert("RGB"))
+            for row, colour in enumerate(wanted):
+                assert (shown[10 * row : 10 * row + 5, number:] == np.array(colour)).all()
