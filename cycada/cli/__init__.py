@@ -26,6 +26,7 @@ VERBS = (
     "evaluate",
     "detect",
     "report",
+    "view",
 )
 """In the order of the way that the data goes."""
 
