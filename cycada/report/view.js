@@ -104,7 +104,7 @@ function showRun(run) {
   setText(find("h2", root), run.name);
   setText(find(".kind-of", root), run.kind || "");
   setText(find(".word", root), WORDS[run.state]);
-  setText(find(".told", root), run.state === "training" ? "" : run.told);
+  setText(find(".told", root), ["training", "ended"].includes(run.state) ? "" : run.told);
   find(".track", root).hidden = !run.steps;
   if (run.steps) {
     const share = Math.min(run.step / run.steps, 1);
@@ -522,14 +522,14 @@ function scale(entry, result) {
 }
 
 function unitsTable(result) {
-  const part = make("div", "units");
+  const part = make("div", result.readings.length > 1 ? "units" : "units alone");
   const table = make("table");
   const head = make("tr");
   const first = make("th", "", result.thresholds.length ? "Action Unit" : "Class");
   first.scope = "col";
   head.append(first);
   for (const reading of result.readings) {
-    const cell = make("th", "", `In ${reading.label}`);
+    const cell = make("th", "", reading.side === "made" ? "In its translation" : `In ${reading.label}`);
     cell.scope = "col";
     head.append(cell);
   }
@@ -561,7 +561,7 @@ function unitsTable(result) {
   table.append(top, rows);
   part.append(table);
   if (result.thresholds.length) {
-    part.append(make("p", "key", "Calibrated probabilities; the mark is where an Action Unit begins to count as present."));
+    part.append(make("p", "key", "The mark is the probability from which an Action Unit counts as present."));
   }
   return part;
 }
