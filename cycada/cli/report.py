@@ -6,8 +6,17 @@ from pathlib import Path
 
 import click
 
-from cycada.cli.output import say
+from cycada.cli.output import progress, say
 from cycada.cli.settings import allow_outside
+
+
+def _count(_context: click.Context, _option: click.Parameter, text: str) -> int | None:
+    """Return a number of images; None for all."""
+    if text == "all":
+        return None
+    if text.isdecimal() and int(text):
+        return int(text)
+    raise click.BadParameter(f"expected a number of images from 1 on, or all; found {text!r}.")
 
 
 @click.command()
@@ -22,6 +31,14 @@ from cycada.cli.settings import allow_outside
 @click.option(
     "--include-subjects", is_flag=True, help="Name subjects, and paths with their folders."
 )
+@click.option(
+    "--count",
+    metavar="N|all",
+    callback=_count,
+    default="400",
+    show_default=True,
+    help="Images of each gallery at most, evenly over splits and subjects, or `all`.",
+)
 @allow_outside
 @click.option("--title", default="", help="Heading of the page.")
 def report(
@@ -31,12 +48,14 @@ def report(
     title: str,
     no_samples: bool,
     include_subjects: bool,
+    count: int | None,
     allow_outside: bool,
 ) -> None:
-    """Write one HTML page about PATHS: runs, evaluations and indexes, in any mix.
+    """Write an HTML page about PATHS: runs, evaluations and indexes, in any mix.
 
-    The page needs no network and no other file. A folder that holds such PATHS may be given
-    instead of them. It names no subject and no folder, but shows faces.
+    The page needs no network. Galleries of faces lie beside it, in a folder of its name that ends
+    in `_files`: both belong together. A folder that holds such PATHS may be given instead of them.
+    The page names no subject and no folder, but shows faces.
 
     \b
     cycada report runs/translator results/pixel results/both --out report.html
@@ -51,5 +70,7 @@ def report(
         samples=not no_samples,
         include_subjects=include_subjects,
         allow_outside=allow_outside,
+        count=count,
+        progress=progress(),
     )
     say(f"written to {file}")

@@ -14,7 +14,8 @@ from cycada.metrics.bootstrap import Floats
 SUREST = float(np.log(1e9))
 """Log-odds beyond which probabilities are taken for equal."""
 
-_BINS = 10  # of equal width, as usual for the expected calibration error
+CALIBRATION_BINS = 10
+"""Of equal width, as usual for the expected calibration error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +141,14 @@ def calibration_error(
     for unit in range(said.shape[1]):
         rows = annotated[:, unit]
         if rows.any():
-            bins = np.minimum((said[rows, unit] * _BINS).astype(int), _BINS - 1)
-            off = np.bincount(bins, weights=said[rows, unit] - truth[rows, unit], minlength=_BINS)
+            off = np.bincount(bin_of(said[rows, unit]), weights=(said - truth)[rows, unit])
             errors[unit] = np.abs(off).sum() / rows.sum()
     return errors
+
+
+def bin_of(probabilities: Floats) -> npt.NDArray[np.int64]:
+    """Return for each probability in [0, 1] the number of its bin, from 0; 1 is in the last."""
+    return np.minimum((probabilities * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
 
 def log_odds(probabilities: npt.ArrayLike) -> Floats:

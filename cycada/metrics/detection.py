@@ -122,7 +122,7 @@ def average_precision(scores: npt.ArrayLike, labels: npt.ArrayLike, known: npt.A
     values, present, mask = checked(scores, labels, known)
     result = np.full(present.shape[1], np.nan)
     for unit in range(present.shape[1]):
-        true, decided = _cumulated(values[mask[:, unit], unit], present[mask[:, unit], unit])[1:]
+        true, decided = cumulated(values[mask[:, unit], unit], present[mask[:, unit], unit])[1:]
         if len(true) and true[-1]:
             gained = np.diff(true, prepend=0) / true[-1]
             result[unit] = float((gained * true / decided).sum())
@@ -159,7 +159,7 @@ def best_thresholds(
         truth = present[mask[:, unit], unit]
         if truth.sum() < FEWEST_POSITIVES or truth.all():
             continue
-        levels, true, decided = _cumulated(values[mask[:, unit], unit], truth)
+        levels, true, decided = cumulated(values[mask[:, unit], unit], truth)
         f1 = 2 * true / (decided + true[-1])
         cuts = (levels + np.append(levels[1:], 0.0)) / 2
         best = np.flatnonzero(f1 >= f1.max() - 1e-12)
@@ -274,7 +274,7 @@ def _middle_ranks(values: Floats) -> Floats:
     return np.asarray((last - (sizes - 1) / 2)[which], dtype=np.float64)
 
 
-def _cumulated(values: Floats, truth: Bools) -> tuple[Floats, Floats, Floats]:
+def cumulated(values: Floats, truth: Bools) -> tuple[Floats, Floats, Floats]:
     """Return distinct scores in descending order, and what is true and decided at or above."""
     levels, which = np.unique(-values, return_inverse=True)
     decided = np.bincount(which, minlength=len(levels)).cumsum().astype(np.float64)

@@ -77,12 +77,23 @@ def luminance_correlation(rgb: Tensor, thermal: Tensor) -> Tensor:
         ``(B,)`` in [-1, 1]; 0 where one of the two images is flat.
     """
     weights = torch.tensor(LUMINANCE, dtype=rgb.dtype, device=rgb.device)
-    grey = (rgb * weights[:, None, None]).sum(1).flatten(1)
-    warm = thermal.mean(1).flatten(1)
-    grey = grey - grey.mean(1, keepdim=True)
-    warm = warm - warm.mean(1, keepdim=True)
-    length = (grey.square().sum(1) * warm.square().sum(1)).sqrt()
-    return (grey * warm).sum(1) / length.clamp(min=1e-12)
+    return correlation((rgb * weights[:, None, None]).sum(1, keepdim=True), thermal)
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Return Pearson's correlation over the pixels of each image pair.
+
+    Args:
+        first: ``(B, C, H, W)``; channels are averaged.
+        second: ``(B, C, H, W)``.
+
+    Returns:
+        ``(B,)`` in [-1, 1]; 0 where one of the two images is flat.
+    """
+    one, other = (image.mean(1).flatten(1) for image in (first, second))
+    one, other = (values - values.mean(1, keepdim=True) for values in (one, other))
+    length = (one.square().sum(1) * other.square().sum(1)).sqrt()
+    return (one * other).sum(1) / length.clamp(min=1e-12)
 
 
 def label_flip_rate(

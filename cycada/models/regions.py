@@ -46,6 +46,12 @@ class Region:
     share: float  # channels of its network, as a share of the setting ``width``
     both: bool = False  # the same on the right, mirrored, by the same network
 
+    def shape(self, side: int) -> tuple[int, int]:
+        """Return its height and width in px, cut out of faces of ``side`` px."""
+        height, width = (max(16, round(length * side / SIDE)) for length in
+                         (self.height, self.width))  # fmt: skip
+        return height, width
+
 
 REGIONS = (
     Region("eyes", 0.0, -0.1, 1.05, 0.55, 40, 64, 2 / 3),
@@ -128,6 +134,13 @@ class RegionBackbone(nn.Module):
             self.finder.eval()
         return self
 
+    def eyes_of(self, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the ``(B, 2)`` point between the eyes, and the way from the right to the left."""
+        # Taken one by one, for a list of places would be sent to the device in every step.
+        corners = torch.stack([landmarks[:, place] for place in self.eyes], 1)
+        left, right = corners[:, :2].mean(1), corners[:, 2:].mean(1)
+        return (left + right) / 2, left - right
+
     def read(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(B, features)``, and the ``(B, K, 2)`` landmarks in px by which they were read.
 
@@ -135,10 +148,7 @@ class RegionBackbone(nn.Module):
         """
         landmarks = self.finder(local_structure(image))
         found = landmarks.detach().to(image.dtype)
-        # Taken one by one, for a list of places would be sent to the device in every step.
-        corners = torch.stack([found[:, place] for place in self.eyes], 1)
-        left, right = corners[:, :2].mean(1), corners[:, 2:].mean(1)
-        between, apart = (left + right) / 2, left - right
+        between, apart = self.eyes_of(found)
         parts = []
         for region in REGIONS:
             shown = [cut_out(image, between, apart, region)]
@@ -149,6 +159,25 @@ class RegionBackbone(nn.Module):
             read: Tensor = network(local_structure(seen) if self.view == "structure" else seen)
             parts.append(torch.stack(read.chunk(len(shown))).mean(0))
         return torch.cat(parts, dim=1), landmarks
+
+
+def axes(apart: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return the steps of one eye distance across and down an upright face.
+
+    Args:
+        apart: ``(B, 2)`` from the right eye to the left one, px.
+        side: Of the image, px; eyes nearer to each other than an eighth of it are not believed.
+
+    Returns:
+        Twice ``(B, 2)`` px: to the person's left, and to the chin.
+    """
+    distance = torch.linalg.vector_norm(apart, dim=1, keepdim=True)
+    direction = apart / distance.clamp(min=1e-3)
+    level = torch.stack((torch.ones_like(direction[:, 0]), torch.zeros_like(direction[:, 0])), 1)
+    direction = torch.where(distance > 0, direction, level)
+    scale = distance.clamp(min=_SMALLEST * side)
+    along, below = direction * scale, direction.flip(1) * scale
+    return along, torch.stack((-below[:, 0], below[:, 1]), 1)  # turned by 90 degrees
 
 
 def cut_out(
@@ -167,16 +196,9 @@ def cut_out(
         ``(B, C, height, width)``, bilinear; outside of the image its border is repeated.
     """
     side = image.shape[-1]
-    distance = torch.linalg.vector_norm(apart, dim=1, keepdim=True)
-    direction = apart / distance.clamp(min=1e-3)
-    level = torch.stack((torch.ones_like(direction[:, 0]), torch.zeros_like(direction[:, 0])), 1)
-    direction = torch.where(distance > 0, direction, level)
-    scale = distance.clamp(min=_SMALLEST * side)
-    height, width = (max(16, round(length * side / SIDE)) for length in
-                     (region.height, region.width))  # fmt: skip
+    along, below = axes(apart, side)
+    height, width = region.shape(side)
     v, u = _places(region, height, width, mirrored, image.dtype, image.device)
-    along, below = direction * scale, direction.flip(1) * scale
-    below = torch.stack((-below[:, 0], below[:, 1]), 1)  # turned by 90 degrees, to the chin
     places = (
         between[:, None, None] + u[..., None] * along[:, None, None]
         + v[..., None] * below[:, None, None]

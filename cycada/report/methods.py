@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -53,6 +54,7 @@ class Scored:
     scores: DetectionScores
     head: Mapping[str, Any]  # run, index, split, domain, notes
     intensities: IntensityScores | None = None  # of detectors that tell them, on graded faces
+    folder: Path | None = None  # of the evaluation
 
     @property
     def title(self) -> str:
@@ -91,10 +93,7 @@ def detection_figures(methods: Sequence[Scored]) -> tuple[Figure, ...]:
     middle = [method for method in methods if method.name not in (BASELINE, CEILING)]
     if not methods:
         return ()
-    best = named.get("both")
-    shown = next((m for m in methods if m.scores is best), None) or max(
-        middle or methods, key=lambda m: _rank(m.scores.headline)
-    )
+    shown = shown_method(methods)
     figures = [
         Figure(
             label=f"{_HEADLINES[shown.scores.kind]}, {shown.title}",
@@ -113,6 +112,13 @@ def detection_figures(methods: Sequence[Scored]) -> tuple[Figure, ...]:
                 Figure(label="Gap closed", value=percent(share), note="of baseline to ceiling")
             )
     return tuple(figures)
+
+
+def shown_method(methods: Sequence[Scored]) -> Scored:
+    """Return the method that the page is about: pixel + feature, else the best adapted one."""
+    middle = [method for method in methods if method.name not in (BASELINE, CEILING)]
+    both = next((method for method in methods if method.name == "both"), None)
+    return both or max(middle or methods, key=lambda method: _rank(method.scores.headline))
 
 
 def detection_section(methods: Sequence[Scored]) -> Section:
@@ -226,7 +232,7 @@ def _units_table(methods: Sequence[Scored]) -> Table:
             *(
                 Cell(
                     text=figure_text(method.scores.macro_f1),
-                    note=_short_interval(method.scores.macro_f1_interval),
+                    note=short_interval(method.scores.macro_f1_interval),
                     shade=shade(method.scores.macro_f1),
                 )
                 for method in methods
@@ -238,7 +244,7 @@ def _units_table(methods: Sequence[Scored]) -> Table:
             *(
                 Cell(
                     text=figure_text(method.scores.macro_roc_auc),
-                    note=_short_interval(method.scores.macro_roc_auc_interval),
+                    note=short_interval(method.scores.macro_roc_auc_interval),
                 )
                 for method in methods
             ),
@@ -253,7 +259,7 @@ def _units_table(methods: Sequence[Scored]) -> Table:
                 *(
                     Cell(
                         text=percent(method.scores.accuracy, decimals=2),
-                        note=_short_interval(method.scores.accuracy_interval),
+                        note=short_interval(method.scores.accuracy_interval),
                         shade=shade(method.scores.accuracy),
                     )
                     for method in methods
@@ -314,7 +320,7 @@ def _further_means(methods: Sequence[Scored]) -> list[tuple[Cell, ...]]:
             (
                 Cell(text="Mean ICC(3,1)", note="of intensities, 0 to 5"),
                 Cell(text=""),
-                *(Cell(text=figure_text(icc), note=_short_interval(at)) for icc, at in found),
+                *(Cell(text=figure_text(icc), note=short_interval(at)) for icc, at in found),
             )
         )
         off = [math.nan if each is None else each.macro_mae for each in graded]
@@ -367,5 +373,6 @@ def _interval_text(bounds: Interval) -> str:
     return f"95 % interval {low:.2f} to {high:.2f}" if math.isfinite(low) else ""
 
 
-def _short_interval(bounds: Interval) -> str:
+def short_interval(bounds: Interval) -> str:
+    """Return an interval as it stands below its figure; nothing where there is none."""
     return f"{bounds.low:.2f}\u2013{bounds.high:.2f}" if math.isfinite(bounds.low) else ""

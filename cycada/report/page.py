@@ -189,6 +189,15 @@ class Scrubber:
     thermal: bool = False  # grey in the files, coloured by the page
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fold:
+    """A block to look at on demand."""
+
+    kind: ClassVar[str] = "fold"
+    title: str
+    block: Block
+
+
 Block = (
     Strip
     | Table
@@ -202,6 +211,7 @@ Block = (
     | Beside
     | Gallery
     | Scrubber
+    | Fold
 )
 
 
@@ -311,6 +321,8 @@ def _blocks(page: Page) -> Iterator[Block]:
         yield block
         if isinstance(block, Beside):
             waiting += [block.left, block.right]
+        if isinstance(block, Fold):
+            waiting.append(block.block)
 
 
 def _shows_thermal(block: Block) -> bool:

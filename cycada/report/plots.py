@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
+from cycada.report.drawing import Scale as _Scale
+from cycada.report.drawing import line as _line
+from cycada.report.drawing import path as _path
+from cycada.report.drawing import svg as _svg
+from cycada.report.drawing import text as _text
+
 Tone = Literal["1", "2", "3", "4", "5", "6", "7", "8", "baseline", "ceiling"]
 
 TONES: tuple[Tone, ...] = ("1", "2", "3", "4", "5", "6", "7", "8")
@@ -26,6 +32,7 @@ svg.plot .grid{stroke:var(--rule);stroke-width:1;shape-rendering:crispEdges}
 svg.plot .zone{fill:var(--accent);opacity:.1}
 svg.plot .band{fill:var(--ink);opacity:.035}
 svg.plot .line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}
+svg.plot .chance{stroke:var(--ink-2);stroke-width:1.2;stroke-dasharray:2 4;opacity:.75}
 svg.plot .faint{opacity:.22;stroke-width:1.2}
 svg.plot .interval{stroke-width:2.4;opacity:.38;stroke-linecap:round}
 .tone-1{--tone:var(--s1)}.tone-2{--tone:var(--s2)}.tone-3{--tone:var(--s3)}
@@ -33,6 +40,7 @@ svg.plot .interval{stroke-width:2.4;opacity:.38;stroke-linecap:round}
 .tone-7{--tone:var(--s7)}.tone-8{--tone:var(--s8)}
 .tone-baseline{--tone:var(--s-baseline)}.tone-ceiling{--tone:var(--s-ceiling)}
 svg.plot .line,svg.plot .interval{stroke:var(--tone)}
+svg.plot .bar{fill:var(--tone);opacity:.3}
 svg.plot .dot{fill:var(--tone);stroke:var(--paper);stroke-width:1}
 """
 
@@ -276,19 +284,6 @@ def thinned(
     return across, up
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """Maps values from ``low`` to ``high`` to places from ``start`` to ``end``."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-
 def _estimate(
     method: Estimates, row: int, across: _Scale, y: float, *, radius: float = 3.4
 ) -> list[str]:
@@ -328,33 +323,6 @@ def _row_name(x: float, y: float, name: str) -> str:
     first, _, rest = name.partition(" ")
     tail = f'<tspan dx="6" style="fill:var(--ink-2)">{escape(rest)}</tspan>' if rest else ""
     return f'<text class="name" x="{x:g}" y="{y:.1f}">{escape(first)}{tail}</text>'
-
-
-def _path(across: _Scale, up: _Scale, x: Sequence[float], y: Sequence[float], classes: str) -> str:
-    commands, pen = [], "M"
-    for a, b in zip(x, y, strict=True):
-        if math.isfinite(b):
-            commands.append(f"{pen}{across(a):.1f} {up(b):.1f}")
-            pen = "L"
-        else:
-            pen = "M"
-    return f'<path class="{classes}" d="{"".join(commands)}"/>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, classes: str) -> str:
-    return f'<line class="{classes}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str, classes: str = "") -> str:
-    kind = f' class="{classes}"' if classes else ""
-    return f'<text{kind} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg class="plot" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
-        f'role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
-    )
 
 
 def _short(value: float, ticks: Sequence[float]) -> str:

@@ -18,6 +18,7 @@ from cycada.action_units import column, meaning
 from cycada.data.dataset import FaceImages
 from cycada.data.index import Domain, Face, Index, Split, read_index
 from cycada.data.index_checks import check_links
+from cycada.data.predictions import PREDICTIONS_NAME
 from cycada.data.subjects import subject_digest
 from cycada.errors import DataError, RunError
 from cycada.metrics.scores import (
@@ -46,7 +47,7 @@ from cycada.training.loading import (
 )
 from cycada.training.run import run_kind
 
-PREDICTIONS_NAME, PLOT_NAME = "predictions.csv", "scores.svg"
+PLOT_NAME = "scores.svg"
 _NAMED = 3  # subjects that an error lists
 
 
@@ -68,7 +69,7 @@ def evaluate(options: EvaluateOptions, *, progress: Progress) -> dict[str, Any]:
     translator = load_translator(options.run, device)
     chosen = _chosen(index, options.split, None)
     check_unseen(chosen.subjects(), translator.seen, options.run)
-    judge_path = options.detector or _own_detector(options.run, translator.config.detector)
+    judge_path = options.detector or own_detector(options.run, translator.config.detector)
     judge = None if judge_path is None else load_detector(judge_path, device)
     if judge is not None and judge_path is not None:
         check_reads_rgb(judge, judge_path)
@@ -278,7 +279,7 @@ def _chosen(index: Index, split: Split | None, domain: Domain | None) -> Index:
     return chosen
 
 
-def _own_detector(run: Path, named: str) -> Path | None:
+def own_detector(run: Path, named: str) -> Path | None:
     """Return the detector that a translator was trained with, as named or beside the run."""
     if not named:
         return None

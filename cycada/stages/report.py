@@ -19,6 +19,7 @@ from cycada.data.index_info import TOML_NAME, read_info
 from cycada.errors import CycadaError, DataError, RunError, UsageError
 from cycada.files import check_text
 from cycada.metrics.scores import DetectionScores, IntensityScores
+from cycada.progress import Progress
 from cycada.report.methods import (
     Scored,
     detection_figures,
@@ -29,12 +30,20 @@ from cycada.report.methods import (
 from cycada.report.page import Block, Page, Section, Strip, Text, write_page
 from cycada.report.sections import curves_section, settings_section, translation_section
 from cycada.stages.evaluate_translator import MEAN_NAME
+from cycada.stages.report_choice import COUNT, GalleryOptions
 from cycada.stages.report_faces import (
     dataset_strips,
     mean_strip,
     samples_strip,
     translated_strips,
 )
+from cycada.stages.report_gallery import (
+    dataset_gallery,
+    detections_section,
+    gallery_options,
+    translator_gallery,
+)
+from cycada.stages.report_scores import score_sections
 from cycada.stages.scoring import SCORES_NAME
 from cycada.training.loading import load_translator
 from cycada.training.run import CONFIG_NAME, read_log, run_config, run_kind
@@ -59,14 +68,20 @@ class _Found:
 class _Shown:
     """What a page shows beside figures."""
 
-    samples: bool  # pictures of faces
     subjects: bool  # names of subjects, and paths with their folders
     outside: bool  # images that an index from elsewhere names outside its folder
+    galleries: GalleryOptions | None  # None: no pictures of faces
+
+    @property
+    def samples(self) -> bool:
+        """Whether it shows pictures of faces."""
+        return self.galleries is not None
 
 
 def report(
     paths: Sequence[Path], out: Path, *, title: str = "", samples: bool = True,
-    include_subjects: bool = False, allow_outside: bool = False,
+    include_subjects: bool = False, allow_outside: bool = False, count: int | None = COUNT,
+    progress: Progress | None = None,
 ) -> Path:  # fmt: skip
     """Write a page about runs, evaluations and datasets, and return its file.
 
@@ -80,21 +95,37 @@ def report(
         samples: Show pictures of faces.
         include_subjects: Name subjects, and paths with their folders.
         allow_outside: Believe paths of an index from elsewhere that leave its folder.
+        count: Images of each gallery at most; None: all.
+        progress: Shows the images of the galleries; None shows nothing.
 
     Raises:
         UsageError: A path is none of these.
         CycadaError: Something in them cannot be read.
     """
-    shown = _Shown(samples=samples, subjects=include_subjects, outside=allow_outside)
+    file = out if out.suffix.lower() in (".html", ".htm") else out / PAGE_NAME
+    options = gallery_options(
+        file, count=count, subjects=include_subjects,
+        progress=progress or Progress(shown=False),
+    )  # fmt: skip
+    shown = _Shown(
+        subjects=include_subjects, outside=allow_outside, galleries=options if samples else None
+    )
     found = _sorted(paths)
     methods, translations = _read_evaluations(found.evaluations)
     sections: list[Section] = []
     heroes: list[Strip] = []
+    runs = [*found.translators, *found.detectors]
+    heads = [(run.name, _read_json(run / CONFIG_NAME)) for run in runs]
+    settings = {name: head["settings"] for name, head in heads}
     for group in _comparable(methods):
-        sections.append(detection_section(group))
+        sections += score_sections(group, settings)
+    if shown.galleries is not None:
+        told = [(method.folder, method.head) for method in methods if method.folder is not None]
+        faces = detections_section(told, shown.galleries, allow_outside=shown.outside)
+        sections += [faces] if faces is not None else []
     for run in found.translators:
-        section, hero = _translator_section(run, shown, many=len(found.translators) > 1)
-        sections.append(section)
+        parts, hero = _translator_sections(run, found, shown)
+        sections += parts
         heroes += hero
     if translations:
         means = [
@@ -110,8 +141,6 @@ def report(
         sections.append(section)
         heroes += hero
     sections += _detector_sections(found.detectors)
-    runs = [*found.translators, *found.detectors]
-    heads = [(run.name, _read_json(run / CONFIG_NAME)) for run in runs]
     if heads:
         told = [(name, head["settings"]) for name, head in heads]
         if not shown.subjects:
@@ -126,7 +155,6 @@ def report(
         sections=tuple(sections),
         provenance=_provenance([head for _, head in heads]),
     )
-    file = out if out.suffix.lower() in (".html", ".htm") else out / PAGE_NAME
     write_page(file, page)
     return file
 
@@ -195,7 +223,10 @@ def _read_evaluations(
                 scores = DetectionScores.from_json(result["scores"])
                 graded = result.get("intensities")
                 intensities = IntensityScores.from_json(graded) if graded else None
-                method = Scored(name=path.name, scores=scores, head=result, intensities=intensities)
+                method = Scored(
+                    name=path.name, scores=scores, head=result, intensities=intensities,
+                    folder=path,
+                )  # fmt: skip
                 detection_section([method])
                 detection_figures([method])
                 methods.append(method)
@@ -220,27 +251,36 @@ def _comparable(methods: Sequence[Scored]) -> list[list[Scored]]:
     return sorted(groups.values(), key=len, reverse=True)
 
 
-def _translator_section(run: Path, shown: _Shown, *, many: bool) -> tuple[Section, list[Strip]]:
+def _translator_sections(
+    run: Path, found: _Found, shown: _Shown
+) -> tuple[list[Section], list[Strip]]:
+    """Return what is seen of a translator at a glance, then the faces one by one."""
+    many = len(found.translators) > 1
     config = run_config(run, "translator", TranslatorConfig)
     blocks: list[Block] = []
     heroes: list[Strip] = []
-    if shown.samples:
+    glance: list[Section] = []
+    if shown.galleries is not None:
         try:
             translator = load_translator(run, torch.device("cpu"))
-            strips = translated_strips(
-                translator, _indexes(config.data, run, shown), named=shown.subjects
-            )
+            indexes = _indexes(config.data, run, shown)
+            strips = translated_strips(translator, indexes, named=shown.subjects)
             heroes = strips[:1]
             blocks += strips if many else strips[1:]
         except CycadaError as error:
             told = str(error) if shown.subjects else _told_of_run(error, run)
             blocks.append(Text(text=f"No translations to show: {told}", warns=True))
+        else:
+            title = f"{spoken(run.name)} at a glance" if many else "Translations at a glance"
+            seen = translator_gallery(run, indexes, found.detectors, shown.galleries, title=title)
+            glance += [seen.glance] if seen.glance is not None else []
+            blocks += seen.blocks
         blocks += samples_strip(run)
     curves = curves_section("", [(run.name, read_log(run))])
     blocks += curves.blocks if curves else ()
     title = f"Translator {spoken(run.name)}" if many else "Translations"
     intro = f"{config.steps:,} steps at {config.size} px, batches of {config.batch_size}."
-    return Section(title=title, intro=intro, blocks=tuple(blocks)), heroes
+    return [*glance, Section(title=title, intro=intro, blocks=tuple(blocks))], heroes
 
 
 def _indexes(paths: Sequence[str], run: Path, shown: _Shown) -> list[Index]:
@@ -265,7 +305,10 @@ def _dataset_section(path: Path, shown: _Shown) -> tuple[Section, list[Strip]]:
         + (f" Classes: {', '.join(index.classes())}." if index.classes() else "")
     )
     title = f"Dataset {spoken(index.root.name)}"
-    return Section(title=title, intro=intro, blocks=tuple(strips)), strips
+    blocks: list[Block] = list(strips)
+    if shown.galleries is not None:
+        blocks += dataset_gallery(index, shown.galleries)
+    return Section(title=title, intro=intro, blocks=tuple(blocks)), strips
 
 
 def _detector_sections(runs: Sequence[Path]) -> list[Section]:

@@ -14,11 +14,12 @@ from cycada import images
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.index import Domain
 from cycada.data.subjects import seen_digests
-from cycada.errors import ConfigError, UsageError
+from cycada.errors import ConfigError, RunError, UsageError, reason
 from cycada.metrics.calibration import Calibration
 from cycada.metrics.intensity import IntensityReading
-from cycada.models.build import build_detector, build_generators
-from cycada.models.cycle import Generators
+from cycada.models.activation import class_activation
+from cycada.models.build import build_detector, build_discriminators, build_generators
+from cycada.models.cycle import Discriminators, Generators
 from cycada.models.detector import Detector
 from cycada.models.generator import Generator
 from cycada.task import Task, decided, probabilities_of
@@ -65,6 +66,14 @@ class LoadedDetector:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.in_bf16):
             logits = self.module(ready).logits
         return probabilities_of(logits.float(), self.task.kind).cpu()
+
+    def activation(self, pictures: Tensor) -> Tensor:
+        """Return ``(B, A, 16, 16)`` in [0, 1]: which places of each face speak for each answer.
+
+        Args:
+            pictures: ``(B, 1 or 3, size, size)`` in [-1, 1].
+        """
+        return class_activation(self.module, pictures.to(self.device)).cpu()
 
     def calibrated(self, probabilities: Tensor) -> Tensor:
         """Return ``(B, A)`` probabilities that mean what they say, where that could be learned."""
@@ -224,6 +233,27 @@ def load_translator(
         device=device,
         in_bf16=in_bf16,
     )
+
+
+def load_discriminators(root: Path, device: torch.device) -> Discriminators:
+    """Load the discriminators of the newest checkpoint of a translator's run.
+
+    They are no weights for use, so they come from the state to go on from.
+
+    Raises:
+        RunError: ``root`` is no finished run of a translator, or that state is missing or damaged.
+    """
+    config = run_config(root, "translator", TranslatorConfig)
+    checkpoint = finished_checkpoint(root, told=False)
+    module = build_discriminators(config)
+    try:
+        module.load_state_dict(checkpoint.state()["discriminators"])
+    except (KeyError, RuntimeError) as error:
+        raise RunError(
+            f"{checkpoint.folder}: its state holds no discriminators of this run "
+            f"({reason(error)})."
+        ) from error
+    return module.eval().requires_grad_(False).to(device)  # noqa: FBT003
 
 
 def detector_fingerprint(root: Path) -> str:

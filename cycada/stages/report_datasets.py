@@ -1,0 +1,197 @@
+"""The galleries of datasets: their images, beside what translated ones were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from cycada import images
+from cycada.action_units import meaning
+from cycada.data.dataset import centre_crop, scaled_size
+from cycada.data.index import DOMAINS, Domain, Face, Index
+from cycada.errors import DataError
+from cycada.metrics import translation as metrics
+from cycada.report.gallery import FigureColumn, Item, SetWriter, UnitColumns, View
+from cycada.report.page import Block, Gallery, Text
+from cycada.stages.report_choice import GalleryOptions, ReadableFaces, chosen, counted
+from cycada.stages.report_columns import luminance_figure, paired_figures, quality_figures
+from cycada.stages.report_reading import KnownLabels
+from cycada.task import Task
+from cycada.thermal import Window
+
+_LARGEST = 256  # px: a gallery is to look through many images, not at one
+
+Other = Callable[[Face], Tensor | None]
+"""Returns another picture of a face; None where it has none that can be read."""
+
+
+def dataset_galleries(index: Index, options: GalleryOptions) -> list[Block]:
+    """Write a set for each domain of a dataset, and return what the page shows of it.
+
+    Beside a translated image stand its origin and, where that is known, the true image of the
+    same face; beside another one that of the same face in the other domain.
+
+    Raises:
+        CycadaError: A set cannot be written.
+    """
+    blocks: list[Block] = []
+    for domain in DOMAINS:
+        some = chosen([index], domain, options.count)
+        if some:
+            blocks += _domain_set(index, some[0], domain, options)
+    return blocks
+
+
+def labels_of(index: Index) -> Task | None:
+    """Return what an index says of its faces: AUs, else classes, else nothing."""
+    if numbers := index.action_units():
+        return Task(numbers)
+    return Task(classes=index.classes()) if index.classes() else None
+
+
+def unit_columns(task: Task | None, sides: Sequence[str] = ()) -> UnitColumns | None:
+    """Return the columns of a task's answers, with thresholds of 0.5."""
+    if task is None:
+        return None
+    return UnitColumns(
+        names=task.names,
+        meanings=tuple(map(meaning, task.names)),
+        thresholds=(0.5,) * len(task),
+        sides=tuple(sides),
+        exclusive=task.kind == "classes",
+    )
+
+
+def shown_size(index: Index) -> int:
+    """Return the side in px at which the images of an index are shown."""
+    sides = []
+    for face in index.faces[:16]:
+        try:
+            sides.append(min(images.read_size(index.file(face))))
+        except DataError:
+            continue
+    return min(max(sides, default=_LARGEST), _LARGEST)
+
+
+def window_of(index: Index) -> Window | None:
+    """Return the temperatures of an index's thermal images; None for grey ones."""
+    return None if index.info.unit == "grey" else index.info.window
+
+
+def _domain_set(index: Index, some: Index, domain: Domain, options: GalleryOptions) -> list[Block]:
+    size, name = shown_size(some), index.root.name or "dataset"
+    translated = bool(index.info.translator)
+    task = labels_of(index)
+    views, others = _views(some, domain, size, translated=translated)
+    window = window_of(index)
+    figures = _figures([view.key for view in views], window)
+    title = f"{'Translated' if translated else 'RGB' if domain == 'rgb' else 'Thermal'} faces"
+    identity = options.identity(
+        name, domain, [index.fingerprint(), [face.path for face in some.faces], size]
+    )
+    known = KnownLabels([some], task)
+    faces = ReadableFaces.of([some], domain, size)
+    with SetWriter(
+        options.folder / identity, identity=identity, title=title,
+        intro=counted([index], domain, len(some.faces)), views=views, figures=figures,
+        units=unit_columns(task), include_subjects=options.subjects,
+        window=None if window is None else (window.low, window.high),
+    ) as writer:  # fmt: skip
+        for numbers, pictures in faces.batches(
+            progress=options.progress, desc=f"{name}: {domain} faces"
+        ):
+            for number, picture in zip(numbers, pictures, strict=True):
+                face = faces.images.faces[number]
+                mine = {"image": picture}
+                for key, other in others.items():
+                    if (found := other(face)) is not None:
+                        mine[key] = found
+                writer.add(
+                    Item(
+                        name=face.path, split=face.split, domain=face.domain,
+                        subject=face.subject if options.subjects else "", pictures=mine,
+                        figures=_values(mine, window), true=known.of(number),
+                    )
+                )  # fmt: skip
+        blocks: list[Block] = [Gallery(shown=writer.close())]
+    return [*blocks, *([Text(text=faces.rest())] if faces.rest() else [])]
+
+
+def _views(
+    some: Index, domain: Domain, size: int, *, translated: bool
+) -> tuple[list[View], dict[str, Other]]:
+    """Return the views of a set, and where those other than the image come from."""
+    views: list[View] = []
+    others: dict[str, Other] = {}
+    if translated and any(face.origin for face in some.faces):
+        views.append(View(key="source", label="Origin", kind="rgb"))
+        others["source"] = _reader(some, lambda face: face.origin, "rgb", size)
+    paired = any(face.pair and (some.root / face.pair).is_file() for face in some.faces)
+    other: Domain = "rgb" if domain == "rgb" else "thermal"
+    if not translated:
+        other = "thermal" if domain == "rgb" else "rgb"
+    label = "Made thermal" if translated else "RGB" if domain == "rgb" else "Thermal"
+    beside = "truth" if paired and translated else ""
+    views.append(View(key="image", label=label, kind=domain, of=beside))
+    if paired:
+        told = "True thermal" if translated else f"The same in {other.replace('rgb', 'RGB')}"
+        key = "truth" if translated else "pair"
+        views.append(View(key=key, label=told, kind=other))
+        others[key] = _reader(some, lambda face: face.pair, other, size)
+    return views, others
+
+
+def _reader(index: Index, path: Callable[[Face], str], domain: Domain, size: int) -> Other:
+    """Return what reads the other picture of a face, scaled and cropped as the face is."""
+    window = window_of(index)
+
+    def read(face: Face) -> Tensor | None:
+        file = index.root / path(face)
+        if not path(face) or not file.is_file():
+            return None
+        try:
+            return _square(file, domain, size, index, window)
+        except DataError:
+            return None
+
+    return read
+
+
+def _square(
+    file: Path, domain: Domain, size: int, index: Index, window: Window | None
+) -> Tensor:
+    unit = index.info.unit if domain == "thermal" else "grey"
+    signed = images.to_signed(images.read_image(file), unit=unit, window=window)
+    signed = images.with_channels(signed, 3 if domain == "rgb" else 1)
+    scaled = images.resize(signed, scaled_size(signed.shape[-2:], size))
+    return centre_crop(scaled, size)
+
+
+def _figures(views: Sequence[str], window: Window | None) -> list[FigureColumn]:
+    figures = []
+    if "truth" in views:
+        figures += paired_figures(window)
+    if "source" in views:
+        figures += luminance_figure()
+    return [*figures, *quality_figures()]
+
+
+def _values(pictures: dict[str, Tensor], window: Window | None) -> dict[str, float]:
+    image = pictures["image"][None]
+    values = {
+        "contrast": float(image.std()),
+        "detail": float(images.fine_detail(image).square().mean().sqrt()),
+    }
+    if "truth" in pictures:
+        truth = pictures["truth"][None]
+        error = float(metrics.absolute_error(image, truth))
+        scale = 1.0 if window is None else (window.high - window.low) / 2
+        values[paired_figures(window)[0].key] = error * scale
+        values["follows"] = float(metrics.correlation(image, truth))
+    if "source" in pictures:
+        values["luminance"] = float(
+            metrics.luminance_correlation(pictures["source"][None], image)
+        )
+    return values
