@@ -49,7 +49,7 @@ function paintRamp(canvas) {
 }
 
 // Tabs: the address tells which one is shown.
-const TABS = ["live", "try", "report"];
+const TABS = [...document.querySelectorAll(".tabs a")].map((link) => link.hash.slice(1));
 function showTab() {
   const wanted = TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "live";
   for (const tab of TABS) {
@@ -59,6 +59,7 @@ function showTab() {
     else link.removeAttribute("aria-current");
   }
   if (wanted === "report") showReport();
+  if (wanted === "faces" && !find("#faces-frame").src) find("#faces-frame").src = "faces/faces.html";
   window.scrollTo(0, 0);
 }
 window.addEventListener("hashchange", showTab);
@@ -636,7 +637,7 @@ function showReport() {
   find("#report-again").hidden = report.making;
   find("#report-alone").hidden = !there;
   const told = [];
-  if (report.making) told.push(`The page is being made … ${report.seconds} s`);
+  if (report.making) told.push(`The page is being made, since ${report.seconds} s${report.doing ? `: ${report.doing}` : ""} …`);
   else if (report.fault) told.push(report.fault);
   if (there) told.push(`Made at ${report.at}.`);
   setText(find("#report-told"), told.join(" "));

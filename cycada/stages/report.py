@@ -169,6 +169,15 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     return [*found.translators, *found.detectors]
 
 
+def find_datasets(paths: Sequence[Path]) -> list[Path]:
+    """Return the indexes among what :func:`report` would show.
+
+    Raises:
+        UsageError: A path is nothing that it shows.
+    """
+    return _sorted(paths).datasets
+
+
 def _sorted(paths: Sequence[Path]) -> _Found:
     found = _Found()
     for path in paths:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import re
@@ -14,23 +15,27 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import torch
 
 from cycada.errors import CycadaError, UsageError, reason
 from cycada.footage.packages import optional
+from cycada.progress import Progress
 from cycada.stages.report import PAGE_NAME, find_runs, report
 from cycada.stages.side_by_side import end_with_parent
+from cycada.stages.view_sets import WholeSets
 from cycada.stages.view_try import Trial
 from cycada.stopping import raise_on_sigterm
 from cycada.training.loading import default_device
+
+T = TypeVar("T")
 
 HOST = "127.0.0.1"
 PORT = 8765
@@ -61,7 +66,7 @@ class ReportMaker:
         """Write into folders below ``folder``."""
         self.options, self._root = options, folder
         self.folder: Path | None = None
-        self._fault = ""
+        self._fault = self._at = ""
         self._begun = self._ended = 0.0
         self._count = 0
         self._process: Any = None
@@ -75,7 +80,7 @@ class ReportMaker:
             if self._process is not None:
                 return
             self._count += 1
-            self._begun = time.time()
+            self._begun, self._at = time.time(), ""
             context = multiprocessing.get_context("spawn")
             self._pipe, there = context.Pipe()
             target = self._root / f"report-{self._count}"
@@ -92,6 +97,7 @@ class ReportMaker:
             making = self._process is not None
             return {
                 "making": making,
+                "doing": self._at,
                 "seconds": round(time.time() - self._begun) if making else 0,
                 "ready": self.folder.name if self.folder else "",
                 "page": PAGE_NAME,
@@ -112,11 +118,14 @@ class ReportMaker:
         if self._process is None or self._pipe is None:
             return
         try:
-            if not self._pipe.poll():
-                return
-            self._fault = self._pipe.recv()
+            fault = None
+            while fault is None and self._pipe.poll():
+                self._at, fault = self._pipe.recv()
         except (EOFError, OSError):
-            self._fault = "The process that made the page was ended from outside."
+            fault = "The process that made the page was ended from outside."
+        if fault is None:
+            return
+        self._fault = fault
         self._process.join()
         self._process = None
         self._pipe.close()
@@ -125,6 +134,26 @@ class ReportMaker:
             self._ended = time.time()
             if before is not None:
                 shutil.rmtree(before, ignore_errors=True)
+
+
+class _Told(Progress):
+    """Tells another process how far loops are, instead of a terminal."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__(shown=False)
+        self._pipe = pipe
+
+    def __call__(
+        self, items: Iterable[T], *, total: int | None, desc: str, done: int = 0
+    ) -> Iterator[T]:
+        """Yield the items, and tell of them once a second at most."""
+        told = -math.inf
+        for number, item in enumerate(items, start=done + 1):
+            if time.monotonic() - told > 1:
+                told = time.monotonic()
+                part = f" ({number} of {total})" if total else ""
+                self._pipe.send((f"{desc}{part}", None))
+            yield item
 
 
 def _make(pipe: Connection, options: ViewOptions, folder: Path) -> None:
@@ -140,12 +169,13 @@ def _make(pipe: Connection, options: ViewOptions, folder: Path) -> None:
             report(
                 options.paths, folder, title=options.title, samples=options.samples,
                 include_subjects=options.include_subjects, allow_outside=options.allow_outside,
+                progress=_Told(pipe),
             )  # fmt: skip
         except CycadaError as error:
             fault = str(error)
         except OSError as error:
             fault = f"It cannot be written ({reason(error)})."
-        pipe.send(fault)
+        pipe.send(("", fault))
 
 
 def view(options: ViewOptions, *, ready: Callable[[str, Path], None]) -> None:
@@ -173,6 +203,10 @@ def view(options: ViewOptions, *, ready: Callable[[str, Path], None]) -> None:
         maker = ReportMaker(options, folder)
         site = Site(
             find_runs=lambda: find_runs(options.paths), report=maker, trial=Trial(options.device),
+            whole=WholeSets(
+                options.paths, folder, options.device,
+                subjects=options.include_subjects, outside=options.allow_outside,
+            ),
             title=options.title or (runs[0].name if len(runs) == 1 else "Faces in infrared"),
             samples=options.samples,
         )  # fmt: skip

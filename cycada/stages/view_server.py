@@ -35,6 +35,7 @@ from cycada.report.page import Plots
 from cycada.report.sections import curves_section
 from cycada.report.view import render_view, script
 from cycada.stages.view_live import Watch, key_of, sample_steps, spoken_time
+from cycada.stages.view_sets import PLACE, DrawnSet, WholeSets
 from cycada.stages.view_try import Shows, Trial, Tried, UnitOrAuto, Wanted, counts
 
 LARGEST_UPLOAD = 64 << 20
@@ -84,6 +85,7 @@ class Site:
     find_runs: Callable[[], Sequence[Path]]
     report: Report
     trial: Trial
+    whole: WholeSets
     title: str
     samples: bool = True
     watch: Watch = field(default_factory=Watch)
@@ -136,6 +138,10 @@ def make_app(site: Site, *, token: str, port: int) -> ASGIApp:
         Route("/try", _with(site, _try), methods=["POST"]),
         Route("/report", _with(site, _make_report), methods=["POST"]),
         Mount("/report", _ReportFiles(site)),
+        Route("/faces/faces.html", _with(site, _faces)),
+        Route(f"/faces/{PLACE}/{{identity}}/items.js", _with(site, _items)),
+        Route(f"/faces/{PLACE}/{{identity}}/thumbs/{{number:int}}.webp", _with(site, _thumbs)),
+        Route(f"/faces/{PLACE}/{{identity}}/full/{{number:int}}.js", _with(site, _full)),
     ]
     handlers: Mapping[Any, Any] = {HTTPException: _refused}
     app = Starlette(routes=[Mount(f"/{token}", routes=routes)], exception_handlers=dict(handlers))
@@ -298,6 +304,35 @@ async def _samples(site: Site, request: Request) -> Response:
         raise HTTPException(404, "There are no such samples.")
     content = await run_in_threadpool((run / "samples" / f"{step}.png").read_bytes)
     return Response(content, media_type="image/png")
+
+
+async def _faces(site: Site, _request: Request) -> Response:
+    if not site.samples:
+        raise HTTPException(404, "Pictures of faces are left out.")
+    text = await run_in_threadpool(site.whole.page, list(site.runs().values()))
+    return HTMLResponse(text, headers={"content-security-policy": _REPORT_POLICY})
+
+
+def _drawn(site: Site, request: Request) -> DrawnSet:
+    found = site.whole.sets.get(request.path_params["identity"])
+    if found is None or request.path_params.get("number", 0) >= found.shown.count:
+        raise HTTPException(404, "There is no such face.")
+    return found
+
+
+async def _items(site: Site, request: Request) -> Response:
+    return Response(_drawn(site, request).script, media_type="text/javascript")
+
+
+async def _thumbs(site: Site, request: Request) -> Response:
+    drawn, number = _drawn(site, request), request.path_params["number"]
+    content = await run_in_threadpool(drawn.thumbs, number)
+    return Response(content, media_type="image/webp")
+
+
+async def _full(site: Site, request: Request) -> Response:
+    drawn, number = _drawn(site, request), request.path_params["number"]
+    return Response(await run_in_threadpool(drawn.full, number), media_type="text/javascript")
 
 
 async def _make_report(site: Site, _request: Request) -> Response:
