@@ -102,6 +102,7 @@ function showRun(run) {
   const { root } = card;
   card.key = run.key;
   root.className = `run is-${run.state}`;
+  root.style.order = ["training", "waiting", "still"].includes(run.state) ? 0 : 1;
   setText(find("h2", root), run.name);
   setText(find(".kind-of", root), run.kind || "");
   setText(find(".word", root), WORDS[run.state]);

@@ -27,7 +27,7 @@ import torch
 
 from cycada.errors import CycadaError, UsageError, reason
 from cycada.footage.packages import optional
-from cycada.progress import Progress
+from cycada.progress import Progress, share_lines
 from cycada.stages.report import PAGE_NAME, find_runs, report
 from cycada.stages.side_by_side import end_with_parent
 from cycada.stages.view_sets import WholeSets
@@ -57,6 +57,9 @@ class ViewOptions:
     include_subjects: bool = False
     allow_outside: bool = False
     device: torch.device = field(default_factory=default_device)
+
+
+_LOST = "The process that made the page was ended from outside, perhaps for want of memory."
 
 
 class ReportMaker:
@@ -122,11 +125,13 @@ class ReportMaker:
             while fault is None and self._pipe.poll():
                 self._at, fault = self._pipe.recv()
         except (EOFError, OSError):
-            fault = "The process that made the page was ended from outside."
+            fault = _LOST
         if fault is None:
             return
         self._fault = fault
         self._process.join()
+        if fault is _LOST and self._process.exitcode > 0:
+            self._fault = "It ended by a fault of the program, which the server's terminal shows."
         self._process = None
         self._pipe.close()
         if not self._fault:
@@ -164,6 +169,7 @@ def _make(pipe: Connection, options: ViewOptions, folder: Path) -> None:
     with suppress(KeyboardInterrupt):
         raise_on_sigterm()
         threading.Thread(target=end_with_parent, daemon=True).start()
+        share_lines(threading.RLock())  # one between processes would be left when this is killed
         fault = ""
         try:
             report(

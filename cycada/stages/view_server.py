@@ -7,6 +7,7 @@ browsers send a cookie of 127.0.0.1 to every port of it, also to another user's 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import math
@@ -89,6 +90,7 @@ class Site:
     title: str
     samples: bool = True
     watch: Watch = field(default_factory=Watch)
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     _runs: dict[str, Path] = field(default_factory=dict)
     _found: float = -math.inf
 
@@ -232,7 +234,7 @@ def _with(site: Site, answer: Answer) -> Callable[[Request], Awaitable[Response]
 
 
 async def _refused(_request: Request, error: HTTPException) -> Response:
-    return JSONResponse({"error": error.detail}, error.status_code)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 def _told(error: CycadaError, site: Site) -> str:
@@ -325,14 +327,24 @@ async def _items(site: Site, request: Request) -> Response:
 
 
 async def _thumbs(site: Site, request: Request) -> Response:
-    drawn, number = _drawn(site, request), request.path_params["number"]
-    content = await run_in_threadpool(drawn.thumbs, number)
-    return Response(content, media_type="image/webp")
+    drawn = _drawn(site, request)
+    return await _in_turn(site, request, drawn.thumbs, "image/webp")
 
 
 async def _full(site: Site, request: Request) -> Response:
-    drawn, number = _drawn(site, request), request.path_params["number"]
-    return Response(await run_in_threadpool(drawn.full, number), media_type="text/javascript")
+    drawn = _drawn(site, request)
+    return await _in_turn(site, request, drawn.full, "text/javascript")
+
+
+async def _in_turn(
+    site: Site, request: Request, draw: Callable[[int], bytes | str], kind: str
+) -> Response:
+    """Draw a face when its turn comes, unless it has been scrolled out of sight meanwhile."""
+    async with site.gate:
+        if await request.is_disconnected():
+            return Response(status_code=499)
+        content = await run_in_threadpool(draw, request.path_params["number"])
+    return Response(content, media_type=kind)
 
 
 async def _make_report(site: Site, _request: Request) -> Response:
@@ -365,7 +377,7 @@ async def _body(request: Request) -> bytes:
     """
     too_large = HTTPException(
         413, f"The file is larger than {LARGEST_UPLOAD >> 20} MB; translate it with `cycada "
-        "translate`."
+        "translate`.", headers={"connection": "close"},  # or the rest of it would be waited for
     )  # fmt: skip
     stated = request.headers.get("content-length", "0")
     if not stated.isdecimal() or int(stated) > LARGEST_UPLOAD:
