@@ -19,7 +19,7 @@ class Detail {
 
   build() {
     const { set } = this;
-    this.title = make("h2", { id: `${set.identity}-name` });
+    this.title = make("h2", { id: `${set.identity}-name`, tabindex: -1, autofocus: true });
     this.subtitle = make("p", { class: "detail-about", role: "status" });
     this.markButton = makeButton("Mark", () => this.mark(), { class: "button mark", title: "m" });
     this.before = makeButton("‹", () => this.step(-1), { class: "button sign", label: "Previous (left arrow)" });
@@ -38,9 +38,10 @@ class Detail {
     this.range = make("input", { type: "range", min: 0, max: 1000, value: 500, class: "slider",
       "aria-label": "Slider between the two pictures",
       input: () => this.stage.split(this.range.value / 1000) });
+    this.slider = make("div", { class: "pair" }, this.range);
     this.element.append(head, make("div", { class: "detail-body" },
       make("div", { class: "detail-main" }, this.tools(), this.message, this.stage.element,
-        this.range), aside));
+        this.slider), aside));
     palette.listeners.add(() => this.repaint());
     marks.listeners.add(() => this.showMark());
   }
@@ -50,14 +51,13 @@ class Detail {
     const { set } = this;
     this.modes = makeSwitch("Arrangement", [["beside", "Side by side", "Side by side (s)"],
       ["slider", "Slider", "Before and after (s)"]], this.mode, (mode) => this.arrange(mode));
-    this.pairs = make("span", { class: "pair" });
     this.zoomText = make("output", { class: "zoom-text" });
     const zoom = make("div", { class: "zoom", role: "group", "aria-label": "Zoom" },
       makeButton("−", () => this.stage.zoomBy(1 / ZOOM_STEP), { class: "button sign", label: "Zoom out (-)" }),
       this.zoomText,
       makeButton("+", () => this.stage.zoomBy(ZOOM_STEP), { class: "button sign", label: "Zoom in (+)" }),
       makeButton("Fit", () => this.stage.reset(), { class: "button", title: "Whole picture (0)" }));
-    this.tool = make("div", { class: "detail-tools" }, this.modes, this.pairs, zoom);
+    this.tool = make("div", { class: "detail-tools" }, this.modes, zoom);
     if (set.views.some(({ kind }) => kind === "thermal")) {
       this.tool.append(makePaletteSwitch(), makeColourBar(set.window));
     }
@@ -88,8 +88,9 @@ class Detail {
     const words = ["subject", "split", "domain"].map((key) => set.word(key, number)).filter(Boolean);
     this.subtitle.textContent = [...words,
       `${formatCount(place + 1)} of ${formatCount(this.order.length)}`].join(" · ");
-    this.before.disabled = place === 0;
-    this.after.disabled = place === this.order.length - 1;
+    // Not `disabled`: a button that has the focus would lose it, and keys with it.
+    this.before.setAttribute("aria-disabled", String(place === 0));
+    this.after.setAttribute("aria-disabled", String(place === this.order.length - 1));
     this.showMark();
     this.showFigures();
     this.onmove(number, place);
@@ -118,8 +119,7 @@ class Detail {
     this.mode = mode;
     this.modes.choose(mode);
     const slides = mode === "slider";
-    this.range.hidden = !slides;
-    this.pairs.hidden = !slides;
+    this.slider.hidden = !slides;
     if (!this.layers) return;
     const chosen = this.pair.map((key) => this.layers.find((layer) => layer.key === key)
       ?? this.layers[0]);
@@ -127,13 +127,15 @@ class Detail {
     this.lay();
   }
 
+  /** Let the two pictures of the slider be chosen at its ends. */
   showPairs() {
     const options = this.layers.map(({ key, label }) => [key, label]);
-    this.pairs.replaceChildren(...["Left", "Right"].map((label, side) =>
+    const [left, right] = ["Left", "Right"].map((label, side) =>
       makeSelect(label, options, this.pair[side], (key) => {
         this.pair[side] = key;
         this.arrange("slider");
-      })));
+      }));
+    this.slider.replaceChildren(left, this.range, right);
   }
 
   showFigures() {

@@ -126,7 +126,7 @@ class Gallery {
         make("span", { class: "space" }),
         makeSwitch("Size", SIZES, this.size, (size) => { this.size = size; this.redraw(); }),
         set.views.some(({ kind }) => kind === "thermal") ? makePaletteSwitch() : null,
-        makeButton("?", () => this.help.showModal(), { class: "button sign", label: "Keys (?)" })));
+        makeButton("?", () => this.help.showModal(), { class: "button sign keys", label: "Keys (?)" })));
   }
 
   chip(slot) {
@@ -137,7 +137,7 @@ class Gallery {
       this.shown = shown;
       event.currentTarget.setAttribute("aria-pressed", String(shown.includes(slot.key)));
       this.redraw();
-    }, { class: "chip", "aria-pressed": String(this.shown.includes(slot.key)) });
+    }, { class: "chip", title: slot.title, "aria-pressed": String(this.shown.includes(slot.key)) });
   }
 
   redraw() {
@@ -167,7 +167,9 @@ class Gallery {
   }
 
   showMarked() {
-    this.marked.textContent = `Marks ${formatCount(marks.count())}`;
+    const count = marks.count();
+    this.marked.textContent = count ? `Marks · ${formatCount(count)}` : "Marks";
+    this.marked.classList.toggle("active", count > 0);
   }
 
   clearMarks() {
@@ -349,16 +351,14 @@ const byName = (one, other) => one.localeCompare(other, "en", { numeric: true })
 
 /** Return what a tile can show: the views, and differences of two of them. */
 function slotsOf(set) {
-  const slots = [];
-  set.views.forEach(({ key, label, kind, of }, view) => {
-    slots.push({ key, label, kind: kind === "thermal" ? "warm" : "", views: [view] });
-    const model = set.views.findIndex((other) => other.key === of);
-    if (model >= 0 && set.views[model].kind === kind) {
-      slots.push({ key: `${key}-difference`, label: `Δ ${label}`, kind: "difference",
-        views: [view, model] });
-    }
+  const slots = set.views.map(({ key, label, kind }, view) =>
+    ({ key, label, title: label, kind: kind === "thermal" ? "warm" : "", views: [view] }));
+  const differences = set.differences.map(({ view, model }) => {
+    const [{ key, label }, other] = [set.views[view], set.views[model]];
+    return { key: `${key}-difference`, label: `Δ ${label}`, title: `${label} − ${other.label}`,
+      kind: "difference", views: [view, model] };
   });
-  return slots;
+  return [...slots, ...differences];
 }
 
 /** Return what is shown at first: the source, what was made of it, and what it should be. */

@@ -67,6 +67,10 @@ class PictureSet {
       units: values.units, window: values.window, named: values.named, names: values.names,
       words: values.words, truths: values.true,
     });
+    this.differences = this.views.flatMap(({ kind, of }, view) => { // places of two views each
+      const model = this.views.findIndex(({ key }) => key === of);
+      return model >= 0 && this.views[model].kind === kind ? [{ view, model }] : [];
+    });
     this.has = bytesOf(values.has);
     this.figures = new Map(values.columns.map(({ key }) =>
       [key, Float64Array.from(values.figures[key], (value) => value ?? NaN)]));

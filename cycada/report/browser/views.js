@@ -2,35 +2,37 @@
 
 const LARGEST_ZOOM = 16;
 const ZOOM_STEP = 1.4;
-const SHARP_FROM = 5; // px of the screen for one of the picture: from there on pixels are squares
+const SHARP_FROM = 6; // px of the screen for one of a magnified picture: pixels become squares
 const OVERLAY_STRENGTH = 0.72;
 const OVERLAY = [0, 235, 255]; // a colour that no palette and no face has
 
 /** One picture, whatever it shows: it paints itself, and tells what is at a place. */
 class Layer {
-  constructor({ key, label, width, height, paint, read, thermal = false, scale = "" }) {
-    Object.assign(this, { key, label, width, height, paint, read, thermal, scale });
+  constructor({ key, label, title = label, width, height, paint, read, scale = "" }) {
+    Object.assign(this, { key, label, title, width, height, paint, read, scale });
   }
 }
 
-/** Return the layers of an item: its views in their order, each followed by its difference. */
+/** Return the layers of an item: its views in their order, and differences after both of theirs. */
 function layersOf(set, full) {
   const layers = [];
-  for (const view of set.views) {
+  set.views.forEach((view, place) => {
     const picture = full.pictures.get(view.key);
-    if (!picture) continue;
-    layers.push(pictureLayer(set, view, picture));
-    const model = full.pictures.get(view.of);
-    if (model && model.width === picture.width && model.height === picture.height
-        && Boolean(model.codes) === Boolean(picture.codes)) {
-      layers.push(differenceLayer(set, view, picture, model));
+    if (picture) layers.push(pictureLayer(set, view, picture));
+    for (const { view: other, model } of set.differences) {
+      if (Math.max(other, model) !== place) continue;
+      const pair = [other, model].map((each) => full.pictures.get(set.views[each].key));
+      if (pair.every(Boolean) && pair[0].width === pair[1].width
+          && pair[0].height === pair[1].height) {
+        layers.push(differenceLayer(set, set.views[other], ...pair));
+      }
     }
-  }
+  });
   return layers;
 }
 
 function pictureLayer(set, view, { width, height, codes, colours }) {
-  return new Layer({ key: view.key, label: view.label, width, height, thermal: Boolean(codes),
+  return new Layer({ key: view.key, label: view.label, width, height,
     paint: (pixels) => { if (codes) paintCodes(pixels, codes); else pixels.data.set(colours); },
     read: (i) => codes ? formatCode(codes[i], set.window)
       : `${colours[4 * i]} ${colours[4 * i + 1]} ${colours[4 * i + 2]}` });
@@ -40,7 +42,7 @@ function differenceLayer(set, view, picture, model) {
   const { width, height, codes, colours } = picture;
   const span = DIFFERENCE_SHARE * (set.window ? set.window[1] - set.window[0] : 100);
   return new Layer({ key: `${view.key}-difference`, width, height,
-    label: `${view.label} − ${set.label(view.of)}`,
+    label: `Δ ${view.label}`, title: `${view.label} − ${set.label(view.of)}`,
     scale: codes ? `±${Number(span.toFixed(2))} ${set.window ? "K" : "%"}` : `×${DIFFERENCE_GAIN}`,
     paint: (pixels) => {
       if (codes) paintWarmth(pixels, codes, model.codes);
@@ -62,13 +64,13 @@ class Panel {
     });
     this.cross = make("span", { class: "cross", hidden: true });
     const { width, height } = layers[0];
-    this.frame = make("div", { class: "panel-frame", role: "img",
-      "aria-label": layers.map(({ label }) => label).join(" and "),
+    this.frame = make("div", { class: layers.length > 1 ? "panel-frame halves" : "panel-frame", role: "img",
+      "aria-label": layers.map(({ title }) => title).join(" and "),
       style: `--ratio:${width / height}` }, ...this.sheets.map(({ sheet }) => sheet), this.cross);
     this.readings = layers.map(() => make("span", { class: "reading" }));
     this.element = make("figure", { class: "panel" }, this.frame,
       make("figcaption", {}, ...layers.flatMap((layer, place) => [
-        make("span", { class: "panel-label" }, layer.label,
+        make("span", { class: "panel-label", title: layer.title }, layer.label,
           layer.scale ? make("small", {}, ` ${layer.scale}`) : null),
         this.readings[place],
       ])));
@@ -105,7 +107,7 @@ class Panel {
     const size = this.frame.clientWidth;
     for (const { layer, moved } of this.sheets) {
       moved.style.transform = `translate(${shift(x)},${shift(y)}) scale(${zoom})`;
-      moved.classList.toggle("sharp", (size * zoom) / layer.width >= SHARP_FROM);
+      moved.classList.toggle("sharp", zoom > 1 && (size * zoom) / layer.width >= SHARP_FROM);
     }
   }
 
@@ -160,15 +162,20 @@ class Stage {
     if (!width || !count) return;
     const [gap, caption] = [14, 30];
     const ratio = this.panels[0].layers[0].width / this.panels[0].layers[0].height;
-    let best = 0;
-    for (let columns = 1; columns <= count; columns += 1) {
-      const rows = Math.ceil(count / columns);
-      const across = (width - gap * (columns - 1)) / columns;
-      const down = ((height - gap * (rows - 1)) / rows - caption) * ratio;
-      const scrolls = height < width * 0.6 || width < 560; // where there is little height
-      best = Math.max(best, scrolls && columns <= 2 ? Math.min(across, 340) : Math.min(across, down));
+    const across = (columns) => (width - gap * (columns - 1)) / columns;
+    let best = { columns: Math.min(2, count), size: 0 };
+    if (getComputedStyle(this.element).overflowY === "visible") {
+      best.size = across(best.columns); // the page scrolls: see gallery.css
+    } else {
+      for (let columns = 1; columns <= count; columns += 1) {
+        const rows = Math.ceil(count / columns);
+        const down = ((height - gap * (rows - 1)) / rows - caption) * ratio;
+        const size = Math.min(across(columns), down);
+        if (size > best.size) best = { columns, size };
+      }
     }
-    this.element.style.setProperty("--panel", `${Math.floor(best)}px`);
+    this.element.style.setProperty("--panel", `${Math.floor(best.size)}px`);
+    this.element.style.setProperty("--columns", best.columns);
     this.update();
   }
 
@@ -198,7 +205,8 @@ class Stage {
     const inside = (place) => Math.min(1 - 0.5 / zoom, Math.max(0.5 / zoom, place));
     this.view.x = inside(this.view.x);
     this.view.y = inside(this.view.y);
-    for (const panel of this.panels ?? []) {
+    this.element.classList.toggle("zoomed", zoom > 1);
+    for (const panel of this.panels) {
       panel.move(this.view);
       panel.probe(this.place, this.view);
     }
