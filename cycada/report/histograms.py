@@ -81,7 +81,7 @@ def _densities(counts: Integers, edges: Integers) -> Floats:
 
 def _inner(shares: Floats, edges: Integers) -> list[float]:
     """Return the columns without those that hold the ends of the range; all where no other is."""
-    first, last = edges[0] == 0, edges[-1] >= BINS
+    first, last = int(edges[0] == 0), int(edges[-1] >= BINS)
     kept = shares[first : len(shares) - last]
     return (kept if kept.any() else shares).tolist()
 

@@ -17,6 +17,9 @@ from cycada.stages.report_detections import detection_gallery
 from cycada.stages.report_translation import Translations, translations
 from cycada.training.loading import default_device, load_translator
 
+_UNSAID = "the faces cannot be read; --include-subjects says why."
+"""Reasons name files, and files are often named after subjects."""
+
 
 def gallery_options(
     page: Path, *, count: int | None, subjects: bool, progress: Progress
@@ -99,11 +102,17 @@ def detections_section(
         CycadaError: A set cannot be written.
     """
     blocks: list[Block] = []
+    failed: dict[str, CycadaError] = {}
     for folder, result in evaluations:
         try:
             blocks += detection_gallery(folder, result, options, allow_outside=allow_outside)
         except (DataError, RunError) as error:
-            blocks.append(_told(error, folder.name, options))
+            failed[folder.name] = error
+    if options.subjects:
+        blocks += [_told(error, name, options) for name, error in failed.items()]
+    elif failed:
+        names = ", ".join(map(spoken, failed))
+        blocks.append(Text(text=f"No gallery of {names}: {_UNSAID}", warns=True))
     if not blocks:
         return None
     return Section(
@@ -115,5 +124,5 @@ def detections_section(
 
 def _told(error: CycadaError, name: str, options: GalleryOptions) -> Text:
     """Return what is wrong; without the names of files and subjects unless they may be shown."""
-    why = str(error) if options.subjects else "its faces cannot be read; --include-subjects says why."
+    why = str(error) if options.subjects else _UNSAID
     return Text(text=f"No gallery of {spoken(name)}: {why}", warns=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import re
 import shutil
 from html.parser import HTMLParser
@@ -52,9 +54,14 @@ class _Seen(HTMLParser):
         self.texts: list[str] = []
         self.values: list[str] = []
         self.faults: list[str] = []
+        self.scripts: list[str] = []  # what is in those without an address
+        self._in_script = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in ("script", "iframe", "object", "embed", "link", "base", "form", "video", "audio"):
+        self._in_script = tag == "script" and not attrs
+        if self._in_script:
+            self.scripts.append("")
+        elif tag in ("script", "iframe", "object", "embed", "link", "base", "form", "video", "audio"):
             self.faults.append(tag)
         given = dict(attrs)
         if tag == "meta" and given.get("http-equiv") == "Content-Security-Policy":
@@ -70,8 +77,14 @@ class _Seen(HTMLParser):
             if name == "style" and "url" in (value or ""):
                 self.faults.append(f"{tag} {name}={value}")
 
+    def handle_endtag(self, tag: str) -> None:
+        self._in_script = False
+
     def handle_data(self, data: str) -> None:
-        self.texts.append(data)
+        if self._in_script:
+            self.scripts[-1] += data
+        else:
+            self.texts.append(data)
 
 
 def _parsed(file: Path) -> _Seen:
@@ -79,6 +92,9 @@ def _parsed(file: Path) -> _Seen:
     text = file.read_text(encoding="utf-8")
     seen.feed(text)
     assert seen.faults == []
+    for script in seen.scripts:  # the page's own, whose digest the policy names
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in seen.policy
     style = text[text.index("<style>") : text.index("</style>")]
     assert re.findall(r"url\((?!#)|@import", style) == []
     return seen
@@ -182,6 +198,12 @@ def test_a_report_names_no_subject_and_no_folder_unless_asked(
         assert text in asked
     for name in ("rgb0", "rgb4", "thermal0", "thermal4"):
         assert name not in plain
+    beside = [file.read_bytes() for file in (tmp_path / "plain_files").rglob("*") if file.is_file()]
+    assert len(beside) > 80  # pictures of each of the 40 faces, small and large
+    for text in (b"Jane Doe", b"rgb0", b"thermal4", b"0.png", str(tmp_path.parent).encode()):
+        assert not any(text in content for content in beside)
+    items = (tmp_path / "asked_files").glob("*/items.js")
+    assert any("Jane Doe" in file.read_text(encoding="utf-8") for file in items)
 
 
 def test_a_report_without_samples_holds_no_picture(
@@ -192,6 +214,8 @@ def test_a_report_without_samples_holds_no_picture(
     bare = report(paths, tmp_path / "b.html", samples=False).read_text(encoding="utf-8")
     assert "data:image" not in bare
     assert "<img" not in bare
+    assert (tmp_path / "a_files").is_dir()
+    assert not (tmp_path / "b_files").exists()
     assert "20 faces" in bare or "40 faces" in bare  # what was counted of them stays
 
 
@@ -202,8 +226,6 @@ def test_a_file_name_that_is_no_text_is_told_all_the_same(tmp_path: Path) -> Non
 
 
 def test_a_picture_in_a_page_carries_no_metadata(tmp_path: Path) -> None:
-    import base64
-
     exif = Image.Exif()
     exif[0x010E] = "Jane Doe"
     exif.get_ifd(0x8825)[1] = "N"
