@@ -17,6 +17,7 @@ import base64
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, final
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -121,8 +123,9 @@ class GallerySet:
 
     @property
     def place(self) -> str:
-        """Return the folder as seen from a page beside the folder of sets."""
-        return f"{self.folder.parent.name}/{self.folder.name}"
+        """Return the address of the folder as seen from a page beside the folder of sets."""
+        names = (self.folder.parent.name, self.folder.name)
+        return "/".join(quote(os.fsencode(name)) for name in names)
 
 
 def path_digest(path: str) -> str:

@@ -8,29 +8,35 @@ import hashlib
 import re
 import shutil
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 import torch
 from PIL import Image
 
 from cycada.data.index import read_index, write_index
 from cycada.progress import Progress
+from cycada.report.gallery import GallerySet
 from cycada.report.images import file_uri
 from cycada.report.page import (
     Cell,
     Code,
     Facts,
     Figure,
+    Gallery,
     Legend,
     Page,
     Picture,
     Plot,
+    Scrubber,
     Section,
     Strip,
     StripRow,
     Table,
     Text,
     Tile,
+    files_folder,
     write_page,
 )
 from cycada.report.plots import Curve, Estimates, curves_plot, ranges_plot, standalone, units_plot
@@ -54,6 +60,7 @@ class _Seen(HTMLParser):
         self.texts: list[str] = []
         self.values: list[str] = []
         self.faults: list[str] = []
+<<<<<<< HEAD
         self.scripts: list[str] = []  # what is in those without an address
         self._in_script = False
 
@@ -62,6 +69,16 @@ class _Seen(HTMLParser):
         if self._in_script:
             self.scripts.append("")
         elif tag in ("script", "iframe", "object", "embed", "link", "base", "form", "video", "audio"):
+=======
+        self.scripts: list[str] = []
+        self.in_script = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.in_script = tag == "script"
+        if self.in_script and attrs:
+            self.faults.append(f"script {attrs}")
+        if tag in ("iframe", "object", "embed", "link", "base", "form", "video", "audio"):
+>>>>>>> page
             self.faults.append(tag)
         given = dict(attrs)
         if tag == "meta" and given.get("http-equiv") == "Content-Security-Policy":
@@ -78,6 +95,7 @@ class _Seen(HTMLParser):
                 self.faults.append(f"{tag} {name}={value}")
 
     def handle_endtag(self, tag: str) -> None:
+<<<<<<< HEAD
         self._in_script = False
 
     def handle_data(self, data: str) -> None:
@@ -85,6 +103,16 @@ class _Seen(HTMLParser):
             self.scripts[-1] += data
         else:
             self.texts.append(data)
+=======
+        self.in_script = self.in_script and tag != "script"
+
+    def handle_data(self, data: str) -> None:
+        (self.scripts if self.in_script else self.texts).append(data)
+
+
+def _digest(script: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+>>>>>>> page
 
 
 def _parsed(file: Path) -> _Seen:
@@ -92,9 +120,15 @@ def _parsed(file: Path) -> _Seen:
     text = file.read_text(encoding="utf-8")
     seen.feed(text)
     assert seen.faults == []
+<<<<<<< HEAD
     for script in seen.scripts:  # the page's own, whose digest the policy names
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in seen.policy
+=======
+    allowed = re.findall(r"'(sha256-[^']+)'", seen.policy)
+    assert [_digest("".join(seen.scripts))] * bool(seen.scripts) == allowed
+    assert text.count("<script") == len(allowed)
+>>>>>>> page
     style = text[text.index("<style>") : text.index("</style>")]
     assert re.findall(r"url\((?!#)|@import", style) == []
     return seen
@@ -146,6 +180,42 @@ def test_a_page_forbids_scripts_and_every_request(tmp_path: Path) -> None:
     }  # fmt: skip
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert text.index("Content-Security-Policy") < text.index("<title>")  # before any name
+
+
+def test_a_page_with_a_gallery_runs_its_own_script_and_loads_from_beside_it_alone(
+    tmp_path: Path,
+) -> None:
+    name = "<script>alert(1)</script>\"'>".replace("/", "")
+    file = tmp_path / f"{name}.html"
+    shown = GallerySet(
+        identity="faces", title=HOSTILE, intro=HOSTILE, count=3, stamp="0",
+        folder=files_folder(file) / "faces", thermal=True,
+    )  # fmt: skip
+    page = hostile_page()
+    blocks = (Gallery(shown=shown), Scrubber(frames=((HOSTILE, "data:image/png;base64,"),) * 2,
+              caption=HOSTILE))  # fmt: skip
+    sections = (*page.sections, Section(title="Faces", blocks=blocks))
+    write_page(file, dataclasses.replace(page, sections=sections))
+    seen = _parsed(file)
+    rules = dict(rule.strip().split(" ", 1) for rule in seen.policy.split(";"))
+    assert rules == {
+        "default-src": "'none'", "img-src": "data: blob: 'self' file:",
+        "style-src": "'unsafe-inline'", "base-uri": "'none'", "form-action": "'none'",
+        "script-src": f"'{_digest(''.join(seen.scripts))}' 'self' file:",
+    }  # fmt: skip
+    text = file.read_text(encoding="utf-8")
+    assert text.index("Content-Security-Policy") < text.index("<title>")
+    assert HOSTILE not in "".join(seen.scripts)
+    assert f"{quote(name)}_files/faces" in seen.values
+
+
+def test_the_script_of_a_page_makes_no_markup_of_texts_and_asks_nobody() -> None:
+    for part in (files("cycada.report") / "browser").iterdir():
+        text = part.read_text(encoding="utf-8")
+        for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(",
+                    "Function(", "fetch(", "XMLHttpRequest", "WebSocket", "sendBeacon", "http:",
+                    "https:", "srcdoc", "javascript:"):  # fmt: skip
+            assert way not in text, f"{part.name}: {way}"
 
 
 def test_a_drawing_of_its_own_is_one_whatever_it_is_called() -> None:

@@ -24,7 +24,8 @@ function makeSelect(label, options, value, listener) {
   const entry = ([key, text, inner]) => inner
     ? make("optgroup", { label: text }, ...inner.map(entry))
     : make("option", { value: key, selected: key === value }, text);
-  const select = make("select", { change: () => listener(select.value) }, ...options.map(entry));
+  const select = make("select", { "aria-label": label, change: () => listener(select.value) },
+    ...options.map(entry));
   return make("label", { class: "choice" }, make("span", {}, label), select);
 }
 
