@@ -6,6 +6,7 @@ in [-1, 1] ("signed") everywhere else. Images are ``(C, H, W)`` with 1 or 3 chan
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -35,6 +36,7 @@ MOST_PIXELS = 178_956_970
 so many, and no face needs them."""
 
 _JPEG = (".jpg", ".jpeg")
+_IN_MEMORY = ("PNG", "JPEG", "TIFF")  # of the many that Pillow knows, some start other programs
 _JPEG_QUALITY = 95  # with full colour resolution: visibly lossless
 _PNG_LEVEL = 4  # three times as fast as zlib's usual 6, for files a few per cent larger
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -77,6 +79,46 @@ def read_image(path: Path | str) -> Tensor:
     except Exception as error:  # decoders raise anything on broken bytes
         raise _unreadable(path, error) from error
     return torch.from_numpy(image_planes(pixels, path))
+
+
+def decode_image(content: bytes, name: str, *, most_pixels: int = MOST_PIXELS) -> Tensor:
+    """Read an image that is in memory alone, with the values of the file.
+
+    Args:
+        content: a PNG, JPEG or TIFF; no other format is tried, whatever ``name`` says.
+        name: what errors call it.
+        most_pixels: an image with more is refused before it is unpacked.
+
+    Returns:
+        As :func:`read_image` gives it.
+
+    Raises:
+        DataError: it is broken, too large, or of a kind that would lose values.
+    """
+    path = Path(name)
+    try:
+        with Image.open(io.BytesIO(content), formats=_IN_MEMORY) as picture:
+            _check_size(picture, name, most_pixels)
+            pixels = _lone_picture(picture, path, len(content))
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise anything on broken bytes
+        if isinstance(error, UnidentifiedImageError):
+            raise DataError(
+                f"{name}: is no PNG, JPEG or TIFF that can be read: it is broken, or of another "
+                f"kind."
+            ) from error
+        raise _unreadable(path, error) from error
+    return torch.from_numpy(image_planes(pixels, path))
+
+
+def _check_size(picture: Image.Image, name: str, most_pixels: int) -> None:
+    width, height = picture.size
+    if width * height > most_pixels:
+        raise DataError(
+            f"{name}: has {width} x {height} pixels, more than the {most_pixels:,} that are taken "
+            f"here."
+        )
 
 
 def count_pages(path: Path | str) -> int:
@@ -208,6 +250,19 @@ def write_image(path: Path | str, image: Tensor, *, synced: bool = True) -> None
         raise DataError(f"{path}: cannot be written ({reason(error)}).") from error
 
 
+def encode_png(image: Tensor) -> bytes:
+    """Return the PNG that :func:`write_image` would write, without a file.
+
+    Args:
+        image: ``(C, H, W)`` uint8, or ``(1, H, W)`` uint16.
+    """
+    planes = image.detach().cpu().contiguous().numpy()
+    pixels = planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0)
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(content, "PNG", compress_level=_PNG_LEVEL)
+    return content.getvalue()
+
+
 def to_signed(image: Tensor, *, unit: Unit = "grey", window: Window | None = None) -> Tensor:
     """Map the values of a file to float32 in [-1, 1].
 
@@ -311,19 +366,24 @@ def _load_picture(path: Path) -> NDArray[Any]:
     # Given a path, Pillow maps uncompressed TIFFs into memory and garbles those with an
     # orientation (seen with Pillow 13.0); given a stream, it reads them.
     with path.open("rb") as stream, Image.open(stream) as picture:
-        several = getattr(picture, "n_frames", 1) > 1
-        if several and picture.format == "TIFF":
-            raise DataError(
-                f"{path}: holds several pages; save each page as a file, or make images of them "
-                f"with cycada convert."
-            )
-        if several and picture.format != "MPO":  # a JPEG with a preview of itself
-            raise DataError(f"{path}: is animated; save each of its pictures as a file.")
-        _check_all_listed(picture, path)
-        return _pixels(picture, path)
+        return _lone_picture(picture, path, path.stat().st_size)
 
 
-def _check_all_listed(picture: Image.Image, path: Path) -> None:
+def _lone_picture(picture: Image.Image, path: Path, size: int) -> NDArray[Any]:
+    """Return the pixels of an opened file of ``size`` bytes that holds one picture alone."""
+    several = getattr(picture, "n_frames", 1) > 1
+    if several and picture.format == "TIFF":
+        raise DataError(
+            f"{path}: holds several pages; save each page as a file, or make images of them "
+            f"with cycada convert."
+        )
+    if several and picture.format != "MPO":  # a JPEG with a preview of itself
+        raise DataError(f"{path}: is animated; save each of its pictures as a file.")
+    _check_all_listed(picture, path, size)
+    return _pixels(picture, path)
+
+
+def _check_all_listed(picture: Image.Image, path: Path, size: int) -> None:
     """Refuse a TIFF of one page with more pictures after it, whose description alone names them.
 
     ImageJ writes stacks beyond 4 GB so ("images=20"), tifffile those that it is to truncate.
@@ -338,7 +398,7 @@ def _check_all_listed(picture: Image.Image, path: Path) -> None:
     truncated = re.search(r'"shape": \[(\d+), .*"truncated": true', description)
     count = int((found or truncated or ["", "1"])[1])
     # A page that was taken out of a stack may have kept the description of all.
-    if count > 1 and path.stat().st_size > count * sum(tags.get(_STRIP_BYTES, (math.inf,))):
+    if count > 1 and size > count * sum(tags.get(_STRIP_BYTES, (math.inf,))):
         raise DataError(
             f"{path}: holds {count} pictures, but lists the first alone, as ImageJ writes very "
             f"large stacks; save it in parts, each picture a page, or as NPY."

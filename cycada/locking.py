@@ -34,6 +34,7 @@ LOCK_NAME = ".lock"
 _PATIENCE = 60.0  # seconds for a process that is about to end: a save, and what is measured for it
 _POLL = 0.1  # seconds
 _TRIES = 20
+_CLOCKS = 2.0  # seconds that those of processes and of files may differ
 _LONGEST = 4096  # bytes of a signature
 _HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN)
 _log = logging.getLogger(__name__)
@@ -112,6 +113,38 @@ def check_free(folder: Path) -> None:
                 raise _refused(folder, owner)
     finally:
         os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that has signed the lock of a folder."""
+
+    told: str  # who it is, for a sentence
+    lives: bool | None  # None: it is of another machine, or somebody else's, and cannot be asked
+
+
+def holder(folder: Path) -> Holder | None:
+    """Return who writes to a folder, or was killed while it did; ``None`` where nobody has signed.
+
+    The lock is not touched: what looks on must not keep a training from its folder, not even for
+    a moment.
+    """
+    file = folder / LOCK_NAME
+    owner = _owner(file)
+    if owner is None:
+        return None
+    if owner.host != socket.gethostname():
+        return Holder(str(owner), None)
+    try:
+        # A later process may have the number of one that was killed.
+        lives = _is_alive(owner.pid) and (
+            psutil.Process(owner.pid).create_time() <= file.stat().st_mtime + _CLOCKS
+        )
+    except psutil.AccessDenied:
+        return Holder(str(owner), None)
+    except (OSError, psutil.NoSuchProcess):  # it has ended meanwhile
+        return None
+    return Holder(str(owner), lives)
 
 
 def holds_anything(folder: Path) -> bool:

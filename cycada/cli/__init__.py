@@ -27,6 +27,7 @@ VERBS = (
     "detect",
     "report",
     "sheet",
+    "view",
 )
 """In the order of the way that the data goes."""
 

@@ -208,23 +208,28 @@ class SetWriter:
         """Remove what was not closed."""
         shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def add(self, item: Item) -> None:
+    def add(self, item: Item, *, drawn: bool = True) -> None:
         """Write an item's pictures and keep its figures.
+
+        Args:
+            item: All that is known of it.
+            drawn: Whether its pictures are written. Else a server makes them when they are asked
+                for (:meth:`thumbs`, :meth:`full`), and of ``item.pictures`` the keys alone count.
 
         Raises:
             DataError: A picture holds values that are not finite.
             CycadaError: A file cannot be written.
         """
         self._check(item)
-        thumbs = thumbs_webp([item.pictures.get(v.key) for v in self._views], self._thumb)
-        full = f"cycadaFull({script_json(self._identity)},{self._count},{self._full(item)});\n"
-        name = f"{self._count:06d}"
-        try:
-            (self._temporary / THUMBS_NAME / f"{name}.webp").write_bytes(thumbs)
-            (self._temporary / FULL_NAME / f"{name}.js").write_text(full, encoding="ascii")
-        except OSError as error:
-            raise self._unwritable(error) from error
-        self._digest.update(thumbs + full.encode("ascii"))
+        if drawn:
+            thumbs, full = self.thumbs(item), self.full(self._count, item)
+            name = f"{self._count:06d}"
+            try:
+                (self._temporary / THUMBS_NAME / f"{name}.webp").write_bytes(thumbs)
+                (self._temporary / FULL_NAME / f"{name}.js").write_text(full, encoding="ascii")
+            except OSError as error:
+                raise self._unwritable(error) from error
+            self._digest.update(thumbs + full.encode("ascii"))
         self._count += 1
         self._names.append(item.name if self._named else path_digest(item.name))
         for key, words in self._words.items():
@@ -236,6 +241,14 @@ class SetWriter:
         self._has.append(sum(1 << i for i, v in enumerate(self._views) if v.key in item.pictures))
         if self._units:
             self._add_units(item, self._units)
+
+    def thumbs(self, item: Item) -> bytes:
+        """Return the small pictures of an item side by side, as their file holds them."""
+        return thumbs_webp([item.pictures.get(v.key) for v in self._views], self._thumb)
+
+    def full(self, number: int, item: Item) -> str:
+        """Return the script of an item's exact pictures, as its file holds it."""
+        return f"cycadaFull({script_json(self._identity)},{number},{self._full(item)});\n"
 
     def close(self) -> GallerySet:
         """Make the set appear under its name, in place of an earlier one.

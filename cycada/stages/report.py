@@ -172,6 +172,25 @@ def report(
     return file
 
 
+def find_runs(paths: Sequence[Path]) -> list[Path]:
+    """Return the runs among what :func:`report` would show.
+
+    Raises:
+        UsageError: A path is nothing that it shows.
+    """
+    found = _sorted(paths)
+    return [*found.translators, *found.detectors]
+
+
+def find_datasets(paths: Sequence[Path]) -> list[Path]:
+    """Return the indexes among what :func:`report` would show.
+
+    Raises:
+        UsageError: A path is nothing that it shows.
+    """
+    return _sorted(paths).datasets
+
+
 def _sorted(paths: Sequence[Path]) -> _Found:
     found = _Found()
     for path in paths:

@@ -169,7 +169,7 @@ def _serve(pipe: Connection, threads: int, shown: bool, line: int, lines: Any) -
     # The parent has gone, or wants an end: neither is a fault to be told here.
     with suppress(KeyboardInterrupt, EOFError, ConnectionError):
         raise_on_sigterm()
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=end_with_parent, daemon=True).start()
         torch.set_num_threads(threads)
         share_lines(lines)
         while (job := pipe.recv()) is not None:
@@ -182,7 +182,8 @@ def _serve(pipe: Connection, threads: int, shown: bool, line: int, lines: Any) -
             pipe.send(failed)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait for the end of the process that has started this one; then ask this one to end."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -162,14 +162,16 @@ def device_named(name: str) -> torch.device:
     return device
 
 
-def load_detector(root: Path, device: torch.device | None = None) -> LoadedDetector:
-    """Load the chosen weights of the newest checkpoint of a detector's run.
+def load_detector(
+    root: Path, device: torch.device | None = None, *, step: int | None = None
+) -> LoadedDetector:
+    """Load the chosen weights of a detector's run: of its newest checkpoint, or that of a step.
 
     Raises:
         RunError: ``root`` is no finished run of a detector, or its weights are damaged.
     """
     config = run_config(root, "detector", DetectorConfig)
-    checkpoint = finished_checkpoint(root)
+    checkpoint = finished_checkpoint(root, step=step)
     about = checkpoint.about()
     task = Task.from_json(about)
     module = build_detector(
@@ -201,14 +203,16 @@ def load_detector(root: Path, device: torch.device | None = None) -> LoadedDetec
     )
 
 
-def load_translator(root: Path, device: torch.device | None = None) -> LoadedTranslator:
-    """Load the averaged weights of the newest checkpoint of a translator's run.
+def load_translator(
+    root: Path, device: torch.device | None = None, *, step: int | None = None
+) -> LoadedTranslator:
+    """Load the averaged weights of a translator's run: of its newest checkpoint, or that of a step.
 
     Raises:
         RunError: ``root`` is no finished run of a translator, or its weights are damaged.
     """
     config = run_config(root, "translator", TranslatorConfig)
-    checkpoint = finished_checkpoint(root)
+    checkpoint = finished_checkpoint(root, step=step)
     about = checkpoint.about()
     module = build_generators(config)
     checkpoint.load_weights("generators", module)

@@ -309,16 +309,24 @@ def run_config(root: Path, kind: Kind, cls: type[Config]) -> Config:
     return load_config(cls, root / CONFIG_NAME)
 
 
-def finished_checkpoint(root: Path, *, told: bool = True) -> Checkpoint:
-    """Return the newest checkpoint of a run to use its weights, which are whole.
+def finished_checkpoint(root: Path, *, told: bool = True, step: int | None = None) -> Checkpoint:
+    """Return the newest checkpoint of a run, or that of a step, to use its whole weights.
 
     Args:
         root: Run directory.
         told: Whether to warn of newer ones that are damaged.
+        step: Which one; ``None`` for the newest.
 
     Raises:
-        RunError: The run has none yet, or all are damaged.
+        RunError: The run has none yet, or all are damaged; there is none of that step, or it is.
     """
+    if step is not None:
+        chosen = next((each for each in checkpoints(root) if each.step == step), None)
+        if chosen is None:
+            raise RunError(f"{root}: has no checkpoint of step {step} any more; choose another.")
+        if damage := chosen.damage(with_state=False):
+            raise RunError(f"{damage}; choose another checkpoint.")
+        return chosen
     checkpoint = newest_checkpoint(root, with_state=False, told=told)
     if checkpoint is None:
         raise RunError(f"{root}: has no checkpoint yet; train it first.")
