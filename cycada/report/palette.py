@@ -37,4 +37,5 @@ def painted(signed: Tensor, palette: Palette) -> Pixels:
     colours = curve(palette)
     places, finely = np.linspace(0, 1, len(colours)), np.linspace(0, 1, _FINELY)
     table = np.stack([np.interp(finely, places, colours[:, c]) for c in range(3)], axis=-1)
-    return table.round().astype(np.uint8)[(levels[0] * (_FINELY - 1)).round().astype(np.intp)]
+    nearest = (levels[0] * (_FINELY - 1)).round().astype(np.intp)
+    return np.take(table.round().astype(np.uint8), nearest, axis=0)

@@ -149,8 +149,9 @@ class _Told(Progress):
         self._pipe = pipe
 
     def __call__(
-        self, items: Iterable[T], *, total: int | None, desc: str, done: int = 0
-    ) -> Iterator[T]:
+        self, items: Iterable[T], *, total: int | None, desc: str, done: int = 0,
+        images: int = 0,  # noqa: ARG002  # no speed is told
+    ) -> Iterator[T]:  # fmt: skip
         """Yield the items, and tell of them once a second at most."""
         told = -math.inf
         for number, item in enumerate(items, start=done + 1):
