@@ -38,4 +38,5 @@ def painted(signed: Tensor, palette: Palette) -> Pixels:
     places, finely = np.linspace(0, 1, len(colours)), np.linspace(0, 1, _FINELY)
     table = np.stack([np.interp(finely, places, colours[:, c]) for c in range(3)], axis=-1)
     nearest = (levels[0] * (_FINELY - 1)).round().astype(np.intp)
-    return np.take(table.round().astype(np.uint8), nearest, axis=0)
+    coloured: Pixels = table.round().astype(np.uint8)[nearest]
+    return coloured.reshape(*nearest.shape, 3)
