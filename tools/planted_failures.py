@@ -55,8 +55,8 @@ def main() -> None:
             continue
         file = given.out / f"{name}.html"
         options = GalleryOptions(
-            folder=files_folder(file), count=given.count, subjects=False, device=torch.device("cpu"),
-            progress=Progress(shown=True),
+            folder=files_folder(file), count=given.count, subjects=False,
+            device=torch.device("cpu"), progress=Progress(shown=True),
         )  # fmt: skip
         translator = replace(honest, module=module)  # type: ignore[arg-type]
         shown = translations(
