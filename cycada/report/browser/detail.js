@@ -165,8 +165,9 @@ class Detail {
           ? makeButton(title, () => this.overlay(name), { class: "unit-button", "data-unit": name,
             "aria-pressed": String(this.overlaid === name), title: `Show what spoke for ${name}` })
           : title,
-        flips ? make("span", { class: "badge" }, "flips") : null,
-        wrong ? make("span", { class: "badge wrong" }, "wrong") : null),
+        make("span", { class: "unit-badges" },
+          flips ? make("span", { class: "badge" }, "flips") : null,
+          wrong ? make("span", { class: "badge wrong" }, "wrong") : null)),
         make("td", {}, ...sides.map((side) => this.bar(side, unit))),
         make("td", { class: "truth" }, truth === null ? "" : truth ? "yes" : "no"));
     });

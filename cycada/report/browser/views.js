@@ -3,7 +3,7 @@
 const LARGEST_ZOOM = 16;
 const ZOOM_STEP = 1.4;
 const SHARP_FROM = 6; // px of the screen for one of a magnified picture: pixels become squares
-const OVERLAY_STRENGTH = 0.72;
+const OVERLAY_STRENGTH = 0.5; // the face has to be seen through it
 const OVERLAY = [0, 235, 255]; // a colour that no palette and no face has
 
 /** One picture, whatever it shows: it paints itself, and tells what is at a place. */
