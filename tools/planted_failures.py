@@ -42,6 +42,8 @@ def main() -> None:
     parser.add_argument("demo", type=Path, help="Folder of a finished `cycada demo`.")
     parser.add_argument("out", type=Path, help="Folder for the faces and the pages.")
     parser.add_argument("--subjects", type=int, default=24)
+    parser.add_argument("--count", type=int, default=96, help="Faces of each gallery at most.")
+    parser.add_argument("--only", choices=("inverts", "swaps"), help="One of the two.")
     given = parser.parse_args()
     honest = load_translator(given.demo / "translator", torch.device("cpu"))
     index, swapped = draw(given.out / "faces", given.subjects, honest.size)
@@ -49,10 +51,12 @@ def main() -> None:
     readers = [given.demo / name for name in _READERS if (given.demo / name).is_dir()]
     makers = {"inverts": Inverts(), "swaps": Swaps(index, swapped)}
     for name, module in makers.items():
+        if given.only not in (None, name):
+            continue
         file = given.out / f"{name}.html"
         options = GalleryOptions(
-            folder=files_folder(file), count=400, subjects=False, device=torch.device("cpu"),
-            progress=Progress(shown=True),
+            folder=files_folder(file), count=given.count, subjects=False,
+            device=torch.device("cpu"), progress=Progress(shown=True),
         )  # fmt: skip
         translator = replace(honest, module=module)  # type: ignore[arg-type]
         shown = translations(

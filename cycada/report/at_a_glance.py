@@ -42,6 +42,7 @@ _PHOTOGRAPH = 0.85  # correlations with luminance above are those of a grey phot
 _APART = 0.3  # of two correlations
 _FEW = 5  # faces; a share of fewer tells nothing
 _OFTEN = 0.3  # share of the faces with an AU on which it becomes another
+_BEYOND = 0.25  # of that, more than what is expected
 _ALIKE = 0.35  # of the spread of real faces
 _SHIFTED = 0.5  # standard deviations of real values
 _SURE_CELSIUS, _SURE_GREY = 0.3, 0.06  # differences of parts that are believed
@@ -265,22 +266,20 @@ def _alike_faces(found: Translated) -> list[str]:
 
 
 def _swapped(flips: Flips) -> list[tuple[int, int, float]]:
-    """Return which AU becomes which on many faces, beyond what chance and detectors explain."""
+    """Return which AU becomes which on many faces, beyond what chance and detectors explain.
+
+    Of each AU the one that it most becomes: looks of a face that come with it come along.
+    """
     shares, chance = flips.made.becomes_share(), flips.made.chance_share()
     usual = flips.true.becomes_share() if flips.true is not None else torch.zeros_like(shares)
+    expected = torch.maximum(chance.nan_to_num(), usual.nan_to_num())
+    least = torch.maximum(2 * expected, expected + _BEYOND).clamp(min=_OFTEN)
+    told = (shares >= least) & (flips.made.became >= _FEW)
     found = []
     for row in range(len(flips.names)):
-        for column in range(len(flips.names)):
-            if flips.made.became[row, column] < _FEW:
-                continue
-            share = float(shares[row, column])
-            least = max(
-                _OFTEN,
-                2 * float(chance[row, column].nan_to_num()),
-                2 * float(usual[row, column].nan_to_num()),
-            )
-            if row != column and share >= least:
-                found.append((row, column, share))
+        if told[row].any():
+            column = int(shares[row].where(told[row], torch.zeros(())).argmax())
+            found.append((row, column, float(shares[row, column])))
     return sorted(found, key=lambda each: -each[2])
 
 
@@ -371,20 +370,21 @@ def _parts_table(found: Translated) -> Table | None:
 
 
 def _figures(found: Translated) -> list[tuple[str, str]]:
-    pairs = [("Correlation with luminance, made", _signed(found.luminance_made))]
+    luminance = f"made {_signed(found.luminance_made)}"
     if math.isfinite(found.luminance_true):
-        pairs.append(("The same, true thermal", _signed(found.luminance_true)))
+        luminance += f", true {_signed(found.luminance_true)}"
+    pairs = [("Correlation with luminance", luminance)]
     if math.isfinite(found.follows_truth):
-        pairs.append(("Correlation of made with true", _signed(found.follows_truth)))
+        pairs.append(("Correlation with the truth", _signed(found.follows_truth)))
     elif math.isfinite(alike := _alike(found)):
-        pairs.append(("Correlation of mean made with mean real", _signed(alike)))
+        pairs.append(("Correlation of the means", _signed(alike)))
     if found.real.images:
         shift = mean_of(found.made.whole) - mean_of(found.real.whole)
         distance = wasserstein(found.made.whole, found.real.whole)
         pairs.append(("Made are warmer by", _difference(shift, found.window)))
-        pairs.append(("Wasserstein-1 distance of the values", _difference(distance, found.window)))
+        pairs.append(("Wasserstein-1 distance", _difference(distance, found.window)))
     if math.isfinite(found.spread):
-        pairs.append(("Spread of made faces, of real ones", percent(found.spread)))
+        pairs.append(("Spread, of real faces", percent(found.spread)))
     return pairs
 
 
@@ -428,10 +428,12 @@ def _span(window: Window) -> float:
 
 def _difference(signed: float, window: Window | None, *, plus: bool = False) -> str:
     """Return a difference of values in [-1, 1] in deg C, or of grey as a share of the range."""
-    sign = "+" if plus else ""
+    share = 50 * signed if window is None else signed / 2 * _span(window)
+    rounded = round(share, 0 if window is None else 1) or 0.0  # no negative zero
+    sign = "+" if plus and rounded else ""
     if window is None:
-        return f"{50 * signed:{sign}.0f} % of the range".replace("-", "\u2212")
-    return f"{signed / 2 * _span(window):{sign}.1f} °C".replace("-", "\u2212")
+        return f"{rounded:{sign}.0f} % of the range".replace("-", "\u2212")
+    return f"{rounded:{sign}.1f} °C".replace("-", "\u2212")
 
 
 def _value(signed: float, window: Window | None) -> str:
