@@ -138,7 +138,7 @@ class Trackers:
             self._accelerator.trackers.clear()
             if isinstance(error, CycadaError):
                 raise
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and self._root in Path(error.filename or "").parents:
                 raise cannot_be_written(self._root / FOLDER, reason(error)) from error
             names = ", ".join(self._config.trackers)
             raise RunError(f"trackers: {names}: cannot be started ({reason(error)}).") from error
@@ -181,7 +181,7 @@ class Trackers:
         figures = {
             f"{self._kind}/{name}": value for name, value in line.items() if name not in _TIMES
         }
-        when = {"walltime": line["seconds"]} if _is_local(tracker) else {}
+        when = {"walltime": line.get("seconds")} if _is_local(tracker) else {}
         tracker.log(figures, step=line["step"], **when)
 
     def _tell_settings(self, tracker: GeneralTracker) -> None:
