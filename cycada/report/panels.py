@@ -92,7 +92,7 @@ class Panels:
     @property
     def colours(self) -> list[tuple[int, ...]]:
         """Those that a file with few colours must not lack: of the paper, the ink and the scale."""
-        some = [_PAPER, _INK, _QUIET, _LINE]
+        some: list[tuple[int, ...]] = [_PAPER, _INK, _QUIET, _LINE]
         if any(panel.thermal for panel in self.panels):
             ramp = painted(torch.linspace(-1, 1, _SCALE_COLOURS)[None, None], self.palette)
             some += [tuple(colour) for colour in ramp[0].tolist()]
