@@ -30,13 +30,12 @@ def painted(signed: Tensor, palette: Palette) -> Pixels:
 
     Values beyond [-1, 1] are shown as the ends of the range.
     """
-    levels = ((signed.detach().float().cpu().numpy() + 1) / 2).clip(0, 1)
-    if len(levels) == 3:
-        result: Pixels = np.moveaxis((levels * 255).round().astype(np.uint8), 0, -1)
-        return np.ascontiguousarray(result)
+    share = ((signed.detach().float().cpu().numpy() + 1) / 2).clip(0, 1)
+    if len(share) == 3:
+        return np.ascontiguousarray(np.moveaxis((share * 255).round().astype(np.uint8), 0, -1))
     colours = curve(palette)
     places, finely = np.linspace(0, 1, len(colours)), np.linspace(0, 1, _FINELY)
-    table = np.stack([np.interp(finely, places, colours[:, c]) for c in range(3)], axis=-1)
-    nearest = (levels[0] * (_FINELY - 1)).round().astype(np.intp)
-    coloured: Pixels = table.round().astype(np.uint8)[nearest]
-    return coloured.reshape(*nearest.shape, 3)
+    planes = [np.interp(finely, places, colours[:, channel]) for channel in range(3)]
+    table = np.stack(planes, axis=-1).round().astype(np.uint8)
+    result: Pixels = table[(share[0] * (_FINELY - 1)).round().astype(np.intp)]
+    return result

@@ -47,7 +47,7 @@ _SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
         "font.family": "sans-serif", "font.sans-serif": [_FONT], "pdf.fonttype": 42,
         "svg.fonttype": "none", "svg.hashsalt": "cycada", "image.composite_image": False,
-        "text.hinting": "none", "text.hinting_factor": 1,
+        "text.hinting": "none",
     }
 )  # fmt: skip
 
