@@ -134,7 +134,7 @@ class WholeSets:
                 blocks += self._set(run.name, indexes, domain, translator)
         except CycadaError as error:
             blocks.append(self._told(error))
-        return Section(title=f"Translator {run.name}", blocks=tuple(blocks))
+        return Section(title=f"Through {run.name}", blocks=tuple(blocks))
 
     def _of_dataset(self, path: Path) -> Section:
         blocks: list[Block] = []
@@ -145,7 +145,7 @@ class WholeSets:
                 blocks += self._set(name, [index], domain, None)
         except CycadaError as error:
             blocks.append(self._told(error))
-        return Section(title=f"Dataset {name}", blocks=tuple(blocks))
+        return Section(title=f"As in {name}", blocks=tuple(blocks))
 
     def _index(self, path: Path) -> Index:
         index = read_index(path, allow_outside=self.outside)
@@ -174,7 +174,7 @@ class WholeSets:
         there = {view.key: torch.empty(0) for view in views}
         with SetWriter(
             self.folder / PLACE / identity, identity=identity,
-            title=f"{'RGB' if domain == 'rgb' else 'Thermal'} faces of {name}",
+            title=f"{'RGB' if domain == 'rgb' else 'Thermal'} faces",
             intro=f"All {len(faces.images):,}.", views=views, figures=(),
             units=unit_columns(task), include_subjects=self.subjects,
             window=None if window is None else (window.low, window.high),
