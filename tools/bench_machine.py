@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import bench_opponents
@@ -20,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from cycada.training import translator_step
+from cycada.training.machine import cores, processor
 
 _CHANNELS, _SIDE = 256, 64  # of the convolution that is measured: a residual block's at 256 px
 _MATRIX = 8192
@@ -30,8 +29,8 @@ _BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
 def describe(device: str) -> dict[str, Any]:
     """Return the kind of machine, without its name."""
     return {
-        "processor": _processor(),
-        "cores": _cores(),
+        "processor": processor(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "gpu": None,
         "device": device,
@@ -69,22 +68,6 @@ def rate_of(machine: Mapping[str, Any], precision: str) -> float:
         return float(machine["bfloat16_matrix_tflops"]) * 1e12
     kind = "bfloat16" if precision == "bf16" else "float32"
     return float(max(machine.get(f"{kind}_conv_gflops", {"": 0.0}).values())) * 1e9
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _processor() -> str:
-    file = Path("/proc/cpuinfo")
-    if file.exists():
-        for line in file.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 @torch.no_grad()

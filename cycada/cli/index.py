@@ -10,6 +10,7 @@ import click
 from cycada.cli.output import progress, say
 from cycada.cli.reading import READING, read_options, reading
 from cycada.cli.rejecting import max_rejected
+from cycada.cli.settings import allow_outside
 from cycada.errors import UsageError
 
 _KINDS = ("occurrence", "intensity", "probability")
@@ -111,19 +112,40 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--seed", type=int, default=0, show_default=True, help="Deals the subjects.")
 @click.option("--source", default="", help="Where the images come from; kept in the index.")
 @click.option("--licence", default="", help="Their licence; kept in the index.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="List of images to leave out, such as marked.csv of a report; repeatable.",
+)
+@click.option(
+    "--from",
+    "copied",
+    type=click.Path(path_type=Path),
+    metavar="INDEX",
+    help="Copy this index without what --exclude names, instead of reading folders.",
+)
 @max_rejected
+@allow_outside
 @click.option("--overwrite", is_flag=True, help="Replace an index that is there already.")
-def index(**given: Any) -> None:
+@click.pass_context
+def index(context: click.Context, /, **given: Any) -> None:
     """Index folders of face images: who they show, their labels, and their split.
 
     The images stay where they are; the index (index.csv and index.toml) points to them. Subjects
     are dealt to train, val and test, never single images. Images that cannot be read are set aside
-    in OUT/rejected.csv.
+    in OUT/rejected.csv, those that --exclude names are listed in OUT/excluded.csv.
 
     \b
     cycada index --rgb faces --labels faces/au.csv --out data/rgb
     cycada index --thermal lepton --unit centikelvin --out data/thermal
     """  # noqa: D301  # click keeps the lines after the backspace
+    copied, trusted = given.pop("copied"), given.pop("allow_outside")
+    if copied is not None:
+        _copy(context, copied, allow_outside=trusted)
+        return
+    if trusted:
+        raise UsageError("--allow-outside is for the index that --from copies.")
     if given.pop("download"):
         from cycada.data.faces.detectors import fetch_weights
 
@@ -146,3 +168,31 @@ def index(**given: Any) -> None:
         say(summary(fold))
     if not made.folds:
         say(summary(made.faces))
+
+
+_OF_COPIES = frozenset({"out", "exclude", "copied", "overwrite", "allow_outside"})
+
+
+def _copy(context: click.Context, copied: Path, *, allow_outside: bool) -> None:
+    """Copy an index without what is to be left out; all else is as it is there."""
+    for option in context.command.params:
+        name = option.name or ""
+        given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        if given and name not in _OF_COPIES:
+            raise UsageError(
+                f"{option.opts[0]} does not go with --from, which copies an index as it is."
+            )
+    lists = context.params["exclude"]
+    if not lists:
+        raise UsageError("--from copies an index without some images: give --exclude FILE.")
+    from cycada.stages.excluding import WithoutOptions, index_without
+    from cycada.stages.index import summary
+
+    options = WithoutOptions(
+        index=copied, lists=lists, out=context.params["out"],
+        overwrite=context.params["overwrite"], allow_outside=allow_outside,
+    )  # fmt: skip
+    made, notes = index_without(options)
+    for note in notes:
+        say(note)
+    say(summary(made))

@@ -51,7 +51,7 @@ def report(
     count: int | None,
     allow_outside: bool,
 ) -> None:
-    """Write an HTML page about PATHS: runs, evaluations and indexes, in any mix.
+    """Write an HTML page about PATHS: runs, evaluations, audits and indexes, in any mix.
 
     The page needs no network. Galleries of faces lie beside it, in a folder of its name that ends
     in `_files`: both belong together. A folder that holds such PATHS may be given instead of them.

@@ -49,6 +49,7 @@ class IndexInfo:
     licence: str = ""
     translator: str = ""  # run that made a translated set
     translator_hash: str = ""
+    excluded: int = 0  # images that were left out on purpose (``excluded.csv``)
     seen_digests: tuple[str, ...] = ()  # whom the translator learned from; never to test on
     seen_subjects: tuple[str, ...] = ()  # the same as names, as earlier versions wrote them
     # Where the index was written, as a digest, and the folders outside of its own that its paths
@@ -118,6 +119,10 @@ def _info_value(name: str, value: Any, file: Path) -> Any:
         if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
             raise DataError(f"{file}: expected {name} to be a list of texts.")
         return tuple(value)
+    if name == "excluded":
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise DataError(f"{file}: expected {name} to be a whole number, found {value!r}.")
+        return value
     if not isinstance(value, str):
         raise DataError(f"{file}: expected {name} to be a text in quotes, found {value!r}.")
     choices: Sequence[str] = {"kind": KINDS, "unit": UNITS}.get(name, ())
@@ -152,6 +157,8 @@ def info_text(info: IndexInfo) -> str:
     for name in ("source", "licence", "translator", "translator_hash"):
         if text := getattr(info, name):
             lines.append(f"{name} = {_toml(text)}")
+    if info.excluded:
+        lines.append(f"excluded = {info.excluded}  # images left out on purpose")
     if info.outside_of:
         lines.append(f"outside_of = {_toml(info.outside_of)}  # where this was written")
     for name in (NAMES_KEY, DIGESTS_KEY, "outside"):

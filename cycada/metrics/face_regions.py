@@ -87,8 +87,8 @@ class PartValues:
         self.images += len(thermal)
         self.whole += histogram(thermal)
         if masks is not None:
-            for number, counts in enumerate(self.parts):
-                counts += histogram(thermal[:, 0][masks[:, number]])
+            for number in range(len(FACE_PARTS)):
+                self.parts[number] += histogram(thermal[:, 0][masks[:, number]])
 
     def part_means(self) -> Floats:
         """Return the mean of each part in [-1, 1]; NaN where none of it was seen."""
@@ -120,9 +120,7 @@ def _mean_of(columns: dict[str, Tensor], names: Sequence[str], *, mirrored: bool
     return torch.stack(points).mean(0) if points else unknown
 
 
-def _inside(
-    pixels: Tensor, centre: Tensor, along: Tensor, below: Tensor, part: FacePart
-) -> Tensor:
+def _inside(pixels: Tensor, centre: Tensor, along: Tensor, below: Tensor, part: FacePart) -> Tensor:
     """Return ``(B, H, W)``; comparisons with NaN are False."""
     away = pixels - centre[:, None, None]
     squared = along.square().sum(1)[:, None, None]

@@ -64,8 +64,7 @@ def class_activation(detector: Detector, pictures: Tensor) -> Tensor:
     layers = [_last_maps(network) for network in networks]
     with torch.enable_grad(), _kept([layer.module for layer in layers]) as kept:
         said: Detection = detector(ready)
-        if isinstance(backbone, RegionBackbone):
-            assert said.landmarks is not None
+        if isinstance(backbone, RegionBackbone) and said.landmarks is not None:
             parts = _region_parts(backbone, said.landmarks.to(ready.dtype), kept, layers, side)
         else:
             parts = [_whole(kept[0], layers[0], side)]
@@ -115,7 +114,8 @@ def _last_maps(network: nn.Module) -> _Layer:
         return _Layer(network.layers[-3], 0.0, 8.0)
     if isinstance(network, LeNetBackbone):
         return _Layer(network.layers[3], 6.5, 2.0)
-    assert isinstance(network, TorchvisionBackbone)
+    if not isinstance(network, TorchvisionBackbone):
+        raise TypeError(f"{type(network).__name__} has no known layer whose maps show places")
     inner = network.network
     if isinstance(features := getattr(inner, "features", None), nn.Module):  # ConvNeXt
         return _Layer(features, 15.5, 32.0)
@@ -176,7 +176,9 @@ def _region_parts(
         for turn in range(1 + region.both):
             across = -u if turn else u
             rows = slice(turn * count, (turn + 1) * count)
-            parts.append(_region_part(number, rows, region, maps, layer, (across, v), squared, side))
+            parts.append(
+                _region_part(number, rows, region, maps, layer, (across, v), squared, side)
+            )
     return parts
 
 

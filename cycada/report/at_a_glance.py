@@ -37,7 +37,7 @@ from cycada.report.page import (
 )
 from cycada.thermal import Window
 
-_AGAINST = -0.2  # correlations below tell that warm and cold have changed places
+_AGAINST = -0.05  # correlations below tell that warm and cold have changed places
 _PHOTOGRAPH = 0.85  # correlations with luminance above are those of a grey photograph
 _APART = 0.3  # of two correlations
 _FEW = 5  # faces; a share of fewer tells nothing
@@ -80,15 +80,28 @@ class Translated:
     flips_missing: str = ""  # why there are none
 
 
-def findings(found: Translated) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong, in a sentence."""
+
+    text: str
+    severe: bool = True  # the translator is of no use, rather than of less
+
+
+def findings(found: Translated) -> list[Finding]:
     """Return what is wrong at first sight, worst first; empty where nothing is."""
-    return [*_temperatures(found), *_look(found), *(_swaps(found.flips) if found.flips else [])]
+    swaps = _swaps(found.flips) if found.flips is not None else []
+    lost = _lost(found.flips) if found.flips is not None else []
+    reversed_ = _reversed_parts(found)
+    severe = [*_against(found), *_photographs(found), *swaps, *reversed_, *_alike_faces(found)]
+    mild = [*_shifted(found), *([] if reversed_ else _shifted_part(found)), *lost]
+    return [*map(Finding, severe), *(Finding(each, severe=False) for each in mild)]
 
 
 def glance_section(found: Translated, *, title: str) -> Section:
     """Return the findings, the figures that they rest on, and the table of flips."""
     told = findings(found)
-    blocks: list[Block] = [Text(text=each, warns=True) for each in told]
+    blocks: list[Block] = [Text(text=each.text, warns=each.severe) for each in told]
     if not told:
         blocks.append(
             Text(text="Nothing stands out: made temperatures run as real ones do, made faces "
@@ -152,27 +165,35 @@ def flips_table(flips: Flips) -> Table:
     )  # fmt: skip
 
 
-def _temperatures(found: Translated) -> list[str]:
-    told = []
+def _against(found: Translated) -> list[str]:
     follows = found.follows_truth
     if math.isfinite(follows) and follows < _AGAINST:
-        told.append(
-            "Made temperatures run against the true ones of the same faces "
-            f"(correlation {_signed(follows)}): what is warm is made cold."
-        )
-    elif math.isfinite(alike := _alike(found)) and alike < _AGAINST:
-        told.append(
-            f"The mean made face runs against the mean real one (correlation {_signed(alike)}): "
-            "what is warm is made cold."
-        )
-    told += _reversed_parts(found) or _shifted_part(found)
+        return [
+            (
+                "Made temperatures run against the true ones of the same faces "
+                f"(correlation {_signed(follows)}): what is warm is made cold."
+            )
+        ]
+    if math.isfinite(alike := _alike(found)) and alike < _AGAINST:
+        return [
+            (
+                "The mean made face runs against the mean real one (correlation "
+                f"{_signed(alike)}): what is warm is made cold."
+            )
+        ]
+    return []
+
+
+def _shifted(found: Translated) -> list[str]:
     made, real = mean_of(found.made.whole), mean_of(found.real.whole)
-    if abs(made - real) > _SHIFTED * deviation_of(found.real.whole):
-        told.append(
+    if not abs(made - real) > _SHIFTED * deviation_of(found.real.whole):
+        return []
+    return [
+        (
             f"Made images are {_difference(abs(made - real), found.window)} "
             f"{'warmer' if made > real else 'colder'} on average than {found.real_is}."
         )
-    return told
+    ]
 
 
 def _reversed_parts(found: Translated) -> list[str]:
@@ -187,11 +208,14 @@ def _reversed_parts(found: Translated) -> list[str]:
                 continue
             size = min(cooler, warmer)
             if worst is None or size > worst[0]:
-                worst = size, (
-                    f"In made faces the {first.name} {_is(first.name)} "
-                    f"{_difference(warmer, found.window)} warmer than the {second.name}; in "
-                    f"{found.real_is} {'they are' if first.name.endswith('s') else 'it is'} "
-                    f"{_difference(cooler, found.window)} colder."
+                worst = (
+                    size,
+                    (
+                        f"In made faces the {first.name} {_is(first.name)} "
+                        f"{_difference(warmer, found.window)} warmer than the {second.name}; in "
+                        f"{found.real_is} {'they are' if first.name.endswith('s') else 'it is'} "
+                        f"{_difference(cooler, found.window)} colder."
+                    ),
                 )
     return [worst[1]] if worst else []
 
@@ -207,29 +231,37 @@ def _shifted_part(found: Translated) -> list[str]:
     part = max(far, key=lambda n: abs(away[n]))
     name = FACE_PARTS[part].name
     return [
-        f"In made faces the {name} {_is(name)} {_difference(abs(away[part]), found.window)} too "
-        f"{'warm' if away[part] > 0 else 'cold'}, beside {found.real_is}."
+        (
+            f"In made faces the {name} {_is(name)} "
+            f"{_difference(abs(away[part]), found.window)} too "
+            f"{'warm' if away[part] > 0 else 'cold'}, beside {found.real_is}."
+        )
     ]
 
 
-def _look(found: Translated) -> list[str]:
-    told = []
+def _photographs(found: Translated) -> list[str]:
     made, true = found.luminance_made, found.luminance_true
-    if abs(made) > _PHOTOGRAPH and not abs(true - made) < _APART:
-        beside = (
-            f"; of true thermal images it is {_signed(true)}" if math.isfinite(true) else ""
-        )
-        told.append(
+    if not abs(made) > _PHOTOGRAPH or abs(true - made) < _APART:
+        return []
+    beside = f"; of true thermal images it is {_signed(true)}" if math.isfinite(true) else ""
+    return [
+        (
             f"Made thermal images are little more than {'inverted ' if made < 0 else ''}grey "
             f"photographs: their correlation with the luminance of the source is {_signed(made)}"
             f"{beside}."
         )
-    if found.spread < _ALIKE:
-        told.append(
+    ]
+
+
+def _alike_faces(found: Translated) -> list[str]:
+    if not found.spread < _ALIKE:
+        return []
+    return [
+        (
             "Made faces are nearly all alike: they differ from each other by "
             f"{percent(found.spread)} of what real ones do."
         )
-    return told
+    ]
 
 
 def _swapped(flips: Flips) -> list[tuple[int, int, float]]:
@@ -238,9 +270,9 @@ def _swapped(flips: Flips) -> list[tuple[int, int, float]]:
     usual = flips.true.becomes_share() if flips.true is not None else torch.zeros_like(shares)
     found = []
     for row in range(len(flips.names)):
-        if flips.made.shown[row] < _FEW:
-            continue
         for column in range(len(flips.names)):
+            if flips.made.became[row, column] < _FEW:
+                continue
             share = float(shares[row, column])
             least = max(
                 _OFTEN,
@@ -272,13 +304,12 @@ def _swaps(flips: Flips) -> list[str]:
             )
         else:
             told.append(f"{one} becomes {other}: on {faces} the translation shows the second.")
-    told = told[:_MOST_SWAPS]
-    lost = _lost(flips, {row for row, _, _ in swapped})
-    return [*told, *([lost] if lost else [])]
+    return told[:_MOST_SWAPS]
 
 
-def _lost(flips: Flips, told: set[int]) -> str:
+def _lost(flips: Flips) -> list[str]:
     """Return a sentence about AUs that translations no longer show, though true images do."""
+    told = {row for row, _, _ in _swapped(flips)}
     kept = flips.made.kept_share()
     usual = flips.true.kept_share() if flips.true is not None else torch.ones_like(kept)
     gone = [
@@ -286,9 +317,7 @@ def _lost(flips: Flips, told: set[int]) -> str:
         for n, name in enumerate(flips.names)
         if n not in told and flips.made.shown[n] >= _FEW and float(kept[n]) < 0.5 * float(usual[n])
     ]
-    if not gone:
-        return ""
-    return f"Lost on most faces on which they were seen: {', '.join(gone)}."
+    return [f"Lost on most faces on which they were seen: {', '.join(gone)}."] if gone else []
 
 
 def _means(found: Translated) -> Strip:
@@ -303,7 +332,9 @@ def _means(found: Translated) -> Strip:
             Tile(uri=thermal_uri(found.mean_real), alt=f"mean of {found.real_is}", thermal=True)
         )
     window = found.window
-    low, high = ("cold", "warm") if window is None else (f"{t:g} °C" for t in (window.low, window.high))
+    low, high = (
+        ("cold", "warm") if window is None else (f"{t:g} °C" for t in (window.low, window.high))
+    )
     return Strip(
         rows=(StripRow(label="Mean face", tiles=tuple(tiles)),),
         columns=tuple(columns),
@@ -421,4 +452,3 @@ def _spoken(name: str) -> str:
 
 def _is(name: str) -> str:
     return "are" if name.endswith("s") else "is"
-

@@ -110,8 +110,8 @@ def watched_plot(
     *,
     title: str,
     span: tuple[float, float] | None = None,
-    width: int = 450,
-    height: int = 220,
+    width: int = 340,
+    height: int = 190,
 ) -> str:
     """Return one curve over training steps, with dotted lines at values that mean something.
 

@@ -83,7 +83,7 @@ def _inner(shares: Floats, edges: Integers) -> list[float]:
     """Return the columns without those that hold the ends of the range; all where no other is."""
     first, last = int(edges[0] == 0), int(edges[-1] >= BINS)
     kept = shares[first : len(shares) - last]
-    return (kept if kept.any() else shares).tolist()
+    return list(map(float, kept if kept.any() else shares))
 
 
 def _steps(values: Floats, shares: Floats) -> tuple[list[float], list[float]]:

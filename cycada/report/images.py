@@ -39,11 +39,14 @@ _LARGEST = 320  # px: enough for a tile on a dense screen
 _MEDIA = MappingProxyType({"PNG": "image/png", "WEBP": "image/webp", "JPEG": "image/jpeg"})
 
 
-def rgb_uri(signed: Tensor) -> str:
-    """Return a ``(3 or 1, H, W)`` image in [-1, 1] as a data URI (WebP)."""
+def rgb_uri(signed: Tensor, *, largest: int = _LARGEST) -> str:
+    """Return a ``(3 or 1, H, W)`` image in [-1, 1] as a data URI (WebP).
+
+    One that is larger than ``largest`` px is scaled down.
+    """
     pixels = _eight_bit(signed)
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    return _uri(_small(image.convert("RGB")), "WEBP")
+    return _uri(_small(image.convert("RGB"), largest), "WEBP")
 
 
 def thermal_uri(signed: Tensor) -> str:
@@ -89,8 +92,8 @@ def _eight_bit(signed: Tensor) -> Pixels:
     return pixels
 
 
-def _small(image: Image.Image) -> Image.Image:
-    image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+def _small(image: Image.Image, largest: int = _LARGEST) -> Image.Image:
+    image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
     return image
 
 

@@ -305,7 +305,7 @@ def _further_means(methods: Sequence[Scored]) -> list[tuple[Cell, ...]]:
     if any(map(math.isfinite, errors)):
         rows.append(
             (
-                Cell(text="Calibration error", note="expected, of calibrated probabilities"),
+                Cell(text="Calibration error", note="expected"),
                 Cell(text=""),
                 *(Cell(text=figure_text(error)) for error in errors),
             )
@@ -318,7 +318,7 @@ def _further_means(methods: Sequence[Scored]) -> list[tuple[Cell, ...]]:
         ]
         rows.append(
             (
-                Cell(text="Mean ICC(3,1)", note="of intensities, 0 to 5"),
+                Cell(text="Mean ICC(3,1)", note="intensities"),
                 Cell(text=""),
                 *(Cell(text=figure_text(icc), note=short_interval(at)) for icc, at in found),
             )
@@ -326,7 +326,7 @@ def _further_means(methods: Sequence[Scored]) -> list[tuple[Cell, ...]]:
         off = [math.nan if each is None else each.macro_mae for each in graded]
         rows.append(
             (
-                Cell(text="Mean absolute error", note="of intensities, in grades"),
+                Cell(text="Mean absolute error", note="grades"),
                 Cell(text=""),
                 *(Cell(text=figure_text(error)) for error in off),
             )

@@ -36,7 +36,18 @@ _POLICY_WITH_FILES = (
 )
 """The page's own script runs, and loads pictures and data from where the page is."""
 
-_SCRIPTS = ("elements", "colours", "sets", "select", "marks", "grid", "views", "detail", "gallery", "start")
+_SCRIPTS = (
+    "elements",
+    "colours",
+    "sets",
+    "select",
+    "marks",
+    "grid",
+    "views",
+    "detail",
+    "gallery",
+    "start",
+)
 """Parts of the script in the order in which they build upon each other."""
 
 

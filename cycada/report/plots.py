@@ -106,6 +106,11 @@ def curves_plot(curves: Sequence[Curve], *, title: str, width: int = 340, height
         parts.append(_text(across(step), height - 6, _steps(step), "middle"))
     for curve in curves:
         x, y = thinned(curve.x, curve.y)
+        if len(x) == 1 and math.isfinite(y[0]):  # of a run that was looked at once
+            parts.append(
+                f'<circle class="dot tone-{curve.tone}" cx="{across(x[0]):.1f}" '
+                f'cy="{up(y[0]):.1f}" r="3.4"/>'
+            )
         if len(x) > 20:
             parts.append(_path(across, up, x, y, f"line faint tone-{curve.tone}"))
             y = smoothed(y)

@@ -41,6 +41,16 @@ _CURVES: Mapping[str, str] = MappingProxyType(
         "domain": "Domain classifier loss",
         "domain_accuracy": "Domain classifier accuracy",
         "confusion": "Confusion (target encoder)",
+        "follower": "Judge that follows translations",
+        "teachers": "Answers of the teachers, nats",
+        "target_entropy": "Target answers: entropy, share of most",
+        "target_shift": "Target answers: shift, nats",
+        "criterion_information": "Unlabelled target: information, nats",
+        "criterion_net_information": "Unlabelled target: net information, nats",
+        "criterion_density": "Unlabelled target: soft neighbourhood density",
+        "criterion_nuclear_norm": "Unlabelled target: nuclear norm",
+        "criterion_entropy": "Unlabelled target: entropy",
+        "criterion_shift": "Unlabelled target: shift, nats",
     }
 )
 

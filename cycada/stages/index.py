@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -50,6 +50,7 @@ from cycada.images import read_image
 from cycada.locking import sole_writer
 from cycada.progress import Progress
 from cycada.rejecting import REJECTED_NAME, Limit, Rejections, fault_of_file
+from cycada.stages.excluding import EXCLUDED_NAME, excluded_of, write_excluded
 from cycada.stages.importing import (
     CropOptions,
     Cropped,
@@ -92,6 +93,7 @@ class IndexOptions:
     crop: str = ""  # how faces are found that are to be cut out; "": the images are faces
     every: int = 1  # of recordings that faces are cut out of, each n-th frame
     read: ReadOptions = field(default_factory=ReadOptions)  # how to read thermal ones
+    exclude: tuple[Path, ...] = ()  # lists of images to leave out
 
 
 class Indexed(NamedTuple):
@@ -128,11 +130,13 @@ def _make(options: IndexOptions, progress: Progress) -> Indexed:
         cut_out = _cut_out(given, options, crops.rows)
     pattern = subject_pattern(options.subject)
     found, found_notes = _find(options, crops)
+    excluded = excluded_of(found, options.exclude, options.out)
+    left_out = {found[number].file for number in excluded.rows}
     tables = _read_tables(found, options)
     unified = unify(tables, kind=options.kind, threshold=options.threshold)
     notes = [note for table in tables for note in table.notes] + unified.notes
     rejected = crops.rejected if crops else Rejections(options.out, limit=options.limit)
-    images, dtypes = _readable(found, options, rejected, progress)
+    images, dtypes = _readable(found, options, rejected, progress, left_out=left_out)
     rejected.check()
     _check_some_left(images, found, rejected)
     unit, unit_notes = thermal_unit(images, dtypes, stated=options.unit, window=options.window)
@@ -158,18 +162,28 @@ def _make(options: IndexOptions, progress: Progress) -> Indexed:
         window=options.window,
         source=options.source,
         licence=options.licence,
+        excluded=len(left_out),
     )
+    # Subjects are dealt as if nothing were left out, so that nobody comes to another split.
     dealt, fold_notes = _deal(images, subjects, options)
     indexes = []
     for name, splits in dealt.items():
         faces = (
             _face(image, said, subject, splits[subject], options.out / name)
             for image, said, subject in zip(images, known, subjects, strict=True)
+            if image.file not in left_out
         )
         indexes.append(Index(options.out / name, info, tuple(faces)))
     with replacing(options.out / CLAIM_NAME) as temporary:
         temporary.write_text(repr(options), encoding="utf-8")
     rejected.close()
+    write_excluded(
+        options.out,
+        [
+            (_path_from(options.out, found[number]), mark.reason)
+            for number, mark in sorted(excluded.rows.items())
+        ],
+    )
     if crops:
         write_crops(options.out, crops.rows)
     for index in indexes:
@@ -178,7 +192,7 @@ def _make(options: IndexOptions, progress: Progress) -> Indexed:
         write_index(index)
     forget_work(options.out)
     (options.out / CLAIM_NAME).unlink()
-    notes = [*found_notes, *notes]
+    notes = [*found_notes, *excluded.notes, *notes]
     notes += [*label_notes, *unit_notes, *fold_notes]
     return Indexed(indexes[0], tuple(notes), tuple(indexes) if options.folds else ())
 
@@ -330,9 +344,17 @@ def _write_landmarks(index: Index, known: Landmarks | None, out: Path) -> list[s
 
 
 def _readable(
-    found: Sequence[Found], options: IndexOptions, rejected: Rejections, progress: Progress
+    found: Sequence[Found],
+    options: IndexOptions,
+    rejected: Rejections,
+    progress: Progress,
+    *,
+    left_out: Collection[Path],
 ) -> tuple[list[Found], list[torch.dtype]]:
-    """Decode every image once: a file broken in the middle should not stop a training."""
+    """Decode every image once: a file broken in the middle should not stop a training.
+
+    Of those that are left out anyway a broken one is nothing to be told of.
+    """
     images, dtypes = [], []
     if not options.crop:
         rejected.begin()
@@ -345,7 +367,7 @@ def _readable(
             if isinstance(result, torch.dtype):
                 images.append(image)
                 dtypes.append(result)
-            else:
+            elif image.file not in left_out:
                 given = options.rgb if image.domain == "rgb" else options.thermal
                 rejected.add((number,), str(Path(given or "", image.relative)), result)
     return images, dtypes
@@ -420,9 +442,9 @@ def _check_target(options: IndexOptions) -> None:
 
 def _check_not_written_over(options: IndexOptions) -> None:
     """Refuse to read a table that the index would write over."""
-    names = (CSV_NAME, TOML_NAME, REJECTED_NAME, LANDMARKS_NAME, CROPS_NAME)
+    names = (CSV_NAME, TOML_NAME, REJECTED_NAME, EXCLUDED_NAME, LANDMARKS_NAME, CROPS_NAME)
     written = {(options.out / name).resolve() for name in names}
-    for given in (*options.labels, Path(options.crop)):
+    for given in (*options.labels, *options.exclude, Path(options.crop)):
         if given.resolve() in written:
             raise UsageError(
                 f"{given}: would be written over by this index; choose another --out, or give a "

@@ -28,8 +28,11 @@ from cycada.report.methods import (
     spoken,
 )
 from cycada.report.page import Block, Page, Section, Strip, Text, write_page
+from cycada.report.provenance import audit_section, provenance_section
 from cycada.report.sections import curves_section, settings_section, translation_section
+from cycada.stages.audit import JSON_NAME
 from cycada.stages.evaluate_translator import MEAN_NAME
+from cycada.stages.report_audit import read_audits
 from cycada.stages.report_choice import COUNT, GalleryOptions
 from cycada.stages.report_faces import (
     dataset_strips,
@@ -43,12 +46,13 @@ from cycada.stages.report_gallery import (
     gallery_options,
     translator_gallery,
 )
+from cycada.stages.report_health import health_section
 from cycada.stages.report_scores import score_sections
 from cycada.stages.scoring import SCORES_NAME
 from cycada.training.loading import load_translator
 from cycada.training.run import CONFIG_NAME, read_log, run_config, run_kind
 
-Kind = Literal["translator", "detector", "evaluation", "dataset"]
+Kind = Literal["translator", "detector", "evaluation", "dataset", "audit"]
 
 PAGE_NAME = "report.html"
 _DEPTH = 3  # folders below a given one that are searched
@@ -62,6 +66,7 @@ class _Found:
     detectors: list[Path] = field(default_factory=list)
     evaluations: list[Path] = field(default_factory=list)
     datasets: list[Path] = field(default_factory=list)
+    audits: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,8 +93,8 @@ def report(
     Unless asked for it names no subject, and of a path only the last part.
 
     Args:
-        paths: Run directories, folders of ``evaluate``, indexes, or a folder that holds some of
-            them.
+        paths: Run directories, folders of ``evaluate`` and ``audit``, indexes, or a folder that
+            holds some of them.
         out: The HTML file, or the folder for it.
         title: Heading; empty chooses one.
         samples: Show pictures of faces.
@@ -120,12 +125,15 @@ def report(
     for group in _comparable(methods):
         sections += score_sections(group, settings)
     if shown.galleries is not None:
-        told = [(method.folder, method.head) for method in methods if method.folder is not None]
-        faces = detections_section(told, shown.galleries, allow_outside=shown.outside)
+        scored = [(each.folder, each.head) for each in methods if each.folder is not None]
+        faces = detections_section(scored, shown.galleries, allow_outside=shown.outside)
         sections += [faces] if faces is not None else []
     for run in found.translators:
-        parts, hero = _translator_sections(run, found, shown)
-        sections += parts
+        glance, section, hero = _translator_sections(run, found, shown)
+        if glance is not None:  # before all else where it warns
+            warned = any(isinstance(block, Text) and block.warns for block in glance.blocks)
+            sections.insert(0 if warned else len(sections), glance)
+        sections.append(section)
         heroes += hero
     if translations:
         means = [
@@ -141,11 +149,16 @@ def report(
         sections.append(section)
         heroes += hero
     sections += _detector_sections(found.detectors)
+    health = health_section([(run, head) for run, (_, head) in zip(runs, heads, strict=True)])
+    sections += [health] if health else []
+    near = [*found.datasets, *_roots(runs, [head for _, head in heads])]
+    audits = read_audits(found.audits, near, named=shown.subjects)
+    if near or audits:
+        sections.append(audit_section(audits, named=shown.subjects))
     if heads:
-        told = [(name, head["settings"]) for name, head in heads]
-        if not shown.subjects:
-            told = [(name, _without_folders(settings)) for name, settings in told]
-        sections.append(settings_section(told))
+        told = heads if shown.subjects else [(n, _without_folders_of(head)) for n, head in heads]
+        sections.append(provenance_section(told))
+        sections.append(settings_section([(name, head["settings"]) for name, head in told]))
     groups = _comparable(methods)
     page = Page(
         title=title or _title(found, groups),
@@ -185,8 +198,8 @@ def _sorted(paths: Sequence[Path]) -> _Found:
         places = [(path, kind)] if kind else list(_below(path, _DEPTH))
         if not places:
             raise UsageError(
-                f"{path}: expected a run, a folder of `cycada evaluate`, an index, or a folder "
-                "that holds some of them."
+                f"{path}: expected a run, a folder of `cycada evaluate` or `cycada audit`, an "
+                "index, or a folder that holds some of them."
             )
         for place, what in places:
             known: list[Path] = getattr(found, f"{what}s")
@@ -203,6 +216,8 @@ def _kind(path: Path) -> Kind | None:
         return run_kind(path)
     if (path / SCORES_NAME).is_file():
         return "evaluation"
+    if (path / JSON_NAME).is_file() and not (path / CSV_NAME).is_file():
+        return "audit"
     if (path / CSV_NAME).is_file() or (path.name == CSV_NAME and path.is_file()):
         return "dataset"
     return None
@@ -262,13 +277,13 @@ def _comparable(methods: Sequence[Scored]) -> list[list[Scored]]:
 
 def _translator_sections(
     run: Path, found: _Found, shown: _Shown
-) -> tuple[list[Section], list[Strip]]:
-    """Return what is seen of a translator at a glance, then the faces one by one."""
+) -> tuple[Section | None, Section, list[Strip]]:
+    """Return what is seen of a translator at a glance, and of its faces one by one."""
     many = len(found.translators) > 1
     config = run_config(run, "translator", TranslatorConfig)
     blocks: list[Block] = []
     heroes: list[Strip] = []
-    glance: list[Section] = []
+    glance: Section | None = None
     if shown.galleries is not None:
         try:
             translator = load_translator(run, torch.device("cpu"))
@@ -282,14 +297,14 @@ def _translator_sections(
         else:
             title = f"{spoken(run.name)} at a glance" if many else "Translations at a glance"
             seen = translator_gallery(run, indexes, found.detectors, shown.galleries, title=title)
-            glance += [seen.glance] if seen.glance is not None else []
+            glance = seen.glance
             blocks += seen.blocks
         blocks += samples_strip(run)
     curves = curves_section("", [(run.name, read_log(run))])
     blocks += curves.blocks if curves else ()
     title = f"Translator {spoken(run.name)}" if many else "Translations"
     intro = f"{config.steps:,} steps at {config.size} px, batches of {config.batch_size}."
-    return [*glance, Section(title=title, intro=intro, blocks=tuple(blocks))], heroes
+    return glance, Section(title=title, intro=intro, blocks=tuple(blocks)), heroes
 
 
 def _indexes(paths: Sequence[str], run: Path, shown: _Shown) -> list[Index]:
@@ -371,6 +386,23 @@ def _without_folders(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\\", "/").rstrip("/").rpartition("/")[2]
     return value
+
+
+def _without_folders_of(head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the head of a run with the last part alone of every path in it."""
+    inputs = {_without_folders(path): value for path, value in head.get("inputs", {}).items()}
+    return {**head, "settings": _without_folders(head["settings"]), "inputs": inputs}
+
+
+def _roots(runs: Sequence[Path], heads: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Return the folders of the indexes that runs learned from, of those that are there."""
+    return [
+        place
+        for run, head in zip(runs, heads, strict=True)
+        for path in head.get("inputs", {})
+        for place in (Path(path), run.parent / path, run.parent / Path(path).name)
+        if (place / CSV_NAME).is_file()
+    ]
 
 
 def _told_of_run(error: CycadaError, run: Path) -> str:

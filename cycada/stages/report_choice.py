@@ -149,7 +149,9 @@ class ReadableFaces:
         """Return what to say of those that cannot be read; empty where all can."""
         if not self.left_out:
             return ""
-        some = "image cannot be read and is" if self.left_out == 1 else "images cannot be read and are"
+        some = (
+            "image cannot be read and is" if self.left_out == 1 else "images cannot be read and are"
+        )
         return f"{self.left_out} {some} left out."
 
 

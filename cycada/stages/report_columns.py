@@ -114,7 +114,7 @@ def nearest_figure(window: Window | None) -> list[FigureColumn]:
             key="nearest",
             label="Distance to real" + ("" if window is None else ", °C"),
             worst="high",
-            note="Distance to the nearest of up to 1,000 real thermal faces: root of the mean "
+            note="Distance to the nearest of up to 500 real thermal faces: root of the mean "
             f"squared difference of images averaged over 16 × 16 squares, {unit}.",
         )
     ]

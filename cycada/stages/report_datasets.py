@@ -22,6 +22,7 @@ from cycada.task import Task
 from cycada.thermal import Window
 
 _LARGEST = 256  # px: a gallery is to look through many images, not at one
+_LOOKED_AT = 16  # images that tell how large the images of an index are
 
 Other = Callable[[Face], Tensor | None]
 """Returns another picture of a face; None where it has none that can be read."""
@@ -66,18 +67,20 @@ def unit_columns(task: Task | None, sides: Sequence[str] = ()) -> UnitColumns | 
 
 def shown_size(index: Index) -> int:
     """Return the side in px at which the images of an index are shown."""
-    sides = []
-    for face in index.faces[:16]:
-        try:
-            sides.append(min(images.read_size(index.file(face))))
-        except DataError:
-            continue
-    return min(max(sides, default=_LARGEST), _LARGEST)
+    return min(max(map(_side, map(index.file, index.faces[:_LOOKED_AT])), default=0), _LARGEST)
 
 
 def window_of(index: Index) -> Window | None:
     """Return the temperatures of an index's thermal images; None for grey ones."""
     return None if index.info.unit == "grey" else index.info.window
+
+
+def _side(file: Path) -> int:
+    """Return the shorter side of an image in px; the largest that is shown if it is unknown."""
+    try:
+        return min(images.read_size(file))
+    except DataError:
+        return _LARGEST
 
 
 def _domain_set(index: Index, some: Index, domain: Domain, options: GalleryOptions) -> list[Block]:
@@ -125,7 +128,7 @@ def _views(
     """Return the views of a set, and where those other than the image come from."""
     views: list[View] = []
     others: dict[str, Other] = {}
-    if translated and any(face.origin for face in some.faces):
+    if translated and any(f.origin and (some.root / f.origin).is_file() for f in some.faces):
         views.append(View(key="source", label="Origin", kind="rgb"))
         others["source"] = _reader(some, lambda face: face.origin, "rgb", size)
     paired = any(face.pair and (some.root / face.pair).is_file() for face in some.faces)
@@ -159,9 +162,7 @@ def _reader(index: Index, path: Callable[[Face], str], domain: Domain, size: int
     return read
 
 
-def _square(
-    file: Path, domain: Domain, size: int, index: Index, window: Window | None
-) -> Tensor:
+def _square(file: Path, domain: Domain, size: int, index: Index, window: Window | None) -> Tensor:
     unit = index.info.unit if domain == "thermal" else "grey"
     signed = images.to_signed(images.read_image(file), unit=unit, window=window)
     signed = images.with_channels(signed, 3 if domain == "rgb" else 1)
@@ -191,7 +192,5 @@ def _values(pictures: dict[str, Tensor], window: Window | None) -> dict[str, flo
         values[paired_figures(window)[0].key] = error * scale
         values["follows"] = float(metrics.correlation(image, truth))
     if "source" in pictures:
-        values["luminance"] = float(
-            metrics.luminance_correlation(pictures["source"][None], image)
-        )
+        values["luminance"] = float(metrics.luminance_correlation(pictures["source"][None], image))
     return values

@@ -69,10 +69,9 @@ def detection_gallery(
         sides=("image",),
         exclusive=scores.kind == "classes",
     )
-    key = [
-        str(result["run"]), index.fingerprint(),
-        hashlib.sha256(said.probability.tobytes()).hexdigest(), [face.path for face in some.faces], size, detector is not None,
-    ]  # fmt: skip
+    answers = hashlib.sha256(said.probability.tobytes()).hexdigest()
+    paths = [face.path for face in some.faces]
+    key = [str(result["run"]), index.fingerprint(), answers, paths, size, detector is not None]
     identity = options.identity(folder.name, "detections", key)
     view = View(key="image", label="RGB" if domain == "rgb" else "Thermal", kind=domain)
     faces = ReadableFaces.of([some], domain, size)

@@ -13,15 +13,18 @@ from torch import Tensor
 from cycada import images
 from cycada.data.dataset import FaceImages, signed
 from cycada.data.index import DOMAINS, Domain, Face, Index
-from cycada.report.images import file_uri, rgb_uri, thermal_uri
-from cycada.report.page import Block, Picture, Scale, Strip, StripRow, Tile
+from cycada.report.images import coloured, file_uri, rgb_uri, thermal_uri
+from cycada.report.page import Block, Picture, Scale, Scrubber, Strip, StripRow, Tile
 from cycada.stages.evaluate_translator import paired_faces
 from cycada.thermal import Window
 from cycada.training.loading import LoadedTranslator
 
 _FACES = 8  # columns of a strip
 _ROWS_OF_SAMPLES = 6  # as training/samples.py writes them
-_MOMENTS = 5  # steps shown of the samples
+_RGB_ROWS = (0, 2, 4)
+_MOMENTS = 5  # steps of the samples shown side by side
+_FRAMES = 60  # and with a slider, at most
+_LARGEST_FRAME = 1024  # px
 
 
 def translated_strips(
@@ -84,7 +87,43 @@ def samples_strip(run: Path) -> list[Block]:
         tiles = _tiles(row(grid, 1), f"made thermal face, step {step}", thermal=True)
         rows.append(StripRow(label=f"Step {int(step):,}", tiles=tiles))
     caption = "The same faces as thermal ones, in the course of training."
-    return [Strip(rows=tuple(rows), caption=caption)]
+    frames = _frames(files)
+    blocks: list[Block] = [Strip(rows=tuple(rows), caption=caption)]
+    if len(frames) > 1:
+        told = (
+            f"All of {len(files)} moments."
+            if len(frames) == len(files)
+            else (f"{len(frames)} of {len(files)} moments, evenly spread.")
+        )
+        blocks.append(
+            Scrubber(
+                frames=frames,
+                caption=f"{told} Rows: RGB, as thermal, back in RGB; thermal, as RGB, back in "
+                "thermal.",
+            )
+        )
+    return blocks
+
+
+def _frames(files: Sequence[Path]) -> tuple[tuple[str, str], ...]:
+    """Return what was made at each step, at most 60 of them, with the thermal rows in colours."""
+    count = min(len(files), _FRAMES)
+    chosen = sorted({round(i * (len(files) - 1) / max(count - 1, 1)) for i in range(count)})
+    frames = []
+    for file in (files[number] for number in chosen):
+        grid = images.to_signed(images.read_image(file))
+        side = grid.shape[-2] // _ROWS_OF_SAMPLES
+        rows = [
+            images.with_channels(row, 3) if number in _RGB_ROWS else _warm(row)
+            for number, row in enumerate(torch.split(grid, side, dim=-2))
+        ]
+        shown = torch.cat(rows, dim=-2)
+        frames.append((f"Step {int(file.stem):,}", rgb_uri(shown, largest=_LARGEST_FRAME)))
+    return tuple(frames)
+
+
+def _warm(row: Tensor) -> Tensor:
+    return images.to_signed(torch.from_numpy(coloured(row)).permute(2, 0, 1))
 
 
 def mean_strip(path: Path, values: Mapping[str, Any]) -> Strip:

@@ -106,7 +106,7 @@ def detections_section(
     for folder, result in evaluations:
         try:
             blocks += detection_gallery(folder, result, options, allow_outside=allow_outside)
-        except (DataError, RunError) as error:
+        except (DataError, RunError) as error:  # noqa: PERF203  # of each of a few
             failed[folder.name] = error
     if options.subjects:
         blocks += [_told(error, name, options) for name, error in failed.items()]

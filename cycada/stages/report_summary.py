@@ -46,7 +46,7 @@ class Seen:
 
     def spread(self) -> float:
         """Return how much images differ: the deviation of their cells, root mean square."""
-        if self.count < 2:  # noqa: PLR2004  # one image does not differ
+        if self.count < 2:  # one image does not differ
             return math.nan
         mean = self._cells / self.count
         variance = self._squares / self.count - mean.square()

@@ -33,7 +33,7 @@ from cycada.stages.report_reading import FacePlaces, KnownLabels, Reading
 from cycada.stages.report_summary import Seen, Summary
 from cycada.training.loading import LoadedTranslator, load_discriminators
 
-_BANK = 1000  # real thermal faces among which the nearest is looked for
+_BANK = 500  # real thermal faces among which the nearest is looked for
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ class WholeSets:
             config = run_config(run, "translator", TranslatorConfig)
             indexes = [self._index(near(text, run)) for text in config.data]
             for domain in DOMAINS:
-                blocks += self._set(run.name, indexes, domain, translator)
+                blocks += self._set(indexes, domain, translator)
         except CycadaError as error:
             blocks.append(self._told(error))
         return Section(title=f"Through {run.name}", blocks=tuple(blocks))
@@ -142,7 +142,7 @@ class WholeSets:
         try:
             index = self._index(path)
             for domain in DOMAINS:
-                blocks += self._set(name, [index], domain, None)
+                blocks += self._set([index], domain, None)
         except CycadaError as error:
             blocks.append(self._told(error))
         return Section(title=f"As in {name}", blocks=tuple(blocks))
@@ -157,7 +157,7 @@ class WholeSets:
         return Text(text=f"Its faces cannot be shown: {why}", warns=True)
 
     def _set(
-        self, name: str, indexes: Sequence[Index], domain: Domain,
+        self, indexes: Sequence[Index], domain: Domain,
         translator: LoadedTranslator | None,
     ) -> list[Block]:  # fmt: skip
         some = [index.select(domain=domain) for index in indexes]

@@ -156,7 +156,9 @@ def train_detector(
     def save(number: int) -> None:
         check_weights(state.networks(), number)
         weights = state.best if state.selection.step else state.average
-        facts = {**about, "chosen_step": state.selection.step or number}
+        facts = {
+            **about, "expected": expected.tolist(), "chosen_step": state.selection.step or number
+        }  # fmt: skip
         if unadapted is not None and number == config.steps:
             before = judged(unadapted.to(accelerator.device))
             comparison = Comparison(before, judged(weights))

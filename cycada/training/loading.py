@@ -250,8 +250,7 @@ def load_discriminators(root: Path, device: torch.device) -> Discriminators:
         module.load_state_dict(checkpoint.state()["discriminators"])
     except (KeyError, RuntimeError) as error:
         raise RunError(
-            f"{checkpoint.folder}: its state holds no discriminators of this run "
-            f"({reason(error)})."
+            f"{checkpoint.folder}: its state holds no discriminators of this run ({reason(error)})."
         ) from error
     return module.eval().requires_grad_(False).to(device)  # noqa: FBT003
 

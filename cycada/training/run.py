@@ -2,7 +2,7 @@
 
 ::
 
-    config.json            kind, version, settings, and fingerprints of what the run reads
+    config.json            kind, versions, machines, settings, and fingerprints of what is read
     metrics.jsonl          one line of figures per log interval
     rejected.csv           images that cannot be read and are left out, where there are any
     steps-back.jsonl       when a loss was not finite, and training went back and on more slowly
@@ -43,6 +43,7 @@ from cycada.training.checkpoint import (
     set_aside_after,
     write_checkpoint,
 )
+from cycada.training.machine import machine_of
 
 Kind = Literal["translator", "detector"]
 Config = TypeVar("Config")
@@ -190,7 +191,10 @@ def running(
             if accelerator.is_main_process:
                 held.enter_context(sole_writer(root))
                 remove_parts(root)
-            run = open_run(root, kind, config, writes=accelerator.is_main_process, inputs=inputs)
+            run = open_run(
+                root, kind, config, writes=accelerator.is_main_process, inputs=inputs,
+                machine=machine_of(accelerator),
+            )  # fmt: skip
         yield run
 
 
@@ -209,6 +213,7 @@ def open_run(
     *,
     writes: bool,
     inputs: Mapping[str, str] | None = None,
+    machine: Mapping[str, Any] | None = None,
 ) -> Run:
     """Make a run directory, or come back to one that was made with the same settings.
 
@@ -218,6 +223,7 @@ def open_run(
         config: Settings.
         writes: Whether this process is the one that writes.
         inputs: Path, as in the settings -> fingerprint of each index and network to learn from.
+        machine: What it is trained on; a run that went on elsewhere names all of them in order.
 
     Raises:
         RunError: ``root`` holds something else, or a run with other settings or inputs.
@@ -231,12 +237,20 @@ def open_run(
             "version": cycada.__version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
+            "machines": _machines(root, machine),
             "settings": to_dict(config),
             "inputs": dict(inputs or {}),
         }
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return Run(root, writes, keep=config.keep, every=config.save_every)
+
+
+def _machines(root: Path, machine: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the machines of a run and, if it is none of them, this one."""
+    before = _read_config(root).get("machines", []) if (root / CONFIG_NAME).exists() else []
+    new = machine is not None and dict(machine) not in before
+    return [*before, *([dict(machine)] if new and machine is not None else [])]
 
 
 def run_kind(root: Path) -> Kind:

@@ -55,9 +55,7 @@ class Corner(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.AvgPool2d(8), nn.AdaptiveMaxPool2d(8), nn.Flatten()
-        )
+        self.layers = nn.Sequential(nn.AvgPool2d(8), nn.AdaptiveMaxPool2d(8), nn.Flatten())
 
     def forward(self, image: Tensor) -> Tensor:
         return self.layers(image)
@@ -122,9 +120,7 @@ def test_every_backbone_has_maps_of_its_faces_and_stays_as_it_is(backbone: str, 
 EYES = torch.tensor([[36.0, 24.0], [44.0, 24.0], [28.0, 24.0], [20.0, 24.0]])  # px
 
 
-@pytest.mark.parametrize(
-    ("region", "across", "down"), [("nose", 32.0, 33.9), ("lips", 32.0, 41.9)]
-)
+@pytest.mark.parametrize(("region", "across", "down"), [("nose", 32.0, 33.9), ("lips", 32.0, 41.9)])
 def test_what_an_aligned_region_sees_is_shown_where_it_was_cut_out(
     region: str, across: float, down: float
 ) -> None:

@@ -292,3 +292,18 @@ def test_the_command_line_takes_crop_alone_or_with_a_way(clips: Path, tmp_path: 
     code, said = run("--crop", "magic", "--out", str(tmp_path / "c"))
     assert code == 2
     assert "--faces magic" in said or "--crop" in said
+
+
+def test_crops_that_were_marked_are_left_out_of_an_index_that_cuts_them_out_again(
+    clips: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    whole = make_index(cut(clips, tmp_path / "index"), progress=quiet).faces
+    chosen = [whole.faces[n].path for n in (2, 9)]
+    (tmp_path / "m.csv").write_text("path,set,reason\n" + "".join(f"{p},s,\n" for p in chosen))
+    out = tmp_path / "deep" / "index"
+    options = cut(clips, out, exclude=(tmp_path / "m.csv",))
+    made = make_index(options, progress=quiet).faces
+    assert [face.path for face in made.faces] == [
+        face.path for face in whole.faces if face.path not in chosen
+    ]
+    assert len(read_crops(out)) == 24  # of every frame, as ever

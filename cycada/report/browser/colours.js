@@ -51,7 +51,7 @@ const palette = {
   },
 
   stops() {
-    const filter = document.getElementById(this.name);
+    const filter = document.querySelector(`filter#${this.name}`); // grey has none
     if (!filter) return [[0, 0, 0], [255, 255, 255]];
     const planes = ["feFuncR", "feFuncG", "feFuncB"].map((name) =>
       filter.querySelector(name).getAttribute("tableValues").split(" ").map(Number));

@@ -94,23 +94,23 @@ class Detail {
     this.showMark();
     this.showFigures();
     this.onmove(number, place);
-    try {
-      const full = await set.full(number);
-      if (this.number !== number) return; // another one was asked for meanwhile
-      this.message.textContent = "";
-      this.full = full;
-      this.layers = layersOf(set, full);
-      this.showUnits();
-      this.showPairs();
-      this.arrange(this.mode);
-      for (const next of [place + 1, place - 1]) { // so that the next key shows at once
-        if (next in this.order) set.full(this.order[next]).catch(() => {});
-      }
-    } catch (error) {
-      if (this.number !== number) return;
+    const full = await set.full(number).catch((error) => error);
+    if (this.number !== number) return; // another one was asked for meanwhile
+    if (full instanceof Error) {
+      this.layers = undefined;
       this.stage.show([]);
       this.message.textContent = `The large pictures cannot be shown: the file of this face ${
-        error.message}. The folder beside the page has to be there as it was written.`;
+        full.message}. The folder beside the page has to be there as it was written.`;
+      return;
+    }
+    this.message.textContent = "";
+    this.full = full;
+    this.layers = layersOf(set, full);
+    this.showUnits();
+    this.showPairs();
+    this.arrange(this.mode);
+    for (const next of [place + 1, place - 1]) { // so that the next key shows at once
+      if (next in this.order) set.full(this.order[next]).catch(() => {});
     }
   }
 

@@ -36,17 +36,19 @@ class Gallery {
 
   build() {
     const { grid } = this;
+    const warm = this.set.views.some(({ kind }) => kind === "thermal");
+    this.palettes = warm ? makePaletteSwitch() : null;
     this.help = makeHelp();
     this.count = make("p", { class: "count", role: "status" });
     this.empty = make("p", { class: "empty", hidden: true }, "No face is like that. ",
-      makeButton("Show all", () => this.choose(wholeSelection(this.set)), { class: "link" }));
+      makeButton("Show all", () => this.showAll(), { class: "link" }));
     this.tools = make("div", { class: "tools" });
     this.filters = make("div", { class: "filters-panel", id: `${this.set.identity}-filters`, hidden: true });
     this.message = make("p", { class: "message", role: "status" });
     grid.element.addEventListener("click", (event) => this.onClick(event));
     grid.element.addEventListener("keydown", (event) => this.onKey(event));
     const bar = make("div", { class: "grid-bar" }, this.count,
-      this.set.views.some(({ kind }) => kind === "thermal") ? makeColourBar(this.set.window) : null);
+      warm ? makeColourBar(this.set.window) : null);
     this.root.append(this.tools, this.filters, bar, this.message, this.empty, grid.element,
       this.help, this.detail.element);
   }
@@ -75,6 +77,11 @@ class Gallery {
     this.select();
   }
 
+  showAll() {
+    this.choose(wholeSelection(this.set));
+    this.grid.focus(0); // the button is gone, and with it the focus
+  }
+
   /** Change parts of the selection; the fields themselves stay. */
   change(parts) {
     Object.assign(this.selection, parts);
@@ -94,8 +101,14 @@ class Gallery {
     this.keep();
   }
 
-  /** Keep in the address what differs from the beginning. */
+  /** Keep the state in the address soon: browsers refuse who changes it at every key. */
   keep() {
+    clearTimeout(this.keeping);
+    this.keeping = setTimeout(() => this.write(), 200);
+  }
+
+  /** Write to the address what differs from the beginning. */
+  write() {
     const parameters = toParameters(this.set, this.selection);
     if (this.shown.join() !== defaultSlots(this.slots).join()) parameters.set("show", this.shown);
     if (this.size !== "m") parameters.set("size", this.size);
@@ -125,7 +138,7 @@ class Gallery {
           ...this.slots.map((slot) => this.chip(slot))),
         make("span", { class: "space" }),
         makeSwitch("Size", SIZES, this.size, (size) => { this.size = size; this.redraw(); }),
-        set.views.some(({ kind }) => kind === "thermal") ? makePaletteSwitch() : null,
+        this.palettes,
         makeButton("?", () => this.help.showModal(), { class: "button sign keys", label: "Keys (?)" })));
   }
 
@@ -219,7 +232,7 @@ class Gallery {
         (when) => this.change({ when })));
     }
     this.filters.replaceChildren(make("div", { class: "choices" }, ...parts,
-      makeButton("Clear", () => this.choose(wholeSelection(set)), { class: "button" })),
+      makeButton("Clear", () => this.showAll(), { class: "button" })),
     make("div", { class: "ranges" }, ...set.columns.map((column) => this.range(column))));
   }
 

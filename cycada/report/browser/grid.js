@@ -13,7 +13,8 @@ class Grid {
     Object.assign(this, { fill, shape, count: 0, current: 0, rows: new Map() });
     this.spacer = make("div", { class: "spacer", role: "presentation" });
     this.element = make("div", { class: "grid", role: "grid", "aria-label": label,
-      scroll: () => this.plan(), keydown: (event) => this.onKey(event) }, this.spacer);
+      scroll: () => this.plan(), keydown: (event) => this.onKey(event),
+      focusin: (event) => this.take(event.target) }, this.spacer);
     this.width = 0;
     new ResizeObserver(() => {
       if (this.element.clientWidth !== this.width) this.lay();
@@ -114,6 +115,14 @@ class Grid {
     const cell = this.cell(this.current);
     cell?.setAttribute("tabindex", 0);
     if (!quiet) cell?.focus({ preventScroll: true });
+  }
+
+  /** Make a tile that has got the focus, however it did, the current one. */
+  take(cell) {
+    if (cell.dataset.place === undefined || Number(cell.dataset.place) === this.current) return;
+    this.cell(this.current)?.setAttribute("tabindex", -1);
+    this.current = Number(cell.dataset.place);
+    cell.setAttribute("tabindex", 0);
   }
 
   onKey(event) {

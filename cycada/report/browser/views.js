@@ -68,7 +68,8 @@ class Panel {
       "aria-label": layers.map(({ title }) => title).join(" and "),
       style: `--ratio:${width / height}` }, ...this.sheets.map(({ sheet }) => sheet), this.cross);
     this.readings = layers.map(() => make("span", { class: "reading" }));
-    this.element = make("figure", { class: "panel" }, this.frame,
+    this.element = make("figure",
+      { class: "panel", "data-view": layers.map(({ key }) => key).join(" ") }, this.frame,
       make("figcaption", {}, ...layers.flatMap((layer, place) => [
         make("span", { class: "panel-label", title: layer.title }, layer.label,
           layer.scale ? make("small", {}, ` ${layer.scale}`) : null),
