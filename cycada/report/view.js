@@ -58,6 +58,7 @@ function showTab() {
     if (tab === wanted) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  find(".choice").hidden = wanted === "faces" || wanted === "report"; // they have their own
   if (wanted === "report") showReport();
   if (wanted === "faces" && !find("#faces-frame").src) find("#faces-frame").src = "faces/faces.html";
   window.scrollTo(0, 0);

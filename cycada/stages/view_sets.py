@@ -131,10 +131,10 @@ class WholeSets:
             config = run_config(run, "translator", TranslatorConfig)
             indexes = [self._index(near(text, run)) for text in config.data]
             for domain in DOMAINS:
-                blocks += self._set(run.name, indexes, domain, translator)
+                blocks += self._set(indexes, domain, translator)
         except CycadaError as error:
             blocks.append(self._told(error))
-        return Section(title=f"Translator {run.name}", blocks=tuple(blocks))
+        return Section(title=f"Through {run.name}", blocks=tuple(blocks))
 
     def _of_dataset(self, path: Path) -> Section:
         blocks: list[Block] = []
@@ -142,10 +142,10 @@ class WholeSets:
         try:
             index = self._index(path)
             for domain in DOMAINS:
-                blocks += self._set(name, [index], domain, None)
+                blocks += self._set([index], domain, None)
         except CycadaError as error:
             blocks.append(self._told(error))
-        return Section(title=f"Dataset {name}", blocks=tuple(blocks))
+        return Section(title=f"As in {name}", blocks=tuple(blocks))
 
     def _index(self, path: Path) -> Index:
         index = read_index(path, allow_outside=self.outside)
@@ -157,7 +157,7 @@ class WholeSets:
         return Text(text=f"Its faces cannot be shown: {why}", warns=True)
 
     def _set(
-        self, name: str, indexes: Sequence[Index], domain: Domain,
+        self, indexes: Sequence[Index], domain: Domain,
         translator: LoadedTranslator | None,
     ) -> list[Block]:  # fmt: skip
         some = [index.select(domain=domain) for index in indexes]
@@ -174,7 +174,7 @@ class WholeSets:
         there = {view.key: torch.empty(0) for view in views}
         with SetWriter(
             self.folder / PLACE / identity, identity=identity,
-            title=f"{'RGB' if domain == 'rgb' else 'Thermal'} faces of {name}",
+            title=f"{'RGB' if domain == 'rgb' else 'Thermal'} faces",
             intro=f"All {len(faces.images):,}.", views=views, figures=(),
             units=unit_columns(task), include_subjects=self.subjects,
             window=None if window is None else (window.low, window.high),
