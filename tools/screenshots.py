@@ -1,0 +1,135 @@
+"""Take the screenshots of the documentation: each view of a page, and the planted failures.
+
+    cycada demo
+    cycada report demo --count 200 --out page
+    python tools/planted_failures.py demo planted
+    python tools/screenshots.py page/report.html --planted planted --out docs/images
+
+``--view ADDRESS`` also takes the live page of ``cycada view``, at the address that it has printed.
+Needs ``pip install playwright`` and Debian's Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+_WIDE, _PHONE = (1280, 860), (390, 780)
+_PATIENCE = 120_000.0  # ms
+
+
+def main() -> None:
+    """Open the pages and write the pictures."""
+    options = _parser().parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        sys.exit("Error: Chromium is not installed: apt-get install chromium.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        _report(browser, options.page.resolve().as_uri(), options.out)
+        if options.planted:
+            for name in ("inverts", "swaps"):
+                address = (options.planted / f"{name}.html").resolve().as_uri()
+                with _opened(browser, address) as page:
+                    _write(page.screenshot(), options.out / f"planted-{name}.png")
+        if options.view:
+            with _opened(browser, options.view) as page:
+                page.wait_for_timeout(5000)  # asks for the curves
+                _write(page.screenshot(), options.out / "view.png")
+        browser.close()
+
+
+def _report(browser: Browser, address: str, out: Path) -> None:
+    with _opened(browser, address) as page:
+        _write(page.screenshot(), out / "page.png")
+        for name, title in (
+            ("scores", "Runs compared"), ("glance", "Translations at a glance"),
+            ("training", "Training health"),
+        ):  # fmt: skip
+            section = page.locator("section", has=page.get_by_role("heading", name=title))
+            _to_top(section.first)
+            _write(page.screenshot(), out / f"page-{name}.png")
+        gallery = page.locator(".gallery[data-set^=translator-rgb]")
+        _to_top(gallery)
+        gallery.locator(".tile").first.wait_for()
+        page.wait_for_timeout(1500)
+        _write(page.screenshot(), out / "page-gallery.png")
+        gallery.locator(".tile").nth(1).click()
+        gallery.locator("dialog.detail .panel").first.wait_for()
+        page.wait_for_timeout(1500)
+        _write(page.screenshot(), out / "page-large.png")
+        page.keyboard.press("s")
+        page.wait_for_timeout(500)
+        _write(page.screenshot(), out / "page-slider.png")
+    with _opened(browser, address, dark=True) as page:
+        gallery = page.locator(".gallery[data-set^=both-detections]")
+        _to_top(gallery)
+        gallery.locator(".tile").first.click()
+        dialog = gallery.locator("dialog.detail")
+        dialog.locator(".panel").first.wait_for()
+        activation = dialog.locator("button[aria-pressed=false]", has_text="AU").first
+        if activation.count():
+            activation.click()
+        page.wait_for_timeout(1500)
+        _write(page.screenshot(), out / "page-activation-dark.png")
+    with _opened(browser, address, size=_PHONE) as page:
+        gallery = page.locator(".gallery[data-set^=translator-rgb]")
+        _to_top(gallery)
+        page.wait_for_timeout(1500)
+        _write(page.screenshot(), out / "page-phone.png")
+
+
+@contextmanager
+def _opened(
+    browser: Browser, address: str, *, size: tuple[int, int] = _WIDE, dark: bool = False
+) -> Iterator[Page]:
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if dark else "light",
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.set_default_timeout(_PATIENCE)
+    page.goto(address)
+    page.wait_for_timeout(2000)
+    yield page
+    context.close()
+
+
+def _to_top(place: Locator) -> None:
+    place.evaluate("place => place.scrollIntoView({block: 'start', behavior: 'instant'})")
+
+
+def _write(png: bytes, file: Path) -> None:
+    """Write a screenshot with 256 colours: a quarter of the bytes."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    few = picture.quantize(256, kmeans=1, dither=Image.Dither.NONE)
+    few.save(file, optimize=True)
+    print(f"{file}: {file.stat().st_size >> 10} KB")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("page", type=Path, help="report.html of a demo")
+    add("--planted", type=Path, metavar="DIR", help="of tools/planted_failures.py")
+    add("--view", metavar="ADDRESS", help="that `cycada view` has printed")
+    add("--out", type=Path, default=Path("docs/images"), metavar="DIR")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
