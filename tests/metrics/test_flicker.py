@@ -51,8 +51,7 @@ def test_a_jitter_of_brightness_over_a_static_source_scores_what_it_is() -> None
 def test_a_translation_that_follows_its_source_scores_0_whatever_it_makes_of_it() -> None:
     made = [-(picture**3) for picture in moving((1, 2))]
     errors = [
-        warping_error(one, two, known_motion((1, 2)))
-        for one, two in itertools.pairwise(made)
+        warping_error(one, two, known_motion((1, 2))) for one, two in itertools.pairwise(made)
     ]
     assert flicker(errors) < 1e-6
     assert scored([texture()] * 3, [texture(1)] * 3) == 0.0
@@ -82,8 +81,7 @@ def test_a_translation_of_another_size_is_scored_along_the_same_motion() -> None
     source = moving((2, 4))
     half = [F.avg_pool2d(picture, 2) for picture in source]
     errors = [
-        warping_error(one, two, known_motion((2, 4)))
-        for one, two in itertools.pairwise(half)
+        warping_error(one, two, known_motion((2, 4))) for one, two in itertools.pairwise(half)
     ]
     assert flicker(errors) < 1e-6
     moved = known_motion((2, 4)).at((SIDE // 2, SIDE // 2))
