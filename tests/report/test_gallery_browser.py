@@ -586,7 +586,7 @@ def test_frames_of_a_scrubber_are_shown_one_at_a_time(tab: Tab) -> None:
     shown = pixels(scrubber.locator("img:visible"))
     assert abs(shown[8, 24].mean() - 127.5) < 4
     scrubber.get_by_role("button", name="Play").click()
-    tab.wait_for_function("document.querySelector('.scrubber output').textContent === 'Step 300'")
+    scrubber.locator("output").filter(has_text="Step 300").wait_for()
 
 
 def test_without_a_script_the_page_says_what_is_missing_and_the_rest_reads_well(
