@@ -215,5 +215,5 @@ def _intro(shown: int, total: int, missing: str) -> str:
         else f"{shown:,} of {total:,} faces that were scored: half of them those that it gets most "
         "wrong, the others spread evenly over splits and subjects; --count all shows every one."
     )
-    why = missing or "The colours over a face are the places that speak for an answer (Grad-CAM)."
+    why = missing or "Of a large face, each answer shows the places that speak for it (Grad-CAM)."
     return f"{told} {why}"
