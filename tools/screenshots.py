@@ -39,10 +39,10 @@ def main() -> None:
         )
         _report(browser, options.page.resolve().as_uri(), options.out)
         if options.planted:
-            for name in ("inverts", "swaps"):
+            for name, shot in (("inverts", "inverted-grey"), ("swaps", "swapped-aus")):
                 address = (options.planted / f"{name}.html").resolve().as_uri()
                 with _opened(browser, address) as page:
-                    _write(page.screenshot(), options.out / f"planted-{name}.png")
+                    _write(page.screenshot(), options.out / f"planted-{shot}.png")
         if options.view:
             with _opened(browser, options.view) as page:
                 page.wait_for_timeout(5000)  # asks for the curves
