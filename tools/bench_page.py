@@ -4,7 +4,7 @@
 
 writes a page of made faces (drawn in no time, with figures, Action Units and activations), opens it
 from disk in Chromium, and prints the seconds until something and until the first tile is shown, the
-memory of the script and the number of nodes, at the beginning and after 40 places from top to bottom.
+memory of the script and the number of nodes, at the beginning and after 40 places down the grid.
 """
 
 from __future__ import annotations
