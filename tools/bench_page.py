@@ -4,8 +4,7 @@
 
 writes a page of made faces (drawn in no time, with figures, Action Units and activations), opens it
 from disk in Chromium, and prints the seconds until something and until the first tile is shown, the
-memory of the script and the number of nodes, at the beginning and after 40 places from top to
-bottom.
+memory of the script and the number of nodes, at the beginning and after 40 places down the grid.
 """
 
 from __future__ import annotations
@@ -153,7 +152,7 @@ def measured(page: Path, chromium: str) -> dict[str, Any]:
     return {
         "first contentful paint, s": round(paint / 1000, 3) if paint else None,
         "first tile, s": round(tiles, 3),
-        "processor time of the page until then, s": round(work["TaskDuration"], 3),
+        "processor time of the main thread until then, s": round(work["TaskDuration"], 3),
         "script memory, MB": before[0], "nodes": before[1],
         "script memory after scrolling, MB": after[0], "nodes after scrolling": after[1],
     }  # fmt: skip

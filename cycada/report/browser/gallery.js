@@ -132,14 +132,14 @@ class Gallery {
     this.tools.replaceChildren(
       make("div", { class: "tool-line" },
         makeSelect("Sort by", sorts, selection.sort, (sort) => this.change({ sort })), direction,
-        make("span", { class: "search" }, this.text), this.toggle, this.marksMenu()),
+        make("span", { class: "search" }, this.text), this.toggle, this.marksMenu(),
+        makeButton("?", () => this.help.showModal(), { class: "button sign keys", label: "Keys (?)" })),
       make("div", { class: "tool-line second" },
         make("div", { class: "chips", role: "group", "aria-label": "Pictures of each face" },
           ...this.slots.map((slot) => this.chip(slot))),
         make("span", { class: "space" }),
         makeSwitch("Size", SIZES, this.size, (size) => { this.size = size; this.redraw(); }),
-        this.palettes,
-        makeButton("?", () => this.help.showModal(), { class: "button sign keys", label: "Keys (?)" })));
+        this.palettes));
   }
 
   chip(slot) {
