@@ -16,7 +16,7 @@ from cycada.settings import load_config
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.toml"))
 FIRST = "python3 -m venv .venv && . .venv/bin/activate && pip install . && cycada demo"
-SECOND = "pip install '.[test]' && pytest"
+SECOND = "pip install '.[test]' && pytest -n auto"
 
 
 def commands(text: str) -> list[str]:
