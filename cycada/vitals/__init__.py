@@ -1,0 +1,1 @@
+"""Vital signs from what cameras and detectors tell over time."""

@@ -1,0 +1,267 @@
+"""Respiration rate from the temperature of a part of the face over time.
+
+Air warms the nostrils, or an open mouth, on its way out and cools them on its way in. A window of
+30 s is freed of freezes and jumps, put on an even grid, detrended and band-passed. Three
+estimators look at it: the autocorrelation, the spectrum, and the time between breaths. A model of
+two harmonics gives the rate between the bins of the spectrum; where the estimators do not bear it
+out, or the signal hardly repeats itself, no rate is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import signal
+
+Array = NDArray[np.float64]
+Reason = Literal["", "not seen", "no rhythm", "estimators disagree"]
+
+BAND = (0.1, 0.85)
+"""Hz: 6 to 51 breaths per minute, which holds those of breathless patients, too."""
+
+WINDOW = 30.0
+"""Seconds that an estimate looks back."""
+
+LOWEST_QUALITY = 0.62
+"""A rate of a lower quality is not given."""
+
+GRID = 10.0  # samples per second of the even grid
+_MARGIN = 1.0  # s before the window, to bridge to
+_LONGEST_GAP = 1.5  # s without a sample that are bridged; a shutter is closed for less (NUC)
+_MOST_MISSING = 0.25  # share of a window
+_JUMP = 6.0  # standard deviations of the change from sample to sample, as its MAD tells them
+_FROZEN = 3  # equal values in a row: the camera stands still
+_FEWEST = 8  # samples
+_FIRST_OF = 0.85  # of the highest peak of the autocorrelation: the first that is so high is taken
+_ECHO = 0.5  # of it, in a later peak by which the period is told more exactly
+_PADDING = 8  # times as many points in a spectrum as there are samples
+_NEAR = 0.05  # Hz on both sides of a line of the spectrum that belong to it
+_ALL = (0.06, 3.0)  # Hz in which all that a camera sees is compared with the breathing
+_AROUND = 0.03  # Hz on both sides of the spectrum's peak in which the model is fitted
+_AGREEMENT = 1.5  # breaths per minute: two estimators say the same
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a window tells.
+
+    Attributes:
+        rate: Breaths per minute; NaN where none is given.
+        quality: From 0 to 1: how much of the signal is breathing.
+        reason: Why no rate is given; empty where one is.
+        part: Of the face, as it is called by who asks.
+    """
+
+    rate: float
+    quality: float
+    reason: Reason
+    part: str = ""
+
+    @property
+    def given(self) -> bool:
+        """Whether there is a rate."""
+        return not self.reason
+
+
+def estimate(times: Array, values: Array) -> Estimate:
+    """Return the respiration rate from the temperature of one part of a face.
+
+    Args:
+        times: ``(T,)`` seconds, rising; the window ends with the last of them.
+        values: ``(T,)`` deg C, or grey levels of a camera without a temperature scale; NaN where
+            the part was not seen.
+
+    Returns:
+        The rate over the last :data:`WINDOW` seconds, or why there is none.
+    """
+    lately = times > times[-1] - WINDOW - _MARGIN
+    grid = _regular(times[lately], steadied(values[lately]))
+    missing = np.isnan(grid)
+    if missing.mean() > _MOST_MISSING:
+        return Estimate(np.nan, 0.0, "not seen")
+    places = np.arange(len(grid))
+    level = signal.detrend(np.interp(places, places[~missing], grid[~missing]))
+    if not level.std():
+        return Estimate(np.nan, 0.0, "no rhythm")
+    return _of_window(level)
+
+
+def estimate_best(times: Array, parts: Mapping[str, Array]) -> Estimate:
+    """Return the estimate from the part of the face that tells the rate best.
+
+    Args:
+        times: ``(T,)`` seconds, rising.
+        parts: Name -> ``(T,)`` temperatures, as for :func:`estimate`; preferred ones first. A part
+            is left for another only where it gives no rate.
+
+    Returns:
+        The first estimate that is given; if none is, the one of the highest quality.
+    """
+    found: list[Estimate] = []
+    for name, values in parts.items():
+        told = estimate(times, values)
+        found.append(Estimate(told.rate, told.quality, told.reason, name))
+        if told.given:
+            return found[-1]
+    return max(found, key=lambda each: each.quality)
+
+
+def steadied(values: Array) -> Array:
+    """Return values without what the camera does to them: freezes become NaN, jumps are taken out.
+
+    While the shutter is closed (NUC) cameras repeat a frame, and often go on at another level.
+    Changes from one sample to the next that lie more than six standard deviations from the median
+    change, as the median absolute deviation tells them, are replaced by it; so are those of a
+    sudden movement.
+
+    Args:
+        values: ``(T,)``; NaN where there is none.
+    """
+    steady = values.astype(float)
+    equal = np.diff(values) == 0
+    starts = np.flatnonzero(np.diff(np.concatenate([[0], equal.astype(int), [0]])) == 1)
+    ends = np.flatnonzero(np.diff(np.concatenate([[0], equal.astype(int), [0]])) == -1)
+    for start, end in zip(starts, ends, strict=True):
+        if end - start >= _FROZEN - 1:
+            steady[start + 1 : end + 1] = np.nan
+    seen = np.flatnonzero(np.isfinite(steady))
+    if len(seen) < _FEWEST:
+        return steady
+    changes = np.diff(steady[seen])
+    usual = np.median(changes)
+    deviation = 1.4826 * np.median(np.abs(changes - usual))
+    changes[np.abs(changes - usual) > _JUMP * deviation] = usual
+    steady[seen] = steady[seen[0]] + np.concatenate([[0.0], np.cumsum(changes)])
+    return steady
+
+
+class _Line(NamedTuple):
+    rate: float  # Hz
+    strength: float  # 0 to 1
+
+
+def _regular(times: Array, values: Array) -> Array:
+    """Return the window's values on the even grid; NaN in gaps that are too long to be bridged."""
+    count = round(WINDOW * GRID)
+    grid = times[-1] - np.arange(count)[::-1] / GRID
+    seen = np.isfinite(values)
+    if seen.sum() < _FEWEST:
+        return np.full(count, np.nan)
+    times, values = times[seen], values[seen]
+    after = np.searchsorted(times, grid)
+    gap = times[np.minimum(after, len(times) - 1)] - times[np.maximum(after - 1, 0)]
+    outside = (grid < times[0] - 1 / GRID) | (grid > times[-1] + 1 / GRID)
+    even: Array = np.where(outside | (gap > _LONGEST_GAP), np.nan, np.interp(grid, times, values))
+    return even
+
+
+def _of_window(level: Array) -> Estimate:
+    """Return what the evened, detrended values of a whole window tell."""
+    filters = signal.butter(3, BAND, "bandpass", fs=GRID, output="sos")
+    breath = signal.sosfiltfilt(filters, level, padlen=len(level) // 2)
+    repeats = _autocorrelation(breath)
+    peak = _spectral_peak(breath)
+    model = _two_harmonics(breath, peak)
+    quality = float(
+        (max(repeats.strength, 0.0) * model.strength * _concentration(level, peak)) ** (1 / 3)
+    )
+    if quality < LOWEST_QUALITY:
+        return Estimate(np.nan, quality, "no rhythm")
+    others = np.array([repeats.rate, peak, _rate_of_intervals(breath)])
+    if (60 * np.abs(others - model.rate) < _AGREEMENT).sum() < 2:  # NaN agrees with nothing
+        return Estimate(np.nan, quality, "estimators disagree")
+    return Estimate(60 * model.rate, quality, "")
+
+
+def _autocorrelation(breath: Array) -> _Line:
+    """Return the rate at which a signal is like itself, and how like.
+
+    Each lag's products are normalised by the energies of the two parts that it compares, so that
+    a few long breaths count as much as many short ones. The first peak that is about as high as
+    the highest is the period, since two periods are one as well; later peaks tell it more exactly.
+    """
+    length = len(breath)
+    lags = np.arange(int(GRID / BAND[1]), int(min(GRID / BAND[0] + 1, 0.62 * length)) + 1)
+    likeness = np.array([
+        breath[:-lag] @ breath[lag:]
+        / np.sqrt((breath[:-lag] @ breath[:-lag]) * (breath[lag:] @ breath[lag:]))
+        for lag in lags
+    ])  # fmt: skip
+    tops = signal.find_peaks(likeness)[0]
+    if not len(tops) or likeness[tops].max() <= 0:
+        return _Line(np.nan, 0.0)
+    first = next(top for top in tops if likeness[top] >= _FIRST_OF * likeness[tops].max())
+    period = lags[first] + _offset(likeness, first)
+    for count in range(2, len(lags)):
+        place = round(count * period) - lags[0]
+        if place + 2 >= len(likeness):
+            break
+        echo = place - 2 + int(np.argmax(likeness[place - 2 : place + 3]))
+        if echo + 1 >= len(likeness) or likeness[echo] < _ECHO * likeness[first]:
+            break
+        period = (lags[echo] + _offset(likeness, echo)) / count
+    return _Line(GRID / period, float(likeness[first]))
+
+
+def _spectral_peak(breath: Array) -> float:
+    """Return the highest line of the spectrum within the band, in Hz, between its bins."""
+    power, frequencies = _spectrum(breath)
+    inside = np.flatnonzero((frequencies >= BAND[0]) & (frequencies <= BAND[1]))
+    top = int(inside[np.argmax(power[inside])])
+    return float(frequencies[top] + _offset(np.log(power), top) * frequencies[1])
+
+
+def _concentration(level: Array, rate: float) -> float:
+    """Return the share of all that moves slowly enough to be seen which moves with the breath."""
+    power, frequencies = _spectrum(level)
+    all_ = power[(frequencies > _ALL[0]) & (frequencies < _ALL[1])].sum()
+    of_breath = np.minimum(np.abs(frequencies - rate), np.abs(frequencies - 2 * rate)) < _NEAR
+    return float(min(power[of_breath].sum() / all_, 1.0))
+
+
+def _spectrum(values: Array) -> tuple[Array, Array]:
+    points = _PADDING * len(values)
+    power: Array = np.abs(np.fft.rfft(values * np.hanning(len(values)), points)) ** 2
+    frequencies: Array = np.fft.rfftfreq(points, 1 / GRID).astype(np.float64)
+    return power, frequencies
+
+
+def _rate_of_intervals(breath: Array) -> float:
+    """Return the rate in Hz at which tops of breaths follow each other; NaN if fewer than 3."""
+    apart = max(1, int(0.8 * GRID / BAND[1]))
+    tops = signal.find_peaks(breath, prominence=0.7 * breath.std(), distance=apart)[0]
+    if len(tops) < 3:
+        return np.nan
+    places = [top + _offset(breath, top) for top in tops]
+    return float(GRID * (len(places) - 1) / (places[-1] - places[0]))
+
+
+def _two_harmonics(breath: Array, rate: float) -> _Line:
+    """Return the fundamental of the best two sines, and the share of the energy that they have.
+
+    With white noise, least squares is the likeliest answer, and is bound to no bins.
+    """
+    seconds = (np.arange(len(breath)) - len(breath) / 2) / GRID
+    rates = np.linspace(max(rate - _AROUND, 0.8 * BAND[0]), rate + _AROUND, 61)
+    angles = 2 * np.pi * rates[:, None] * seconds
+    sines = np.stack(
+        [np.cos(angles), np.sin(angles), np.cos(2 * angles), np.sin(2 * angles)], axis=-1
+    )  # (rates, samples, 4)
+    bases = np.linalg.qr(sines)[0]
+    energy = ((breath @ bases) ** 2).sum(axis=-1)
+    top = int(np.argmax(energy))
+    best = rates[top] + _offset(energy, top) * (rates[1] - rates[0])
+    return _Line(float(best), float(energy[top] / (breath @ breath)))
+
+
+def _offset(values: Array, top: int) -> float:
+    """Return where the parabola through a top and its neighbours is highest, from -0.5 to 0.5."""
+    if not 0 < top < len(values) - 1:
+        return 0.0
+    before, at, after = values[top - 1 : top + 2]
+    bend = before - 2 * at + after
+    return float(np.clip(0.5 * (before - after) / bend, -0.5, 0.5)) if bend < 0 else 0.0
