@@ -121,7 +121,8 @@ def report(
     heroes: list[Strip] = []
     runs = [*found.translators, *found.detectors]
     heads = [(run.name, _read_json(run / CONFIG_NAME)) for run in runs]
-    settings = {name: head["settings"] for name, head in heads}
+    names = [name for name, _ in heads]
+    settings = {name: head["settings"] for name, head in heads if names.count(name) == 1}
     for group in _comparable(methods):
         sections += score_sections(group, settings)
     if shown.galleries is not None:
@@ -390,7 +391,14 @@ def _without_folders(value: Any) -> Any:
 
 def _without_folders_of(head: Mapping[str, Any]) -> dict[str, Any]:
     """Return the head of a run with the last part alone of every path in it."""
-    inputs = {_without_folders(path): value for path, value in head.get("inputs", {}).items()}
+    inputs: dict[str, Any] = {}
+    for path, value in head.get("inputs", {}).items():
+        name = shown = _without_folders(path)
+        count = 1
+        while shown in inputs:  # another of the same name
+            count += 1
+            shown = f"{name} ({count})"
+        inputs[shown] = value
     return {**head, "settings": _without_folders(head["settings"]), "inputs": inputs}
 
 

@@ -77,25 +77,24 @@ def translations(
     maker = _Maker(translator, readers, judges, options, notes)
     blocks, glance = [], None
     bank = maker.bank(indexes)
-    rgb = chosen(indexes, "rgb", options.count)
-    if rgb:
-        shown, summary = maker.from_rgb(rgb, bank, _intro(indexes, rgb, "rgb", readers))
-        blocks.append(shown)
-        if summary.faces:
-            real = None if bank is None else bank.seen
-            found = summary.result(real, window=translator.window)
-            glance = glance_section(found, title=title)
-    thermal = chosen(indexes, "thermal", options.count)
-    if thermal:
-        blocks.append(maker.from_thermal(thermal, _intro(indexes, thermal, "thermal", readers)))
+    summary = Summary(maker.size, readers)
+    # A set for each index: marks name images by their paths, which are unique within one.
+    for index in chosen(indexes, "rgb", options.count):
+        blocks.append(maker.from_rgb(index, bank, summary, _intro(indexes, index, "rgb", readers)))
+    if summary.faces:
+        real = None if bank is None else bank.seen
+        found = summary.result(real, window=translator.window)
+        glance = glance_section(found, title=title)
+    for index in chosen(indexes, "thermal", options.count):
+        blocks.append(maker.from_thermal(index, _intro(indexes, index, "thermal", readers)))
     return Translations(glance, (*blocks, *(Text(text=note) for note in notes)))
 
 
-def _intro(
-    indexes: Sequence[Index], shown: Sequence[Index], domain: str, readers: Readers | None
-) -> str:
-    number = sum(len(index.faces) for index in shown)
-    told = counted(indexes, "rgb" if domain == "rgb" else "thermal", number)
+def _intro(indexes: Sequence[Index], shown: Index, domain: Domain, readers: Readers | None) -> str:
+    whole = [index for index in indexes if index.root == shown.root]
+    told = counted(whole, domain, len(shown.faces))
+    if len({index.root for index in indexes if index.select(domain=domain).faces}) > 1:
+        told = f"Of {shown.root.name}: {told[0].lower()}{told[1:]}"
     if readers is None:
         return f"{told} No detector on the page tells what becomes of their Action Units."
     shift = (
@@ -150,15 +149,13 @@ class _Maker:
             seen.add(pictures, places.masks(batch))
         return _Bank(faces, tuple(numbers), torch.cat(found), seen) if numbers else None
 
-    def from_rgb(
-        self, some: Sequence[Index], bank: _Bank | None, intro: str
-    ) -> tuple[Block, Summary]:
-        """Write the set of RGB faces, and sum them up together with the bank's real faces."""
+    def from_rgb(self, index: Index, bank: _Bank | None, summary: Summary, intro: str) -> Block:
+        """Write the set of an index's RGB faces, and add them to what is summed up."""
+        some = [index]
         faces = ReadableFaces.of(some, "rgb", self.size)
         truths = self._truths(some)
         places = FacePlaces(some, self.size)
         known = KnownLabels(some, self.readers.task if self.readers else None)
-        summary = Summary(self.size, self.readers)
         views = [
             View(key="source", label="RGB", kind="rgb"),
             View(key="made", label="As thermal", kind="thermal", of="truth" if truths else ""),
@@ -198,10 +195,11 @@ class _Maker:
                 )  # fmt: skip
             shown = Gallery(shown=writer.close())
         self._note(faces, "RGB")
-        return shown, summary
+        return shown
 
-    def from_thermal(self, some: Sequence[Index], intro: str) -> Block:
-        """Write the set of thermal faces."""
+    def from_thermal(self, index: Index, intro: str) -> Block:
+        """Write the set of an index's thermal faces."""
+        some = [index]
         faces = ReadableFaces.of(some, "thermal", self.size)
         self._check_window(faces.images)
         known = KnownLabels(some, self.readers.task if self.readers else None)

@@ -163,7 +163,7 @@ def _recorded(path: Path, opening: Opening) -> Moving:
             Column(file.name, "", "test", Picture(file, domain, unit), None) for file in files
         )
     return Moving(
-        label=spoken(path.resolve().name if path.is_dir() else path.stem), domain=domain,
+        label="RGB" if domain == "rgb" else "Thermal", domain=domain,  # names may be subjects'
         temperatures=unit != "grey", window=None, rate=footage.frame_rate, files=files,
         columns=columns, count=footage.count,
         frames=partial(_signed_frames, footage, unit, 3 if domain == "rgb" else 1),

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import psutil
 import torch
 
-from cycada.errors import CycadaError, UsageError, reason
+from cycada.errors import CycadaError, DataError, UsageError, reason
 from cycada.footage.packages import optional
 from cycada.progress import Progress, share_lines
 from cycada.stages.report import PAGE_NAME, find_runs, report
@@ -179,7 +179,10 @@ def _make(pipe: Connection, options: ViewOptions, folder: Path) -> None:
                 progress=_Told(pipe),
             )  # fmt: skip
         except CycadaError as error:
+            # What is wrong with data names files, and these are often named after subjects.
             fault = str(error)
+            if isinstance(error, DataError) and not options.include_subjects:
+                fault = "Its data cannot be read; --include-subjects tells why."
         except OSError as error:
             fault = f"It cannot be written ({reason(error)})."
         pipe.send(("", fault))

@@ -114,13 +114,12 @@ class Site:
         return run
 
     def names(self) -> dict[str, str]:
-        """Return what the runs are called: the last part of the path, or the last two."""
-        runs = self.runs()
-        last = [run.name for run in runs.values()]
-        return {
-            key: run.name if last.count(run.name) == 1 else f"{run.parent.name}/{run.name}"
-            for key, run in runs.items()
-        }
+        """Return what the runs are called: the last part of the path, with a number if shared."""
+        names: dict[str, str] = {}
+        for key, run in self.runs().items():
+            count = sum(name.partition(" (")[0] == run.name for name in names.values())
+            names[key] = f"{run.name} ({count + 1})" if count else run.name
+        return names
 
 
 def make_app(site: Site, *, token: str, port: int) -> ASGIApp:

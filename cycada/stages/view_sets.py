@@ -20,7 +20,7 @@ from cycada.config import TranslatorConfig
 from cycada.data.index import DOMAINS, Domain, Index, read_index
 from cycada.data.index_checks import check_links
 from cycada.errors import CycadaError, DataError
-from cycada.report.gallery import GallerySet, Item, SetWriter, View
+from cycada.report.gallery import GallerySet, Item, SetWriter, View, path_digest
 from cycada.report.page import Block, Gallery, Page, Section, Text, render_page
 from cycada.stages.report import find_datasets
 from cycada.stages.report_choice import ReadableFaces, near
@@ -112,37 +112,39 @@ class WholeSets:
             translators = [run for run in runs if run_kind(run) == "translator"]
             mark = tuple((run, _newest(run)) for run in translators)
             if not self._text or mark != self._mark:
-                self.sets.clear()
-                sections = [self._of_translator(run) for run in translators]
-                sections += [self._of_dataset(path) for path in find_datasets(self.paths)]
-                self._text = render_page(Page(
+                sets: dict[str, DrawnSet] = {}
+                sections = [self._of_translator(run, sets) for run in translators]
+                sections += [self._of_dataset(path, sets) for path in find_datasets(self.paths)]
+                text = render_page(Page(
                     title="All faces",
                     subtitle="In the order of their index; each is read, and translated by the "
                     "newest checkpoint, when it comes into sight.",
                     sections=tuple(sections),
                 ))  # fmt: skip
-                self._mark = mark
+                # Together, so that whatever fails before leaves the page as it was.
+                self.sets, self._text, self._mark = sets, text, mark
             return self._text
 
-    def _of_translator(self, run: Path) -> Section:
+    def _of_translator(self, run: Path, sets: dict[str, DrawnSet]) -> Section:
         blocks: list[Block] = []
         try:
             translator = load_translator(run, self.device)
             config = run_config(run, "translator", TranslatorConfig)
             indexes = [self._index(near(text, run)) for text in config.data]
             for domain in DOMAINS:
-                blocks += self._set(indexes, domain, translator)
+                for index in indexes:
+                    blocks += self._set(index, domain, sets, translator=translator)
         except CycadaError as error:
             blocks.append(self._told(error))
         return Section(title=f"Through {run.name}", blocks=tuple(blocks))
 
-    def _of_dataset(self, path: Path) -> Section:
+    def _of_dataset(self, path: Path, sets: dict[str, DrawnSet]) -> Section:
         blocks: list[Block] = []
         name = path.parent.name if path.is_file() else path.name
         try:
             index = self._index(path)
             for domain in DOMAINS:
-                blocks += self._set([index], domain, None)
+                blocks += self._set(index, domain, sets)
         except CycadaError as error:
             blocks.append(self._told(error))
         return Section(title=f"As in {name}", blocks=tuple(blocks))
@@ -157,14 +159,16 @@ class WholeSets:
         return Text(text=f"Its faces cannot be shown: {why}", warns=True)
 
     def _set(
-        self, indexes: Sequence[Index], domain: Domain,
-        translator: LoadedTranslator | None,
+        self, index: Index, domain: Domain, sets: dict[str, DrawnSet], *,
+        translator: LoadedTranslator | None = None,
     ) -> list[Block]:  # fmt: skip
-        some = [index.select(domain=domain) for index in indexes]
-        some = [index for index in some if index.faces]
-        if not some:
+        """Make a set of the faces of a domain, if there are any, and add it to ``sets``."""
+        some = [index.select(domain=domain)]
+        if not some[0].faces:
             return []
-        identity = f"set-{len(self.sets) + 1}"
+        # Not by number: the browser keeps marks by this name while runs come and go.
+        made = "" if translator is None else str(translator.root.resolve())
+        identity = f"{domain}-{path_digest(f'{index.root.resolve()} {made}')}"
         size = translator.size if translator else shown_size(some[0])
         window = translator.window if translator else window_of(some[0])
         task = labels_of(some[0])
@@ -175,7 +179,7 @@ class WholeSets:
         with SetWriter(
             self.folder / PLACE / identity, identity=identity,
             title=f"{'RGB' if domain == 'rgb' else 'Thermal'} faces",
-            intro=f"All {len(faces.images):,}.", views=views, figures=(),
+            intro=f"All {len(faces.images):,} of {index.root.name}.", views=views, figures=(),
             units=unit_columns(task), include_subjects=self.subjects,
             window=None if window is None else (window.low, window.high),
         ) as writer:  # fmt: skip
@@ -190,7 +194,7 @@ class WholeSets:
                 )  # fmt: skip
             shown = writer.close()
         script = (shown.folder / "items.js").read_bytes()
-        self.sets[identity] = DrawnSet(writer, shown, script, faces, translator)
+        sets[identity] = DrawnSet(writer, shown, script, faces, translator)
         return [Gallery(shown=shown)]
 
 

@@ -170,7 +170,7 @@ def test_a_folder_of_frames_is_matched_with_its_translation(tmp_path: Path) -> N
     translated = jittering(tmp_path / "made", source)
     (source / "index.csv").unlink()
     result = made(tmp_path / "out" / "a.mp4", source, translated)
-    assert result.flickers[0].label == "source"
+    assert [each.label for each in result.flickers] == ["RGB", "Thermal"]
     assert result.flickers[1].score > 0.1
     with pytest.raises(DataError, match="holds originals"):
         made(source / "a.mp4", source, translated)

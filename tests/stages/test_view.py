@@ -765,10 +765,11 @@ def test_all_faces_are_listed_and_drawn_when_they_are_asked_for(
     with serving([runs / "translator", faces], tmp_path) as server:
         status, page, _ = server.ask("faces/faces.html")
         assert status == 200
-        places = re.findall(r"faces_files/set-\d+", page.decode())
+        places = re.findall(r"faces_files/([a-z0-9-]+)", page.decode())
         assert len(set(places)) == 4  # RGB and thermal, of the translator and of the dataset
+        first = places[0]
         identity, columns = read_script(
-            server.ask("faces/faces_files/set-1/items.js")[1], "cycadaSet"
+            server.ask(f"faces/faces_files/{first}/items.js")[1], "cycadaSet"
         )
         rgb = read_index(faces).select(domain="rgb").faces
         assert columns["count"] == len(rgb) == 20
@@ -777,34 +778,35 @@ def test_all_faces_are_listed_and_drawn_when_they_are_asked_for(
         assert not list((tmp_path / "lists").rglob("*.webp"))
 
         _, number, full = read_script(
-            server.ask("faces/faces_files/set-1/full/7.js")[1], "cycadaFull"
+            server.ask(f"faces/faces_files/{first}/full/7.js")[1], "cycadaFull"
         )
-        assert (identity, number) == ("set-1", 7)
+        assert (identity, number) == (first, 7)
         picture = base64.b64decode(full["views"]["source"]["uri"].partition(",")[2])
         shown = np.asarray(Image.open(io.BytesIO(picture)))
         signed = images.to_signed(images.read_image(faces / rgb[7].path))
         wanted = images.from_signed(images.resize(signed, (20, 16)), dtype=torch.uint8)
         assert np.array_equal(shown, wanted[:, 2:18].numpy().transpose(1, 2, 0))
 
-        status, thumbs, headers = server.ask("faces/faces_files/set-1/thumbs/7.webp")
+        status, thumbs, headers = server.ask(f"faces/faces_files/{first}/thumbs/7.webp")
         assert (status, headers["content-type"]) == (200, "image/webp")
         width, height = Image.open(io.BytesIO(thumbs)).size
         assert width == 3 * height
-        for path in ("set-1/full/20.js", "set-9/items.js", "set-1/thumbs/x.webp"):
+        for path in (f"{first}/full/20.js", "rgb-9/items.js", f"{first}/thumbs/x.webp"):
             assert server.ask(f"faces/faces_files/{path}")[0] == 404
 
 
 def test_a_face_that_cannot_be_read_is_a_sentence_and_the_others_are_shown(
     own_faces: Path, tmp_path: Path
 ) -> None:
-    first = read_index(own_faces).select(domain="rgb").faces[0]
+    face = read_index(own_faces).select(domain="rgb").faces[0]
     with serving([own_faces], tmp_path) as server:
-        server.ask("faces/faces.html")
-        (own_faces / first.path).write_bytes(b"broken")
-        status, content, _ = server.ask("faces/faces_files/set-1/thumbs/0.webp")
+        _, page, _ = server.ask("faces/faces.html")
+        first = re.findall(r"faces_files/([a-z0-9-]+)", page.decode())[0]
+        (own_faces / face.path).write_bytes(b"broken")
+        status, content, _ = server.ask(f"faces/faces_files/{first}/thumbs/0.webp")
         assert status == 422
         assert json.loads(content) == {"error": "face 1: its image cannot be read."}
-        assert server.ask("faces/faces_files/set-1/thumbs/1.webp")[0] == 200
+        assert server.ask(f"faces/faces_files/{first}/thumbs/1.webp")[0] == 200
 
 
 # The whole.

@@ -21,7 +21,7 @@ function whensOf(set) {
   const each = (key, text) => sides.map((side) => [`${key}:${side}`, text(set.label(side))]);
   return [
     ...(/[01]/.test(set.truths) ? [["present", "truly present"], ["absent", "truly absent"]] : []),
-    ...(sides.length > 1 ? [["flip", `flips: ${sides.map((s) => set.label(s)).join(" ≠ ")}`]] : []),
+    ...(sides.length > 1 ? [["flip", `flips: ${sides.slice(0, 2).map((s) => set.label(s)).join(" ≠ ")}`]] : []),
     ...each("seen", (label) => `found in ${label}`),
     ...each("unseen", (label) => `not found in ${label}`),
     ...(/[01]/.test(set.truths) ? each("wrong", (label) => `wrong in ${label}`) : []),

@@ -127,9 +127,9 @@ class PictureSet {
     return Number(rivals.indexOf(Math.max(...rivals)) === unit);
   }
 
-  /** Tell whether two sides decide differently. */
+  /** Tell whether a face and its translation, the first two sides, are decided differently. */
   flips(number, unit) {
-    const told = this.units.sides.map((side) => this.decision(side, number, unit))
+    const told = this.units.sides.slice(0, 2).map((side) => this.decision(side, number, unit))
       .filter((decision) => decision !== null);
     return told.includes(0) && told.includes(1);
   }
