@@ -240,6 +240,7 @@ class _Maker:
         key = [
             self.translator.fingerprint, [index.fingerprint() for index in some],
             [face.path for index in some for face in index.faces], intro,
+            [str(index.root.resolve()) for index in some],
         ]  # fmt: skip
         identity = options.identity(self.name, what, key)
         return SetWriter(

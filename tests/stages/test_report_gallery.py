@@ -258,6 +258,22 @@ def test_a_choice_of_all_is_all(place: Path) -> None:
         assert some.faces == index.select(domain="rgb").faces
 
 
+def test_each_index_of_a_translator_has_a_set_of_its_own(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "data", tmp_path / "site" / "data")
+    indexes = [read_index(place / "data"), read_index(tmp_path / "site" / "data")]
+    translator = drawn.by_hand(place / "translator", "honest")
+    shown = translations(translator, indexes, [], options(tmp_path / "out", 40), title="")
+    sets = [block.shown for block in shown.blocks if isinstance(block, Gallery)]
+    assert len({each.identity for each in sets}) == 4  # RGB and thermal faces of each
+    for each in sets:
+        names = items_of(each.folder)["names"]
+        assert len(set(names)) == len(names) == each.count
+        assert each.intro.startswith(f"Of data: {each.count} of 32 ")
+    assert sum(each.count for each in sets) == 2 * 40
+    assert shown.glance is not None
+    assert "40 RGB faces" in shown.glance.intro
+
+
 def test_images_that_cannot_be_read_are_left_out_and_counted(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "data", tmp_path / "data")
     index = read_index(tmp_path / "data")

@@ -211,6 +211,18 @@ def test_a_page_tells_versions_seeds_and_fingerprints_without_folders(
     assert str(faces) in named.read_text(encoding="utf-8")
 
 
+def test_inputs_of_one_name_keep_their_fingerprints(detector_run: Path, tmp_path: Path) -> None:
+    for site in ("a", "b"):
+        out = shutil.copytree(detector_run, tmp_path / f"{site}" / "run")
+        head = json.loads((out / "config.json").read_text())
+        head["inputs"] = {f"/{each}/rgb": f"{each}{site}" * 20 for each in "12"}
+        (out / "config.json").write_text(json.dumps(head))
+    text = report([tmp_path / "a" / "run", tmp_path / "b" / "run"], tmp_path / "page.html",
+                  samples=False).read_text(encoding="utf-8")  # fmt: skip
+    for fingerprint in ("1a", "2a", "1b", "2b"):
+        assert (fingerprint * 20)[:16] in text
+
+
 def test_a_run_of_an_earlier_version_is_shown_without_machine(
     detector_run: Path, tmp_path: Path
 ) -> None:
