@@ -21,7 +21,7 @@ from cycada.stages.report_reading import KnownLabels
 from cycada.task import Task
 from cycada.thermal import Window
 
-_LARGEST = 256  # px: a gallery is to look through many images, not at one
+_LARGEST = 512  # px, more than most faces that were cut out have; larger would make a page of gigabytes
 _LOOKED_AT = 16  # images that tell how large the images of an index are
 
 Other = Callable[[Face], Tensor | None]
