@@ -21,7 +21,7 @@ from cycada.stages.report_reading import KnownLabels
 from cycada.task import Task
 from cycada.thermal import Window
 
-_LARGEST = 512  # px, more than most faces that were cut out have; larger would make a page of gigabytes
+_LARGEST = 512  # px: most faces that were cut out have less, and more would make gigabytes
 _LOOKED_AT = 16  # images that tell how large the images of an index are
 
 Other = Callable[[Face], Tensor | None]
