@@ -36,6 +36,14 @@ def raise_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, _raise)
 
 
+def ignore_sigterm() -> None:
+    """Let SIGTERM do nothing from here on, in a process that is about to end by itself.
+
+    Raised while Python ends it would be told as a traceback.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 @contextmanager
 def raising_on_sigterm() -> Iterator[None]:
     """Let SIGTERM raise :class:`Stopped` within the block, where this is the main thread."""

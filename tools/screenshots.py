@@ -5,7 +5,8 @@
     python tools/planted_failures.py demo planted
     python tools/screenshots.py page/report.html --planted planted --out docs/images
 
-``--view ADDRESS`` also takes the live page of ``cycada view``, at the address that it has printed.
+``--view ADDRESS IMAGE`` also takes the pages of ``cycada view`` at the address that it has printed:
+live, with the image tried, and of all faces.
 Needs ``pip install playwright`` and Debian's Chromium.
 """
 
@@ -44,9 +45,8 @@ def main() -> None:
                 with _opened(browser, address) as page:
                     _write(page.screenshot(), options.out / f"planted-{shot}.png")
         if options.view:
-            with _opened(browser, options.view) as page:
-                page.wait_for_timeout(5000)  # asks for the curves
-                _write(page.screenshot(), options.out / "view.png")
+            address, image = options.view
+            _view(browser, address, image, options.out)
         browser.close()
 
 
@@ -90,6 +90,22 @@ def _report(browser: Browser, address: str, out: Path) -> None:
         _write(page.screenshot(), out / "page-phone.png")
 
 
+def _view(browser: Browser, address: str, image: str, out: Path) -> None:
+    with _opened(browser, address) as page:
+        page.wait_for_timeout(5000)  # asks for the curves
+        _write(page.screenshot(), out / "view.png")
+        page.get_by_role("link", name="Try").click()
+        page.set_input_files("#files", image)
+        page.get_by_role("button", name="Save the translation").wait_for()
+        page.wait_for_timeout(1000)
+        _to_top(page.locator("#tried"))
+        _write(page.screenshot(), out / "view-try.png")
+        page.locator("a[href='#faces']").click()
+        page.frame_locator("#faces-frame").locator(".tile").first.wait_for()
+        page.wait_for_timeout(15_000)  # translates what is in sight
+        _write(page.screenshot(), out / "view-faces.png")
+
+
 @contextmanager
 def _opened(
     browser: Browser, address: str, *, size: tuple[int, int] = _WIDE, dark: bool = False
@@ -126,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("page", type=Path, help="report.html of a demo")
     add("--planted", type=Path, metavar="DIR", help="of tools/planted_failures.py")
-    add("--view", metavar="ADDRESS", help="that `cycada view` has printed")
+    add("--view", nargs=2, metavar=("ADDRESS", "IMAGE"), help="of `cycada view`, and to try there")
     add("--out", type=Path, default=Path("docs/images"), metavar="DIR")
     return parser
 

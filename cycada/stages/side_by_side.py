@@ -24,7 +24,7 @@ import torch
 
 from cycada.errors import RunError
 from cycada.progress import Progress, share_lines
-from cycada.stopping import raise_on_sigterm
+from cycada.stopping import ignore_sigterm, raise_on_sigterm
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +180,7 @@ def _serve(pipe: Connection, threads: int, shown: bool, line: int, lines: Any) -
             except Exception as error:  # noqa: BLE001  # the parent raises it
                 failed = error, traceback.format_exc()
             pipe.send(failed)
+    ignore_sigterm()
 
 
 def end_with_parent() -> None:

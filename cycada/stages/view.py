@@ -32,7 +32,7 @@ from cycada.stages.report import PAGE_NAME, find_runs, report
 from cycada.stages.side_by_side import end_with_parent
 from cycada.stages.view_sets import WholeSets
 from cycada.stages.view_try import Trial
-from cycada.stopping import raise_on_sigterm
+from cycada.stopping import ignore_sigterm, raise_on_sigterm
 from cycada.training.loading import default_device
 
 T = TypeVar("T")
@@ -186,6 +186,7 @@ def _make(pipe: Connection, options: ViewOptions, folder: Path) -> None:
         except OSError as error:
             fault = f"It cannot be written ({reason(error)})."
         pipe.send(("", fault))
+    ignore_sigterm()
 
 
 def view(options: ViewOptions, *, ready: Callable[[str, Path], None]) -> None:

@@ -23,7 +23,7 @@ PATIENCE = 60.0  # seconds until something that should happen is given up
 
 # Other processes import what they are to do, which they could not from a test.
 DEEDS = f"""
-import os, signal, time
+import atexit, os, signal, time
 from pathlib import Path
 from cycada.errors import DataError
 
@@ -49,6 +49,14 @@ def fail(folder, name, other, progress):
 
 def die(folder, name, progress):
     os.kill(os.getpid(), signal.SIGKILL)
+
+def asked_while_it_ends(folder, name, progress):
+    def ask():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        note(folder, f"{{name}} asked", progress)
+    atexit.register(ask)
+    note(folder, name, progress)
 
 def last(folder, name, progress):
     note(folder, name, progress)
@@ -149,6 +157,15 @@ def test_a_process_that_is_killed_is_told(
     jobs = [job(deeds.last, tmp_path, "a"), job(deeds.die, tmp_path, "b")]
     with pytest.raises(RunError, match=r"the job b: .* from outside \(exit code -9\)"):
         run(jobs, quiet)
+
+
+@pytest.mark.usefixtures("_threads")
+def test_a_process_that_is_asked_to_stop_while_it_ends_just_ends(
+    deeds: ModuleType, quiet: Progress, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run([job(deeds.asked_while_it_ends, tmp_path, name) for name in "ab"], quiet)
+    wait_for(tmp_path / "a asked", tmp_path / "b asked")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("deeds")
