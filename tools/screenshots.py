@@ -96,7 +96,7 @@ def _view(browser: Browser, address: str, image: str, out: Path) -> None:
         _write(page.screenshot(), out / "view.png")
         page.get_by_role("link", name="Try").click()
         page.set_input_files("#files", image)
-        page.get_by_role("button", name="Save the translation").wait_for()
+        page.locator("#tried .save").wait_for()
         page.wait_for_timeout(1000)
         _to_top(page.locator("#tried"))
         _write(page.screenshot(), out / "view-try.png")
