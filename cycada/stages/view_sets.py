@@ -179,7 +179,8 @@ class WholeSets:
         with SetWriter(
             self.folder / PLACE / identity, identity=identity,
             title=f"{'RGB' if domain == 'rgb' else 'Thermal'} faces",
-            intro=f"All {len(faces.images):,} of \u201c{index.root.name}\u201d.", views=views, figures=(),
+            intro=f"All {len(faces.images):,} of \u201c{index.root.name}\u201d.",
+            views=views, figures=(),
             units=unit_columns(task), include_subjects=self.subjects,
             window=None if window is None else (window.low, window.high),
         ) as writer:  # fmt: skip
