@@ -190,10 +190,13 @@ def _without_seconds(content: bytes) -> dict[str, Any]:
 
 
 def saved(found: Mapping[str, bytes]) -> tuple[int, int]:
-    """Return the step of the newest checkpoint, and the rows of all tables, begun ones too."""
+    """Return the step of the newest checkpoint, and the rows of all tables, begun ones too.
+
+    What a process was writing under a temporary name was never saved.
+    """
     sums = [PurePosixPath(name).parent.name for name in found if name.endswith("/SHA256SUMS")]
     rows = [max(content.count(b"\n") - 1, 0) for name, content in found.items() if
-            name.endswith(".csv")]  # fmt: skip
+            name.endswith(".csv") and ".part-" not in name]  # fmt: skip
     return max((int(step) for step in sums if step.isdigit()), default=-1), sum(rows)
 
 

@@ -171,3 +171,9 @@ def test_what_was_saved_and_is_gone_is_a_loss(kills: ModuleType, tmp_path: Path)
         real=False,
     )
     assert counts.lost == 1
+
+
+def test_what_was_being_written_was_never_saved(kills: ModuleType) -> None:
+    rows = b"path,x\na,1\nb,2\n"
+    assert kills.saved({"index.csv": rows}) == (-1, 2)
+    assert kills.saved({".landmarks.part-4711.csv": rows}) == (-1, 0)
