@@ -12,7 +12,7 @@ from typing import Any
 
 from cycada.errors import RunError
 from cycada.files import replacing
-from cycada.locking import holds_anything, sole_writer
+from cycada.locking import LOCK_NAME, holds_anything, sole_writer
 from cycada.metrics.detection import gap_closed
 from cycada.progress import Progress
 from cycada.stages.demo_jobs import (
@@ -74,6 +74,7 @@ def _run(
     out: Path, jobs: Sequence[Job], options: dict[str, Any], progress: Progress
 ) -> dict[str, Any]:
     clock = _Clock(out, options)
+    _take_over(out)
     begun = sum(job.done() for job in jobs)
 
     def begin(job: Job) -> None:
@@ -100,6 +101,17 @@ def _run(
         count=_SHOWN, progress=progress,
     )  # fmt: skip
     return summary
+
+
+def _take_over(out: Path) -> None:
+    """Remove what workers have left that were killed when they had done all but let go.
+
+    Nobody else would: what is done is not done again.
+    """
+    for pattern in ("*", "evaluation/*"):
+        for lock in sorted(out.glob(f"{pattern}/{LOCK_NAME}")):
+            with sole_writer(lock.parent):
+                pass
 
 
 def _jobs(out: Path, plan: Plan, *, size: int, seed: int) -> Sequence[Job]:

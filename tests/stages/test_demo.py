@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cycada.errors import ConfigError, RunError
+from cycada.locking import LOCK_NAME
 from cycada.progress import Progress
 from cycada.stages import demo_jobs
 from cycada.stages.ablation import Term, run_ablations
@@ -52,7 +53,13 @@ def test_the_whole_way_is_walked_and_goes_on_where_it_was_interrupted(
             run(out, quiet)
     trained = out / "translator" / "000006" / "state.pt"
     before = trained.stat().st_mtime_ns
+    # A worker that is killed when all is saved leaves its lock, and what is done is not done again.
+    left = [out / name / LOCK_NAME for name in ("structure", "evaluation/structure")]
+    for lock in left:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.write_text(json.dumps({"host": "elsewhere", "pid": 1, "parent": None}))
     summary = run(out, quiet)
+    assert not any(lock.exists() for lock in left)
     assert trained.stat().st_mtime_ns == before
     assert json.loads((out / "summary.json").read_text()) == summary
     scores = summary["macro_f1"]
