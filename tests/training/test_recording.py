@@ -116,7 +116,8 @@ def test_recorded_steps_learn_what_plain_ones_do(
         ]  # fmt: skip
         ends.append({**state.generators.state_dict(), **figures[-1], "first": figures[3]["cycle"]})
     for name, plain in ends[0].items():
-        torch.testing.assert_close(ends[1][name], plain, rtol=1e-7, atol=1e-9)
+        # A GPU adds in no fixed order, and Adam makes whole steps of the smallest gradients.
+        torch.testing.assert_close(ends[1][name], plain, rtol=1e-5, atol=1e-7)
 
 
 @needs_gpu
