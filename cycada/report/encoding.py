@@ -48,8 +48,13 @@ def thumbs_webp(pictures: Sequence[Tensor | None], side: int) -> bytes:
 
 def lossless_uri(signed: Tensor) -> str:
     """Return a ``(3 or 1, H, W)`` image in [-1, 1] as a data URI that keeps its 8 bits (WebP)."""
+    return bytes_uri(_bytes(signed))
+
+
+def bytes_uri(pixels: npt.NDArray[np.uint8]) -> str:
+    """Return ``(H, W, 3)`` pixels as a data URI that keeps them (WebP)."""
     buffer = io.BytesIO()
-    Image.fromarray(_bytes(signed)).save(buffer, "WEBP", lossless=True, method=_FULL_EFFORT)
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, method=_FULL_EFFORT)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

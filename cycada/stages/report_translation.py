@@ -18,6 +18,7 @@ from cycada.metrics import translation as metrics
 from cycada.metrics.nearest import coarse, nearest
 from cycada.models.cycle import Discriminators
 from cycada.report.at_a_glance import glance_section
+from cycada.report.full_size import PictureFile
 from cycada.report.gallery import FigureColumn, Item, SetWriter, UnitColumns, View
 from cycada.report.page import Block, Gallery, Section, Text
 from cycada.stages.report_choice import GalleryOptions, ReadableFaces, chosen, counted
@@ -28,6 +29,7 @@ from cycada.stages.report_columns import (
     nearest_figure,
     paired_figures,
 )
+from cycada.stages.report_datasets import picture_file
 from cycada.stages.report_readers import Readers, choose_readers
 from cycada.stages.report_reading import FacePlaces, KnownLabels, Reading
 from cycada.stages.report_summary import Seen, Summary
@@ -151,7 +153,7 @@ class _Maker:
 
     def from_rgb(self, index: Index, bank: _Bank | None, summary: Summary, intro: str) -> Block:
         """Write the set of an index's RGB faces, and add them to what is summed up."""
-        some = [index]
+        some, written = [index], list[int]()
         faces = ReadableFaces.of(some, "rgb", self.size)
         truths = self._truths(some)
         places = FacePlaces(some, self.size)
@@ -193,13 +195,15 @@ class _Maker:
                     writer, faces, numbers, pictures, values, read, known,
                     apart={"truth": truth, "nearest": close},
                 )  # fmt: skip
+                written += numbers
+            self._add_full_size(writer, index, [faces.images.faces[n] for n in written], "rgb")
             shown = Gallery(shown=writer.close())
         self._note(faces, "RGB")
         return shown
 
     def from_thermal(self, index: Index, intro: str) -> Block:
         """Write the set of an index's thermal faces."""
-        some = [index]
+        some, written = [index], list[int]()
         faces = ReadableFaces.of(some, "thermal", self.size)
         self._check_window(faces.images)
         known = KnownLabels(some, self.readers.task if self.readers else None)
@@ -228,6 +232,8 @@ class _Maker:
                 read = Reading(self.readers, pictures)
                 values |= read.change("source", "made")
                 self._write(writer, faces, numbers, pictures, values, read, known)
+                written += numbers
+            self._add_full_size(writer, index, [faces.images.faces[n] for n in written], "thermal")
             shown = Gallery(shown=writer.close())
         self._note(faces, "thermal")
         return shown
@@ -272,6 +278,20 @@ class _Maker:
                     activation=read.activation(place),
                 )
             )
+
+    def _add_full_size(
+        self, writer: SetWriter, index: Index, written: Sequence[Face], domain: Domain
+    ) -> None:
+        """Add the files of the faces of a set, and their true images; translations have none."""
+
+        def files(number: int) -> dict[str, PictureFile]:
+            face = written[number]
+            found = {"source": picture_file(index, index.file(face), domain)}
+            if domain == "rgb" and face.pair and (index.root / face.pair).is_file():
+                found["truth"] = picture_file(index, index.root / face.pair, "thermal")
+            return found
+
+        self.options.add_full_size(writer, files, side=self.size, name=self.name)
 
     def _units(self, source: Domain) -> UnitColumns | None:
         if self.readers is None:

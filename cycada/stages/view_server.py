@@ -143,6 +143,7 @@ def make_app(site: Site, *, token: str, port: int) -> ASGIApp:
         Route(f"/faces/{PLACE}/{{identity}}/items.js", _with(site, _items)),
         Route(f"/faces/{PLACE}/{{identity}}/thumbs/{{number:int}}.webp", _with(site, _thumbs)),
         Route(f"/faces/{PLACE}/{{identity}}/full/{{number:int}}.js", _with(site, _full)),
+        Route(f"/faces/{PLACE}/{{identity}}/whole/{{number:int}}.js", _with(site, _whole)),
     ]
     handlers: Mapping[Any, Any] = {HTTPException: _refused}
     app = Starlette(routes=[Mount(f"/{token}", routes=routes)], exception_handlers=dict(handlers))
@@ -333,6 +334,11 @@ async def _thumbs(site: Site, request: Request) -> Response:
 async def _full(site: Site, request: Request) -> Response:
     drawn = _drawn(site, request)
     return await _in_turn(site, request, drawn.full, "text/javascript")
+
+
+async def _whole(site: Site, request: Request) -> Response:
+    drawn = _drawn(site, request)
+    return await _in_turn(site, request, drawn.whole, "text/javascript")
 
 
 async def _in_turn(

@@ -24,9 +24,9 @@ from cycada.report.gallery import (
     UnitColumns,
     View,
     path_digest,
-    remove_sets,
     script_json,
 )
+from cycada.report.gallery_folders import remove_sets
 from cycada.report.page import Gallery, Page, Section, files_folder, write_page
 
 VIEWS = (
