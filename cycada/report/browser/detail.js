@@ -18,7 +18,7 @@ class Detail {
     this.stage.onchange = () => this.showZoom();
     this.stage.onslide = (share) => { this.range.value = Math.round(share * 1000); };
     this.element = make("dialog", { class: "detail", "aria-labelledby": `${set.identity}-name`,
-      keydown: (event) => this.onKey(event), close: () => { set.forgetWhole(); this.onclose(this.place); } });
+      keydown: (event) => this.onKey(event), close: () => this.onClosed() });
     this.build();
   }
 
@@ -82,6 +82,14 @@ class Detail {
       this.stage.reset();
     }
     this.show(place);
+  }
+
+  /** Let go of what takes memory. */
+  onClosed() {
+    this.number = undefined;
+    this.set.forgetWhole();
+    this.stage.show([]);
+    this.onclose(this.place);
   }
 
   step(by) {
