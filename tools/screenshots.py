@@ -7,11 +7,11 @@
 
 ``--view ADDRESS IMAGE`` also takes the pages of ``cycada view`` at the address that it has printed:
 live, with the image tried, and of all faces. ``--whole-frames REPORT.html`` takes a face in full
-size, the first of a page about a translated dataset of whole frames. ``--video`` makes a GIF of
+size, of a page about translated frames (``tools/whole_frames.py``). ``--video`` makes a GIF of
 ``cycada sheet`` small enough to be read in the documentation::
 
     cycada phantom --subjects 3 --frames-per-subject 60 --size 128 --video --out breathing
-    cycada sheet breathing demo/translator --sequence rgb0000 --out sequences.gif
+    cycada sheet breathing demo/translator --sequence rgb0002 --out sequences.gif
     python tools/screenshots.py --video sequences.gif
 
 Needs ``pip install playwright`` and Debian's Chromium.
@@ -109,6 +109,7 @@ def _report(browser: Browser, address: str, out: Path) -> None:
 def _whole_frames(browser: Browser, address: str, out: Path) -> None:
     with _opened(browser, address) as page:
         gallery = page.locator(".gallery", has_text="Made thermal").first
+        gallery.get_by_role("button", name="Best first").click()
         gallery.locator(".tile").first.click()
         dialog = gallery.locator("dialog.detail")
         dialog.locator(".panel").first.wait_for()
