@@ -787,11 +787,24 @@ def test_all_faces_are_listed_and_drawn_when_they_are_asked_for(
         wanted = images.from_signed(images.resize(signed, (20, 16)), dtype=torch.uint8)
         assert np.array_equal(shown, wanted[:, 2:18].numpy().transpose(1, 2, 0))
 
+        for place, key in ((first, "source"), (list(dict.fromkeys(places))[2], "image")):
+            content = server.ask(f"faces/faces_files/{place}/whole/7.js")[1]
+            named, number, whole = read_script(content, "cycadaWhole")
+            assert (named, number, list(whole["views"])) == (place, 7, [key])
+            picture = base64.b64decode(whole["views"][key]["uri"].partition(",")[2])
+            shown = np.asarray(Image.open(io.BytesIO(picture)))
+            assert np.array_equal(shown, images.read_image(faces / rgb[7].path).permute(1, 2, 0))
+
         status, thumbs, headers = server.ask(f"faces/faces_files/{first}/thumbs/7.webp")
         assert (status, headers["content-type"]) == (200, "image/webp")
         width, height = Image.open(io.BytesIO(thumbs)).size
         assert width == 3 * height
-        for path in (f"{first}/full/20.js", "rgb-9/items.js", f"{first}/thumbs/x.webp"):
+        for path in (
+            f"{first}/full/20.js",
+            f"{first}/whole/20.js",
+            "rgb-9/items.js",
+            f"{first}/thumbs/x.webp",
+        ):
             assert server.ask(f"faces/faces_files/{path}")[0] == 404
 
 
@@ -807,6 +820,8 @@ def test_a_face_that_cannot_be_read_is_a_sentence_and_the_others_are_shown(
         assert status == 422
         assert json.loads(content) == {"error": "face 1: its image cannot be read."}
         assert server.ask(f"faces/faces_files/{first}/thumbs/1.webp")[0] == 200
+        whole = read_script(server.ask(f"faces/faces_files/{first}/whole/0.js")[1], "cycadaWhole")
+        assert whole[2]["views"] == {}
 
 
 # The whole.
