@@ -22,7 +22,8 @@ import click
 import torch
 from torch import Tensor
 
-from cycada.report.gallery import FigureColumn, GallerySet, Item, SetWriter, UnitColumns, View
+from cycada.report.gallery import GallerySet, SetWriter
+from cycada.report.gallery_items import FigureColumn, Item, UnitColumns, View
 from cycada.report.page import Gallery, Page, Section, files_folder, write_page
 
 WINDOW = (20.0, 40.0)  # deg C

@@ -15,7 +15,8 @@ from cycada.data.index import DOMAINS, Domain, Face, Index
 from cycada.errors import DataError
 from cycada.metrics import translation as metrics
 from cycada.report.full_size import PictureFile
-from cycada.report.gallery import FigureColumn, Item, SetWriter, UnitColumns, View
+from cycada.report.gallery import SetWriter
+from cycada.report.gallery_items import FigureColumn, Item, UnitColumns, View
 from cycada.report.page import Block, Gallery, Text
 from cycada.stages.report_choice import GalleryOptions, ReadableFaces, chosen, counted
 from cycada.stages.report_columns import luminance_figure, paired_figures, quality_figures

@@ -19,7 +19,8 @@ from cycada.data.index_checks import check_links
 from cycada.data.predictions import PREDICTIONS_NAME, Floats, Predictions, read_predictions
 from cycada.errors import CycadaError, DataError
 from cycada.metrics.scores import DetectionScores
-from cycada.report.gallery import Item, SetWriter, UnitColumns, View
+from cycada.report.gallery import SetWriter
+from cycada.report.gallery_items import Item, UnitColumns, View
 from cycada.report.methods import spoken
 from cycada.report.page import Block, Gallery, Text
 from cycada.stages.report_choice import GalleryOptions, ReadableFaces, chosen, near

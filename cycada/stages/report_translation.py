@@ -19,7 +19,8 @@ from cycada.metrics.nearest import coarse, nearest
 from cycada.models.cycle import Discriminators
 from cycada.report.at_a_glance import glance_section
 from cycada.report.full_size import PictureFile
-from cycada.report.gallery import FigureColumn, Item, SetWriter, UnitColumns, View
+from cycada.report.gallery import SetWriter
+from cycada.report.gallery_items import FigureColumn, Item, UnitColumns, View
 from cycada.report.page import Block, Gallery, Section, Text
 from cycada.stages.report_choice import GalleryOptions, ReadableFaces, chosen, counted
 from cycada.stages.report_columns import (

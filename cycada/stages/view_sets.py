@@ -20,7 +20,8 @@ from cycada.config import TranslatorConfig
 from cycada.data.index import DOMAINS, Domain, Index, read_index
 from cycada.data.index_checks import check_links
 from cycada.errors import CycadaError, DataError
-from cycada.report.gallery import GallerySet, Item, SetWriter, View, path_digest
+from cycada.report.gallery import GallerySet, SetWriter, path_digest
+from cycada.report.gallery_items import Item, View
 from cycada.report.page import Block, Gallery, Page, Section, Text, render_page
 from cycada.stages.report import find_datasets
 from cycada.stages.report_choice import ReadableFaces, near

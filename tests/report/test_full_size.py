@@ -24,7 +24,8 @@ from cycada.report.full_size import (
     full_size_values,
     shown_size,
 )
-from cycada.report.gallery import FigureColumn, GallerySet, Item, SetWriter, View
+from cycada.report.gallery import GallerySet, SetWriter
+from cycada.report.gallery_items import FigureColumn, Item, View
 
 WINDOW = (28.0, 37.0)
 VIEWS = (
