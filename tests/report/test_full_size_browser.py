@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
+from click.testing import CliRunner
 from PIL import Image
 from playwright.sync_api import Locator, expect
 from playwright.sync_api import Page as Tab
 
 from cycada import images
+from cycada.cli import main
 from cycada.data.index import Face, Index, IndexInfo, write_index
 from cycada.stages.report import report
 from cycada.thermal import Window
@@ -297,3 +299,22 @@ def test_without_samples_there_is_nothing_in_full_size(page: Path, tmp_path: Pat
     assert (out / "report_files").is_dir()
     report([tmp_path / "again" / "recorded"], out, samples=False)
     assert not (out / "report_files").exists()
+
+
+@pytest.mark.parametrize(("given", "there"), [("0", 0), ("1", FRAMES), ("all", FRAMES)])
+def test_the_verb_keeps_as_much_in_full_size_as_is_asked_for(
+    page: Path, tmp_path: Path, given: str, there: int
+) -> None:
+    data = page.parents[1] / "recorded"
+    words = ["report", str(data), "--out", str(tmp_path), "--full-size", given]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert len(list(tmp_path.glob("report_files/*/whole/*.js"))) == there
+
+
+def test_an_odd_number_of_pixels_is_one_sentence(page: Path, tmp_path: Path) -> None:
+    data = page.parents[1] / "recorded"
+    words = ["report", str(data), "--out", str(tmp_path), "--full-size", "-3"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert "expected millions of pixels from 0 on, or all; found '-3'" in result.output
