@@ -4,7 +4,7 @@ const SHORTCUTS_OF_DETAIL = [["← →", "the face before, the next"], ["+ − 0
   ["Shift + arrows", "move the cursor by a pixel"], ["s", "slider or side by side"],
   ["f", "full size: the pictures as their files are"], ["1", "one pixel as one of the screen"]];
 const LEFT_OUT = "This face is not here in full size: the page holds the worst ones, up to a number "
-  + "of pixels that `cycada report --full-size` sets. `cycada view` shows all.";
+  + "of pixels that `cycada report --full-size` sets. `cycada view` shows any, under All faces.";
 const NO_MORE = "Its files hold no more than these pictures.";
 
 class Detail {
