@@ -14,7 +14,8 @@ from jinja2 import Environment, StrictUndefined
 
 from cycada.errors import CycadaError
 from cycada.files import replacing
-from cycada.report.gallery import GallerySet, remove_sets
+from cycada.report.gallery import GallerySet
+from cycada.report.gallery_folders import remove_sets
 from cycada.report.images import filter_tables
 from cycada.report.plots import DARK, LIGHT, PLOT_STYLE, Tone
 
