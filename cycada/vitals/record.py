@@ -17,6 +17,7 @@ from pathlib import Path
 from cycada.action_units import column, number_of
 from cycada.errors import DataError
 from cycada.files import check_table
+from cycada.vitals.alarms import Event
 
 VITALS_NAME, EVENTS_NAME = "vitals.csv", "events.csv"
 
@@ -26,12 +27,13 @@ BREATHING_COLUMNS = (
 )  # fmt: skip
 """Columns before those of the Action Units, ``AU01`` and its like."""
 
-SCORE_COLUMNS = ("au_rate", "au_entropy", "dyspnea_score", "missing", "reasons")
+SCORE_COLUMNS = (
+    "expressivity_rate", "expressivity_entropy", "expressivity_lost",
+    "dyspnea_score", "missing", "reasons",
+)  # fmt: skip
 """Columns behind them."""
 
-EVENT_COLUMNS = ("kind", "start", "end", "reason")
-
-_BETWEEN = "; "  # several missing items, or reasons, in a cell
+EVENT_COLUMNS = ("kind", "start", "raised", "end", "peak", "reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,21 +50,12 @@ class Vitals:
     apnea: bool | None = None  # None: cannot be told
     units: Mapping[int, float] = field(default_factory=dict, hash=False)
     """FACS number -> probability, smoothed over time, 0 to 1; NaN where it was not seen."""
-    unit_rate: float = math.nan  # Action Units that begin, per minute
-    unit_entropy: float = math.nan  # bits, of how the Action Units share the time
-    score: float = math.nan  # of dyspnea, 0 to 1
-    missing: tuple[str, ...] = ()  # items of the score that are not known, with the reason
-    reasons: tuple[str, ...] = ()  # what speaks for dyspnea
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
-    """A row of ``events.csv``."""
-
-    kind: str  # dyspnea or apnea
-    start: float  # seconds since the first frame
-    end: float = math.nan  # NaN: still going on at the end
-    reason: str = ""
+    expressivity_rate: float = math.nan  # Action Units that begin, per minute
+    expressivity_entropy: float = math.nan  # 0 to 1
+    expressivity_lost: bool | None = None  # None: cannot be told
+    score: float = math.nan  # of dyspnea, 0 to 1; NaN: too little is known
+    missing: str = ""  # items of the score that are not known, with the reason
+    reasons: str = ""  # what gave points, and what else may look so
 
 
 def vitals_columns(numbers: Sequence[int]) -> tuple[str, ...]:
@@ -75,16 +68,18 @@ def vitals_row(vitals: Vitals, numbers: Sequence[int]) -> list[str]:
     return [
         f"{vitals.seconds:g}", str(vitals.frames), f"{vitals.face:.2f}",
         _figure(vitals.rate, 2), f"{vitals.quality:.3f}", vitals.reason, vitals.part,
-        "" if vitals.apnea is None else str(int(vitals.apnea)),
+        _flag(vitals.apnea),
         *(_figure(vitals.units.get(number, math.nan), 4) for number in numbers),
-        _figure(vitals.unit_rate, 2), _figure(vitals.unit_entropy, 3), _figure(vitals.score, 4),
-        _BETWEEN.join(vitals.missing), _BETWEEN.join(vitals.reasons),
+        _figure(vitals.expressivity_rate, 2), _figure(vitals.expressivity_entropy, 3),
+        _flag(vitals.expressivity_lost),
+        _figure(vitals.score, 4), vitals.missing, vitals.reasons,
     ]  # fmt: skip
 
 
-def event_row(alarm: Alarm) -> list[str]:
+def event_row(event: Event) -> list[str]:
     """Return the cells of an alarm, in the order of :data:`EVENT_COLUMNS`."""
-    return [alarm.kind, _figure(alarm.start, 2), _figure(alarm.end, 2), alarm.reason]
+    times = (_figure(value, 2) for value in (event.start, event.raised, event.end))
+    return [event.kind, *times, _figure(event.peak, 4), event.reason]
 
 
 def as_lines(rows: Iterable[Sequence[str]]) -> str:
@@ -112,25 +107,25 @@ def read_vitals(file: Path) -> Iterator[Vitals]:
         yield _vitals(_Cells(file, row, cells), numbers)
 
 
-def read_events(file: Path) -> list[Alarm]:
+def read_events(file: Path) -> list[Event]:
     """Return the rows of ``events.csv``.
 
     Raises:
         DataError: It cannot be read, lacks a column, or a cell is not what it should be.
     """
-    found = []
-    for row, cells in _rows(file, EVENT_COLUMNS):
-        told = _Cells(file, row, cells)
-        found.append(Alarm(
-            kind=cells["kind"], start=told.number("start", needed=True), end=told.number("end"),
-            reason=cells["reason"],
-        ))  # fmt: skip
-    return found
+    return [
+        Event(
+            kind=told.cells["kind"], start=told.number("start", needed=True),
+            raised=told.number("raised", needed=True), end=told.number("end"),
+            peak=told.number("peak"), reason=told.cells["reason"],
+        )
+        for row, cells in _rows(file, EVENT_COLUMNS)
+        for told in [_Cells(file, row, cells)]
+    ]  # fmt: skip
 
 
 def _vitals(told: _Cells, numbers: Mapping[str, int]) -> Vitals:
     cells = told.cells
-    apnea = told.number("apnea", high=1)
     return Vitals(
         seconds=told.number("seconds", needed=True),
         frames=int(told.number("frames", needed=True)),
@@ -139,13 +134,14 @@ def _vitals(told: _Cells, numbers: Mapping[str, int]) -> Vitals:
         quality=told.number("respiration_quality", high=1, needed=True),
         reason=cells["respiration_reason"],
         part=cells["part"],
-        apnea=None if math.isnan(apnea) else bool(apnea),
+        apnea=told.flag("apnea"),
         units={number: told.number(name, high=1) for name, number in numbers.items()},
-        unit_rate=told.number("au_rate"),
-        unit_entropy=told.number("au_entropy"),
+        expressivity_rate=told.number("expressivity_rate"),
+        expressivity_entropy=told.number("expressivity_entropy"),
+        expressivity_lost=told.flag("expressivity_lost"),
         score=told.number("dyspnea_score", high=1),
-        missing=_parts(cells["missing"]),
-        reasons=_parts(cells["reasons"]),
+        missing=cells["missing"],
+        reasons=cells["reasons"],
     )
 
 
@@ -172,6 +168,11 @@ class _Cells:
             )
         return value
 
+    def flag(self, name: str) -> bool | None:
+        """Return what a cell of 1, 0 or nothing says."""
+        value = self.number(name, high=1)
+        return None if math.isnan(value) else bool(value)
+
 
 def _rows(file: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the rows of a table with their numbers, the header being row 1."""
@@ -196,8 +197,8 @@ def _rows(file: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, st
         raise DataError(f"{file}: cannot be read as a CSV table in UTF-8 ({error}).") from error
 
 
-def _parts(cell: str) -> tuple[str, ...]:
-    return tuple(cell.split(_BETWEEN)) if cell else ()
+def _flag(value: bool | None) -> str:
+    return "" if value is None else str(int(value))
 
 
 def _figure(value: float, decimals: int) -> str:
