@@ -68,10 +68,10 @@ def vitals_row(vitals: Vitals, numbers: Sequence[int]) -> list[str]:
     return [
         f"{vitals.seconds:g}", str(vitals.frames), f"{vitals.face:.2f}",
         _figure(vitals.rate, 2), f"{vitals.quality:.3f}", vitals.reason, vitals.part,
-        _flag(vitals.apnea),
+        _flag(value=vitals.apnea),
         *(_figure(vitals.units.get(number, math.nan), 4) for number in numbers),
         _figure(vitals.expressivity_rate, 2), _figure(vitals.expressivity_entropy, 3),
-        _flag(vitals.expressivity_lost),
+        _flag(value=vitals.expressivity_lost),
         _figure(vitals.score, 4), vitals.missing, vitals.reasons,
     ]  # fmt: skip
 
@@ -197,7 +197,7 @@ def _rows(file: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, st
         raise DataError(f"{file}: cannot be read as a CSV table in UTF-8 ({error}).") from error
 
 
-def _flag(value: bool | None) -> str:
+def _flag(*, value: bool | None) -> str:
     return "" if value is None else str(int(value))
 
 
