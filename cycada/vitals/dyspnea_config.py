@@ -22,6 +22,35 @@ _POINTS = "points that it gives at most; 0 leaves it out"
 _RDOS = "RDOS (Campbell, Templin & Walch, Journal of Palliative Medicine 2010, 13:285)"
 
 
+def check_feature(name: str) -> None:
+    """Refuse a name that is no feature of a fitted score.
+
+    Raises:
+        ConfigError: Saying which ones there are.
+    """
+    if name in ("respiration_rate", "expressivity"):
+        return
+    if re.fullmatch(r"AU\d\d", name) and int(name[2:]) in BY_NUMBER:
+        return
+    raise ConfigError(
+        f"{name!r} is no feature of a dyspnea score; known are respiration_rate, expressivity and "
+        "AUs such as AU04."
+    )
+
+
+def _check_order(name: str, low: float, high: float) -> None:
+    if not low < high:
+        raise ConfigError(f"{name}.low must be below {name}.high, found {low:g} and {high:g}.")
+
+
+def _check_units(name: str, units: tuple[int, ...]) -> None:
+    if not units:
+        raise ConfigError(f"{name} needs at least one AU.")
+    for unit in units:
+        if unit not in BY_NUMBER:
+            raise ConfigError(f"{name}: FACS has no AU {unit}.")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateItem:
     """Respiratory rate, in steps as RDOS has them."""
@@ -164,32 +193,3 @@ class DyspneaConfig:
             raise ConfigError("a score needs an item with points above 0, or a fitted model.")
         if self.fitted_face.features and not self.fitted.features:
             raise ConfigError("fitted_face is used where fitted lacks the breathing; fit both.")
-
-
-def check_feature(name: str) -> None:
-    """Refuse a name that is no feature of a fitted score.
-
-    Raises:
-        ConfigError: Saying which ones there are.
-    """
-    if name in ("respiration_rate", "expressivity"):
-        return
-    if re.fullmatch(r"AU\d\d", name) and int(name[2:]) in BY_NUMBER:
-        return
-    raise ConfigError(
-        f"{name!r} is no feature of a dyspnea score; known are respiration_rate, expressivity and "
-        "AUs such as AU04."
-    )
-
-
-def _check_order(name: str, low: float, high: float) -> None:
-    if not low < high:
-        raise ConfigError(f"{name}.low must be below {name}.high, found {low:g} and {high:g}.")
-
-
-def _check_units(name: str, units: tuple[int, ...]) -> None:
-    if not units:
-        raise ConfigError(f"{name} needs at least one AU.")
-    for unit in units:
-        if unit not in BY_NUMBER:
-            raise ConfigError(f"{name}: FACS has no AU {unit}.")
