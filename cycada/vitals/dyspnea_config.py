@@ -70,12 +70,13 @@ class RateItem:
 class FlaringItem:
     """Nasal flaring: AU38, nostril dilator."""
 
-    points: float = setting(2.0, _POINTS, low=0)
+    points: float = setting(1.0, _POINTS, low=0)
     low: float = setting(0.4, "probability of AU38 up to which it gives none", low=0, high=1)
     high: float = setting(0.8, "probability from which it gives all", low=0, high=1)
     source: str = setting(
-        f"an item of {_RDOS}, 0 or 2 points; that AU38 tells it, and the probabilities, are a "
-        "hypothesis; in DiapHRaGM (PLoS One 2017, e0179641) it explained nothing more",
+        f"an item of {_RDOS}, with 2 points; half of them here, for in DiapHRaGM (Tulaimat & "
+        "Trick, PLoS One 2017, e0179641) it explained nothing more; that AU38 tells it, and the "
+        "probabilities, are a hypothesis",
         _SOURCE,
     )
     hypothesis: bool = setting(True, _HYPOTHESIS)
@@ -97,7 +98,7 @@ class FearItem:
         3, "AUs of these that must be assessed, at least one of eyes and one of tense", low=2
     )
     low: float = setting(0.35, "strength up to which it gives none", low=0, high=1)
-    high: float = setting(0.65, "strength from which it gives all", low=0, high=1)
+    high: float = setting(0.6, "strength from which it gives all", low=0, high=1)
     source: str = setting(
         f"an item of {_RDOS} and of MV-RDOS (Decavèle et al., European Respiratory Journal 2018), "
         "0 or 2 points in RDOS; the AUs are EMFACS' fear (1+2+4+5+7+20+25/26), and that they tell "
