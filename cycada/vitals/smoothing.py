@@ -29,9 +29,9 @@ class Smoother:
     divided by their sum.
     """
 
-    def __init__(self, config: SmoothingConfig = SmoothingConfig()) -> None:  # noqa: B008  # frozen
-        """Begin with nothing seen."""
-        self._config = config
+    def __init__(self, config: SmoothingConfig | None = None) -> None:
+        """Begin with nothing seen; without a config with the defaults."""
+        self._config = config or SmoothingConfig()
         self._means: dict[int, _Mean] = {}
 
     def see(self, seconds: float, probabilities: Mapping[int, float]) -> None:
