@@ -24,19 +24,6 @@ _ROW = 15.0  # px, height of an Action Unit
 _STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600)  # s
 _FASTEST_SHOWN = 30.0  # breaths per minute that the axis holds at least
 
-VITALS_STYLE = """
-svg.plot .alarm{fill:var(--accent);opacity:.13}
-svg.plot .alarm-bar{fill:var(--accent)}
-svg.plot .alarm-name{fill:var(--accent);font-weight:650}
-svg.plot .spread{fill:var(--tone);opacity:.2}
-svg.plot .area{fill:var(--tone);opacity:.35}
-svg.plot .unknown{stroke:var(--ink-2);stroke-width:1;opacity:.32}
-svg.plot .stopped{fill:var(--s6);opacity:.3}
-svg.plot .lane{stroke:var(--rule);stroke-width:1}
-svg.plot .shade{fill:var(--s3)}
-svg.plot .small{font-size:10.5px}
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Levels:
@@ -255,9 +242,7 @@ def _area(sheet: _Sheet, values: Array, up: Scale, tone: Tone) -> None:
     """Fill what is below a line."""
     times = sheet.course.times
     for start, end in _runs(np.isfinite(values)):
-        places = [
-            f"{sheet.across(times[at]):.1f} {up(values[at]):.1f}" for at in range(start, end)
-        ]
+        places = [f"{sheet.across(times[at]):.1f} {up(values[at]):.1f}" for at in range(start, end)]
         first, last = (sheet.across(times[at]) for at in (start, end - 1))
         sheet.parts.append(
             f'<path class="area tone-{tone}" d="M{first:.1f} {up(0):.1f}L{"L".join(places)}'
