@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -185,7 +186,7 @@ def _units(sheet: _Sheet) -> None:
                 )
         name = column(number)
         words = name if sheet.narrow else f"{name} {meaning(name)}"
-        sheet.parts.append(_unit_name(sheet, y + _ROW - 4, words))
+        sheet.parts.append(_unit_name(y + _ROW - 4, words))
         sheet.parts.append(line(sheet.left, y + _ROW, sheet.right, y + _ROW, "lane"))
     for level, pieces in enumerate(shades):
         if pieces:
@@ -281,7 +282,7 @@ def _time_axis(sheet: _Sheet, bottom: float) -> None:
     sheet.parts.append(line(sheet.left, bottom, sheet.right, bottom, "lane"))
 
 
-def _unit_name(sheet: _Sheet, y: float, words: str) -> str:
+def _unit_name(y: float, words: str) -> str:
     first, _, rest = words.partition(" ")
     tail = f'<tspan dx="6" style="fill:var(--ink-2)">{escape(rest)}</tspan>' if rest else ""
     return f'<text class="name small" x="2" y="{y:.1f}">{escape(first)}{tail}</text>'
@@ -296,4 +297,4 @@ def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
 def _equal(values: NDArray[np.int_]) -> list[tuple[int, int]]:
     """Return where equal values begin and end."""
     edges = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1, [len(values)]])
-    return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    return [(int(a), int(b)) for a, b in itertools.pairwise(edges) if b > a]

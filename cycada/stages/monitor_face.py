@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -40,9 +41,9 @@ class Seen(NamedTuple):
     """What was seen in a frame."""
 
     parts: Mapping[str, float]  # of the face -> deg C, or grey levels; NaN where not seen
-    face: bool | None  # whether there is one that can be used; None: nobody asked
-    probabilities: Mapping[int, float]  # of AUs, calibrated; NaN where not seen
-    reason: str  # why there are none
+    face: bool | None = None  # whether there is one that can be used; None: nobody asked
+    probabilities: Mapping[int, float] = MappingProxyType({})  # of AUs, calibrated; NaN: not seen
+    reason: str = ""  # why there is no face
 
 
 @dataclass(slots=True)
@@ -84,19 +85,21 @@ class FaceReader:
     def see(self, frame: Frame, seconds: float) -> Seen:
         """Return what is seen in the next frame, which was taken at that time."""
         if frame.fault:
-            return Seen(dict.fromkeys(PARTS, math.nan), False, {}, "a frame cannot be read")
+            nothing = dict.fromkeys(PARTS, math.nan)
+            return Seen(nothing, face=False, reason="a frame cannot be read")
         parts = self._parts(frame, seconds)
         if seconds < self._read - _EARLY:
-            return Seen(parts, None, {}, "")
+            return Seen(parts)
         self._read = seconds + 1 / _READS
         if self._tracker.box is None:
-            return Seen(parts, False, {}, self._why or self._tracker.lost)
+            return Seen(parts, face=False, reason=self._why or self._tracker.lost)
         shape = (frame.image.shape[-2], frame.image.shape[-1])
         place = FacePlace(*self._tracker.box, angle=self._angle)
         choice = choose_faces(Found((place,)), shape)[0]
         if choice.reason or choice.square is None or self.detector is None:
-            return Seen(parts, not choice.reason, {}, choice.reason)
-        return Seen(parts, True, self._answers(frame, choice.square, self.detector), "")
+            return Seen(parts, face=not choice.reason, reason=choice.reason)
+        said = self._answers(frame, choice.square, self.detector)
+        return Seen(parts, face=True, probabilities=said)
 
     def _parts(self, frame: Frame, seconds: float) -> Mapping[str, float]:
         """Follow the face, or look for it where it is time to."""
