@@ -60,7 +60,7 @@ class Observed:
         """Return what a fitted score calls ``feature``; NaN where it is unknown."""
         if feature == "respiration_rate":
             return self.respiration_rate
-        if feature == "expressivity":
+        if feature == "expressivity_rate":
             return self.expressivity
         return self.probability(int(feature.removeprefix("AU")))
 
