@@ -16,7 +16,7 @@ class AlarmConfig:
     on: float = setting(0.42, "score from which an alarm may be raised", low=0, high=1)
     off: float = setting(0.3, "score below which it may end; below `on`", low=0, high=1)
     raise_after: float = setting(
-        4.0, "s for which scores must have stayed at `off` or above before it is raised", low=0.1
+        4.0, "s for which scores must have stayed at `off` or above before it is raised", low=0
     )
     end_after: float = setting(5.0, "s for which scores must stay below `off` to end it", low=0)
     longest_gap: float = setting(
@@ -104,8 +104,9 @@ class Alarm:
         self._known, self._silent = seconds, False
         if self._event is not None:
             return self._while_raised(self._event, seconds, score, passed)
-        raised = self._while_not_raised(seconds, score, passed, reason)
-        return ended or raised  # never both: a score after a gap makes it pending at most
+        self._make_pending(seconds, score, passed)
+        # One answer at a time: the first score after a gap that ended an alarm raises none.
+        return ended or self._raise(seconds, reason)
 
     def close(self, seconds: float) -> Event | None:
         """Return the alarm that lasted at the end of the recording, ended there, if one did."""
@@ -119,9 +120,7 @@ class Alarm:
             self._known, f"ended for want of a score for {self._config.longest_gap:g} s"
         )
 
-    def _while_not_raised(
-        self, seconds: float, score: float, passed: float, reason: str
-    ) -> Event | None:
+    def _make_pending(self, seconds: float, score: float, passed: float) -> None:
         if self._pending is not None and score < self._config.off:
             self._pending = None
         elif self._pending is not None:
@@ -129,6 +128,8 @@ class Alarm:
             self._pending.peak = max(self._pending.peak, score)
         elif score >= self._config.on:
             self._pending = _Pending(seconds, score)
+
+    def _raise(self, seconds: float, reason: str) -> Event | None:
         if self._pending is None or self._pending.held < self._config.raise_after:
             return None
         self._event = Event(

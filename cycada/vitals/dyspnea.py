@@ -60,7 +60,7 @@ class Observed:
         """Return what a fitted score calls ``feature``; NaN where it is unknown."""
         if feature == "respiration_rate":
             return self.respiration_rate
-        if feature == "expressivity":
+        if feature == "expressivity_rate":
             return self.expressivity
         return self.probability(int(feature.removeprefix("AU")))
 
@@ -207,7 +207,8 @@ def _fear(observed: Observed, item: FearItem, *, smile: float) -> Item:
     """Tell a look of fear: eyes wide open and a tense face together, and a mouth open.
 
     The weaker of the first two counts twice: a surprised face has wide eyes alone, one in pain
-    is tense alone, and a mouth that is open alone may talk.
+    is tense alone, and a mouth that is open alone may talk. Of each sign the two surest AUs tell
+    its strength, since people show fear without one or the other, and detectors miss some.
     """
     name = "fearful face"
     eyes, tense = _known(observed, item.eyes), _known(observed, item.tense)
@@ -218,7 +219,7 @@ def _fear(observed: Observed, item: FearItem, *, smile: float) -> Item:
             units = ", ".join(map(column, sorted({*eyes, *tense, *lips}))) or "none"
             why = f"too few of its AUs are assessed: {units}"
         return _missing(name, item.points, why, hypothesis=item.hypothesis)
-    signs = [("eyes", _mean(eyes)), ("tension", _mean(tense))]
+    signs = [("eyes", _of_surest(eyes)), ("tension", _of_surest(tense))]
     strength = min(value for _, value in signs)
     if lips:
         signs.append(("lips", max(lips.values())))
@@ -321,8 +322,9 @@ def _known(observed: Observed, units: tuple[int, ...]) -> dict[int, float]:
     return {unit: value for unit, value in values.items() if not math.isnan(value)}
 
 
-def _mean(values: Mapping[int, float]) -> float:
-    return sum(values.values()) / len(values)
+def _of_surest(values: Mapping[int, float]) -> float:
+    surest = sorted(values.values())[-2:]
+    return sum(surest) / len(surest)
 
 
 def _ramp(value: float, low: float, high: float) -> float:

@@ -28,13 +28,13 @@ def check_feature(name: str) -> None:
     Raises:
         ConfigError: Saying which ones there are.
     """
-    if name in ("respiration_rate", "expressivity"):
+    if name in ("respiration_rate", "expressivity_rate"):
         return
     if re.fullmatch(r"AU\d\d", name) and int(name[2:]) in BY_NUMBER:
         return
     raise ConfigError(
-        f"{name!r} is no feature of a dyspnea score; known are respiration_rate, expressivity and "
-        "AUs such as AU04."
+        f"{name!r} is no feature of a dyspnea score; known are respiration_rate, "
+        "expressivity_rate and AUs such as AU04."
     )
 
 
@@ -140,7 +140,8 @@ class FittedModel:
     """A logistic regression that a group has fitted to its own labels (``cycada fit-dyspnea``)."""
 
     features: tuple[str, ...] = setting(
-        (), "columns of vitals.csv: respiration_rate, expressivity, AU01 and so on; [] no model"
+        (),
+        "columns of vitals.csv: respiration_rate, expressivity_rate, AU01 and so on; [] no model",
     )
     weights: tuple[float, ...] = setting((), "log-odds per unit of each feature, calibrated")
     means: tuple[float, ...] = setting((), "usual value of each feature, at which it gives 0")

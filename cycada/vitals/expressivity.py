@@ -20,8 +20,8 @@ LIPS = (25, 26, 27)
 """AUs by which a mouth is open."""
 
 _LONGEST_STEP = 2.0  # s between two sights that count as seen
-_TALK_WINDOW = 6.0  # s
-_TALK_RATE = 1.0  # openings of the mouth per s: slower than syllables, faster than any breathing
+_TALK_WINDOW = 8.0  # s
+_TALK_OPENINGS = 7  # in it: fewer than syllables, and more than breaths up to 45 per minute
 _OPEN, _SHUT = 0.6, 0.4  # probabilities of lips apart
 
 
@@ -194,9 +194,9 @@ class TalkMonitor:
         self._forget(seconds)
 
     def tell(self, seconds: float) -> bool:
-        """Return whether the mouth has moved so in the last six seconds."""
+        """Return whether the mouth has moved so in the last eight seconds."""
         self._forget(seconds)
-        return len(self._openings) >= _TALK_RATE * _TALK_WINDOW
+        return len(self._openings) >= _TALK_OPENINGS
 
     def _forget(self, seconds: float) -> None:
         while self._openings and self._openings[0] <= seconds - _TALK_WINDOW:
