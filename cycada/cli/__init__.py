@@ -25,6 +25,7 @@ VERBS = (
     "translate",
     "evaluate",
     "detect",
+    "fit-dyspnea",
     "report",
     "sheet",
     "view",
