@@ -54,12 +54,14 @@ class Estimate:
         quality: From 0 to 1: how much of the signal is breathing.
         reason: Why no rate is given; empty where one is.
         part: Of the face, as it is called by who asks.
+        seconds: How far back from the last sample the rate is the mean of.
     """
 
     rate: float
     quality: float
     reason: Reason
     part: str = ""
+    seconds: float = WINDOW
 
     @property
     def given(self) -> bool:
