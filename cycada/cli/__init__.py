@@ -25,6 +25,7 @@ VERBS = (
     "translate",
     "evaluate",
     "detect",
+    "monitor",
     "report",
     "sheet",
     "view",
