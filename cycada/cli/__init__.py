@@ -26,6 +26,7 @@ VERBS = (
     "evaluate",
     "detect",
     "fit-dyspnea",
+    "monitor",
     "report",
     "sheet",
     "view",

@@ -79,12 +79,13 @@ def open_raw(stream: BinaryIO, layout: RawFrames, options: ReadOptions) -> Foota
             f"{PIPE}: ended before the first frame did, which has {layout.bytes} bytes "
             f"({layout.width} x {layout.height} pixels of 16 bits)."
         )
+    note = (
+        f"raw frames of {layout.width} x {layout.height} pixels, 16 bits each, little-endian; "
+        f"{layout.rate:g} a second, as stated"
+    )
     reading = Reading(
         path=PIPE, shots=lambda: chain([first], shots), sample=(first,), frame_rate=layout.rate,
-        notes=(
-            f"raw frames of {layout.width} x {layout.height} pixels, 16 bits each, little-endian; "
-            f"{layout.rate:g} a second, as stated",
-        ),
+        notes=(note,),
     )  # fmt: skip
     return interpret(reading, options)
 

@@ -106,7 +106,8 @@ class Course:
     def times(self) -> Array:
         """The middle of each step, in seconds."""
         count = self.seconds // self.step
-        return (np.arange(count) + 0.5) * self.step
+        middles: Array = (np.arange(count, dtype=np.float64) + 0.5) * self.step
+        return middles
 
     def line(self, name: str) -> Line:
         """Return a figure over time; ``AU01`` and its like are those of the Action Units."""

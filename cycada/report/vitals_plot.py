@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,19 +24,6 @@ _LEVELS = 8  # of the shades of Action Units
 _ROW = 15.0  # px, height of an Action Unit
 _STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600)  # s
 _FASTEST_SHOWN = 30.0  # breaths per minute that the axis holds at least
-
-VITALS_STYLE = """
-svg.plot .alarm{fill:var(--accent);opacity:.13}
-svg.plot .alarm-bar{fill:var(--accent)}
-svg.plot .alarm-name{fill:var(--accent);font-weight:650}
-svg.plot .spread{fill:var(--tone);opacity:.2}
-svg.plot .area{fill:var(--tone);opacity:.35}
-svg.plot .unknown{stroke:var(--ink-2);stroke-width:1;opacity:.32}
-svg.plot .stopped{fill:var(--s6);opacity:.3}
-svg.plot .lane{stroke:var(--rule);stroke-width:1}
-svg.plot .shade{fill:var(--s3)}
-svg.plot .small{font-size:10.5px}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +186,7 @@ def _units(sheet: _Sheet) -> None:
                 )
         name = column(number)
         words = name if sheet.narrow else f"{name} {meaning(name)}"
-        sheet.parts.append(_unit_name(sheet, y + _ROW - 4, words))
+        sheet.parts.append(_unit_name(y + _ROW - 4, words))
         sheet.parts.append(line(sheet.left, y + _ROW, sheet.right, y + _ROW, "lane"))
     for level, pieces in enumerate(shades):
         if pieces:
@@ -255,9 +243,7 @@ def _area(sheet: _Sheet, values: Array, up: Scale, tone: Tone) -> None:
     """Fill what is below a line."""
     times = sheet.course.times
     for start, end in _runs(np.isfinite(values)):
-        places = [
-            f"{sheet.across(times[at]):.1f} {up(values[at]):.1f}" for at in range(start, end)
-        ]
+        places = [f"{sheet.across(times[at]):.1f} {up(values[at]):.1f}" for at in range(start, end)]
         first, last = (sheet.across(times[at]) for at in (start, end - 1))
         sheet.parts.append(
             f'<path class="area tone-{tone}" d="M{first:.1f} {up(0):.1f}L{"L".join(places)}'
@@ -296,7 +282,7 @@ def _time_axis(sheet: _Sheet, bottom: float) -> None:
     sheet.parts.append(line(sheet.left, bottom, sheet.right, bottom, "lane"))
 
 
-def _unit_name(sheet: _Sheet, y: float, words: str) -> str:
+def _unit_name(y: float, words: str) -> str:
     first, _, rest = words.partition(" ")
     tail = f'<tspan dx="6" style="fill:var(--ink-2)">{escape(rest)}</tspan>' if rest else ""
     return f'<text class="name small" x="2" y="{y:.1f}">{escape(first)}{tail}</text>'
@@ -311,4 +297,4 @@ def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
 def _equal(values: NDArray[np.int_]) -> list[tuple[int, int]]:
     """Return where equal values begin and end."""
     edges = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1, [len(values)]])
-    return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    return [(int(a), int(b)) for a, b in itertools.pairwise(edges) if b > a]

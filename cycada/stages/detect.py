@@ -285,9 +285,7 @@ def _overlay(
     )  # fmt: skip
 
 
-def detector_window(
-    source: Source, detector: LoadedDetector, read: ReadOptions
-) -> Window | None:
+def detector_window(source: Source, detector: LoadedDetector, read: ReadOptions) -> Window | None:
     """Return the temperatures that the detector sees as -1 and 1, ``None`` for grey and RGB.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -14,14 +14,16 @@ import torch
 from cycada.data.index import CSV_NAME
 from cycada.errors import DataError, UsageError
 from cycada.footage import Frame, ReadOptions
-from cycada.footage.raw import PIPE, RawFrames, open_raw
+from cycada.footage.raw import RawFrames, open_raw
 from cycada.locking import sole_writer
-from cycada.report.vitals import write_vitals_page
+from cycada.report.vitals import Watched, write_vitals
+from cycada.report.vitals_course import Course
+from cycada.report.vitals_plot import Levels
 from cycada.settings import load_config, to_dict
 from cycada.stages.detect import detector_notes, detector_window
 from cycada.stages.finding import WHOLE
 from cycada.stages.monitor_face import FaceReader
-from cycada.stages.monitor_record import Record
+from cycada.stages.monitor_record import AT_ITS_END, Record
 from cycada.stages.monitor_watch import Watch
 from cycada.stages.sources import Source, open_sources, source_of
 from cycada.training.loading import (
@@ -32,12 +34,11 @@ from cycada.training.loading import (
 )
 from cycada.vitals.alarms import Event
 from cycada.vitals.dyspnea import DyspneaConfig
-from cycada.vitals.record import Vitals, read_vitals
-
-PAGE_NAME, PLOT_NAME = "monitor.html", "vitals.svg"
+from cycada.vitals.record import EVENTS_NAME, VITALS_NAME, Vitals, read_events, read_vitals
 
 _SLOWEST = 4.0  # frames per second below which fast breathing cannot be followed
 _LONGEST_PAUSE = 3600.0  # s between two frames of one recording
+_ROUNDED = 1e-3  # s that times of frames may be off
 _PAGE_EVERY = 60.0  # s in which the page of a stream is written anew
 
 
@@ -73,9 +74,7 @@ class Listener:
 class Monitored(NamedTuple):
     """What became of it."""
 
-    vitals: Path
-    events: Path
-    page: Path
+    out: Path
     rows: int
     given: int  # rows with a respiration rate
     alarms: list[Event]
@@ -111,57 +110,93 @@ def monitor(options: MonitorOptions, *, listener: Listener | None = None) -> Mon
         for note in _notes(source, reader, detector, options):
             listener.note(note)
         if record.whole:
-            return _result(options, kept=True)
+            return _result(options, [])
         record.begin()
-        watch = Watch(config, units)
-        frames, stopped = _Times(source, options.rate), None
+        sitting = _Sitting(
+            _Times(source, options.rate), reader, Watch(config, units), record, Course(units),
+            listener, _Page(options.out, config, _facts(source, detector, options)),
+        )  # fmt: skip
+        cause = sitting.run(refreshed=options.streams)
+    if isinstance(cause, KeyboardInterrupt) and options.streams:
+        return _result(options, record.alarms, sitting.course, stopped=True)
+    if cause is not None:
+        raise cause
+    return _result(options, record.alarms, sitting.course)
+
+
+@dataclass(slots=True)
+class _Page:
+    """What is written of what was seen, now and then and at the end."""
+
+    out: Path
+    config: DyspneaConfig
+    facts: Sequence[tuple[str, str]]
+
+    def write(self, course: Course, alarms: Sequence[Event], *, ended: str = "") -> None:
+        alarm = self.config.alarm
+        write_vitals(self.out, Watched(
+            course=course, alarms=alarms, levels=Levels(alarm.on, alarm.off),
+            items=_items(self.config) if course.units else (), facts=self.facts, ended=ended,
+        ))  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Sitting:
+    """A source that is watched from its first frame on."""
+
+    frames: _Times
+    reader: FaceReader
+    watch: Watch
+    record: Record
+    course: Course
+    listener: Listener
+    page: _Page
+
+    def run(self, *, refreshed: bool) -> BaseException | None:
+        """Watch to the end; return what ended it before, when all is written up to there."""
+        cause: BaseException | None = None
         try:
-            _watch(frames, reader, watch, record, listener, options)
-        except KeyboardInterrupt as stop:
-            stopped = stop
-        watch.close()
-        record.note(_taken(watch, listener))
-        record.finish("by the user" if stopped else "at its end", frames=frames.count)
-        if not frames.count:
-            raise DataError(f"{source.path}: holds no frame.")
-        _write_page(options, record.alarms)
-        if frames.left_out:
-            listener.note(
-                f"{source.path}: {frames.left_out} frames are not later than the one before, and "
-                "were left out."
+            self._watch(refreshed=refreshed)
+        except (KeyboardInterrupt, DataError) as error:
+            cause = error
+        if cause is None and not self.frames.count:
+            cause = DataError(f"{self.frames.source.path}: holds no frame.")
+        ended = "" if cause is None else "broken off"
+        ended = "stopped by the user" if isinstance(cause, KeyboardInterrupt) else ended
+        self.watch.close()
+        self._note_alarms()
+        self.record.finish(ended or AT_ITS_END, frames=self.frames.count)
+        self.page.write(self.course, self.record.alarms, ended=ended)
+        if self.frames.left_out:
+            self.listener.note(
+                f"{self.frames.source.path}: {self.frames.left_out} frames are not later than the "
+                "one before, and were left out."
             )
-    if stopped is not None and not options.streams:
-        raise stopped
-    return _result(options, stopped=stopped is not None)
+        return cause
 
+    def _watch(self, *, refreshed: bool) -> None:
+        due = time.monotonic() + _PAGE_EVERY
+        for frame, seconds in self.frames:
+            self._tell(self.watch.see(seconds, self.reader.see(frame, seconds)))
+            if refreshed and time.monotonic() > due:
+                began = time.monotonic()
+                self.page.write(self.course, self.record.alarms, ended="so far")
+                due = time.monotonic() + max(_PAGE_EVERY, 100 * (time.monotonic() - began))
+        self._tell(self.watch.until(self.frames.end + _ROUNDED))
 
-def _watch(
-    frames: _Times, reader: FaceReader, watch: Watch, record: Record, listener: Listener,
-    options: MonitorOptions,
-) -> None:  # fmt: skip
-    written = time.monotonic()
-
-    def tell(rows: Iterator[Vitals]) -> None:
+    def _tell(self, rows: Iterable[Vitals]) -> None:
         for row in rows:
-            record.add(row)
-            record.note(_taken(watch, listener))
-            listener.row(row)
+            self.record.add(row)
+            self.course.add(row)
+            self._note_alarms()
+            self.listener.row(row)
 
-    for frame, seconds in frames:
-        seen = reader.see(frame, seconds)
-        tell(watch.see(seconds, seen))
-        if options.streams and time.monotonic() > written + _PAGE_EVERY:
-            _write_page(options, record.alarms)
-            written = time.monotonic()
-    tell(watch.until(frames.end))
-
-
-def _taken(watch: Watch, listener: Listener) -> Sequence[Event]:
-    events = tuple(watch.changed)
-    watch.changed.clear()
-    for event in events:
-        listener.alarm(event)
-    return events
+    def _note_alarms(self) -> None:
+        events = tuple(self.watch.changed)
+        self.watch.changed.clear()
+        self.record.note(events)
+        for event in events:
+            self.listener.alarm(event)
 
 
 class _Times:
@@ -198,12 +233,9 @@ class _Times:
             return frame.number / self.rate
         if frame.seconds is not None:
             return frame.seconds
-        if self.source.frame_rate:
+        if self.source.frame_rate is not None:
             return frame.number / self.source.frame_rate
-        raise UsageError(
-            f"{self.source.path}: does not tell when its frames were taken; say how many there are "
-            "in a second with --fps."
-        )
+        raise DataError(f"{self.source.path}: frame {frame.number} has no time stamp.")
 
 
 def _stream(options: MonitorOptions) -> Source:
@@ -237,6 +269,13 @@ def _recording(options: MonitorOptions) -> Source:
     source = opened.sources[0]
     if source.count == 1:
         raise DataError(f"{path}: holds one picture; breathing needs a recording.")
+    if options.rate is None and not source.frame_rate:
+        first = next(source.frames(), None)
+        if first is not None and first.seconds is None:
+            raise UsageError(
+                f"{path}: does not tell when its frames were taken; say how many there are in a "
+                "second with --fps."
+            )
     return source
 
 
@@ -282,15 +321,47 @@ def _notes(
         )
 
 
-def _write_page(options: MonitorOptions, alarms: Sequence[Event]) -> None:
-    write_vitals_page(
-        options.out / PAGE_NAME, options.out / PLOT_NAME, read_vitals(options.out / "vitals.csv"),
-        alarms, options=None,
+def _facts(
+    source: Source, detector: LoadedDetector | None, options: MonitorOptions
+) -> list[tuple[str, str]]:
+    """Return what the page tells of how it was made; no names."""
+    rate = options.rate or source.frame_rate
+    return [
+        ("Pixels", "grey, without temperatures" if source.unit == "grey" else source.unit),
+        ("Frames a second", "by time stamps" if rate is None else f"{rate:.3g}"),
+        ("Faces found by", Path(options.faces).name if options.faces != "auto" else "heads"),
+        ("Detector", "none" if detector is None else detector_fingerprint(detector.root)[:12]),
+        ("Score", "as it comes" if options.score is None else "other settings"),
+    ]
+
+
+def _items(config: DyspneaConfig) -> list[tuple[str, str, bool]]:
+    """Return what the score is made of: name, source, whether it is a hypothesis."""
+    fitted = config.fitted
+    if fitted.features:
+        return [(name, fitted.source, fitted.hypothesis) for name in fitted.features]
+    return [
+        (name, item.source, item.hypothesis)
+        for name, item in (
+            ("respiratory rate", config.rate), ("nasal flaring", config.flaring),
+            ("fearful face", config.fear), ("mouth breathing", config.mouth),
+        )
+        if item.points
+    ]  # fmt: skip
+
+
+def _result(
+    options: MonitorOptions, alarms: list[Event], course: Course | None = None, *,
+    stopped: bool = False,
+) -> Monitored:  # fmt: skip
+    rows = given = 0
+    if course is None:
+        for row in read_vitals(options.out / VITALS_NAME):
+            rows, given = rows + 1, given + (not math.isnan(row.rate))
+        alarms = read_events(options.out / EVENTS_NAME)
+    else:
+        rows, given = course.rows, course.given
+    return Monitored(
+        out=options.out, rows=rows, given=given, alarms=alarms, kept=course is None,
+        stopped=stopped,
     )  # fmt: skip
-
-
-def _result(options: MonitorOptions, *, kept: bool = False, stopped: bool = False) -> Monitored:
-    raise NotImplementedError
-
-
-_ = PIPE

@@ -6,15 +6,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cycada import images, thermal
-from cycada.data.dataset import centre_crop, scaled_size
-from cycada.data.faces.choose import Choice, choose_faces
-from cycada.data.faces.geometry import MARGIN, FacePlace, Found, crop_face, place_of_box
+from cycada.data.faces.choose import choose_faces
+from cycada.data.faces.geometry import (
+    MARGIN,
+    FacePlace,
+    Found,
+    Square,
+    crop_face,
+    place_of_box,
+)
 from cycada.data.visibility import assessable, hidden_regions
 from cycada.errors import UsageError
 from cycada.footage import Frame
@@ -25,7 +32,8 @@ from cycada.training.loading import LoadedDetector
 from cycada.vitals.tracking import PARTS, FaceTracker
 
 _LOOKS = 3.0  # a second: how often the face is looked for; between, it is followed
-_EARLY = 0.02  # s that a look may come early, for the times of frames are rounded
+_READS = 10.0  # a second: how often its Action Units are told; lips that talk move as fast
+_EARLY = 0.02  # s that either may come early, for the times of frames are rounded
 _SURE = 0.5  # confidence of a finder from which a face is followed
 
 
@@ -33,9 +41,9 @@ class Seen(NamedTuple):
     """What was seen in a frame."""
 
     parts: Mapping[str, float]  # of the face -> deg C, or grey levels; NaN where not seen
-    face: bool | None = None  # whether there is a face; None: it was not looked for
-    probabilities: Mapping[int, float] = {}  # noqa: RUF012  # of AUs, calibrated; NaN: not seen
-    reason: str = ""  # why there are none
+    face: bool | None = None  # whether there is one that can be used; None: nobody asked
+    probabilities: Mapping[int, float] = MappingProxyType({})  # of AUs, calibrated; NaN: not seen
+    reason: str = ""  # why there is no face
 
 
 @dataclass(slots=True)
@@ -50,7 +58,10 @@ class FaceReader:
     _tracker: FaceTracker = field(init=False, default_factory=FaceTracker)
     _find: FaceSource | None = field(init=False)
     _every: float = field(init=False)  # s between looks
-    _next: float = field(init=False, default=-math.inf)
+    _look: float = field(init=False, default=-math.inf)  # s: the next one
+    _read: float = field(init=False, default=-math.inf)
+    _angle: float = field(init=False, default=0.0)  # by which the face was turned
+    _why: str = field(init=False, default="")  # none was found
 
     def __post_init__(self) -> None:
         """Open what finds faces.
@@ -74,46 +85,56 @@ class FaceReader:
     def see(self, frame: Frame, seconds: float) -> Seen:
         """Return what is seen in the next frame, which was taken at that time."""
         if frame.fault:
-            return Seen(dict.fromkeys(PARTS, math.nan), None, {}, "a frame cannot be read")
-        values = self._values(frame)
-        if seconds < self._next - _EARLY:
-            return Seen(self._tracker.see(values))
-        self._next = seconds + self._every
-        choice = self._chosen(frame)
-        place = choice.place
-        if place is None or place.confidence < _SURE:
-            return Seen(self._tracker.see(values), face=False, reason=choice.reason)
-        box = place.left, place.top, place.width, place.height
-        parts = self._tracker.see(values, place.landmarks or None, box=box)
-        if self.detector is None or choice.square is None or choice.reason:
+            nothing = dict.fromkeys(PARTS, math.nan)
+            return Seen(nothing, face=False, reason="a frame cannot be read")
+        parts = self._parts(frame, seconds)
+        if seconds < self._read - _EARLY:
+            return Seen(parts)
+        self._read = seconds + 1 / _READS
+        if self._tracker.box is None:
+            return Seen(parts, face=False, reason=self._why or self._tracker.lost)
+        shape = (frame.image.shape[-2], frame.image.shape[-1])
+        place = FacePlace(*self._tracker.box, angle=self._angle)
+        choice = choose_faces(Found((place,)), shape)[0]
+        if choice.reason or choice.square is None or self.detector is None:
             return Seen(parts, face=not choice.reason, reason=choice.reason)
-        return Seen(parts, True, self._answers(frame, choice, self.detector))
+        said = self._answers(frame, choice.square, self.detector)
+        return Seen(parts, face=True, probabilities=said)
+
+    def _parts(self, frame: Frame, seconds: float) -> Mapping[str, float]:
+        """Follow the face, or look for it where it is time to."""
+        values = self._values(frame)
+        if seconds < self._look - _EARLY:
+            return self._tracker.see(values)
+        self._look = seconds + self._every
+        place, self._why = self._found(frame)
+        if place is None:
+            return self._tracker.see(values)
+        self._angle = place.angle
+        box = place.left, place.top, place.width, place.height
+        return self._tracker.see(values, place.landmarks or None, box=box)
 
     def _values(self, frame: Frame) -> Tensor:
         if self.source.unit == "grey":
             return frame.image[0].to(torch.float32)
         return thermal.celsius_from_counts(frame.image[0], self.source.unit)
 
-    def _chosen(self, frame: Frame) -> Choice:
+    def _found(self, frame: Frame) -> tuple[FacePlace | None, str]:
+        """Return the face that is surest and largest, or why there is none."""
         height, width = frame.image.shape[-2:]
-        found = Found((_whole(height, width),)) if self._find is None else self._find(
-            frame, self.source
-        )  # fmt: skip
-        return choose_faces(found, (height, width))[0]
+        if self._find is None:
+            return _whole(height, width), ""
+        choice = choose_faces(self._find(frame, self.source), (height, width))[0]
+        sure = choice.place is not None and choice.place.confidence >= _SURE
+        return (choice.place, "") if sure else (None, choice.reason)
 
     def _answers(
-        self, frame: Frame, choice: Choice, detector: LoadedDetector
+        self, frame: Frame, square: Square, detector: LoadedDetector
     ) -> Mapping[int, float]:
         picture = images.to_signed(frame.image, unit=self.source.unit, window=self.window)
         picture = images.with_channels(picture, 1)
-        shape = (picture.shape[-2], picture.shape[-1])
-        if self._find is None or choice.square is None:
-            scaled = images.resize(picture, scaled_size(shape, detector.size))
-            crop = centre_crop(scaled, detector.size)
-            hidden = hidden_regions(crop, None, None)
-        else:
-            crop = crop_face(picture, choice.square, size=detector.size)
-            hidden = hidden_regions(crop, choice.square, shape)
+        crop = crop_face(picture, square, size=detector.size)
+        hidden = hidden_regions(crop, square, (picture.shape[-2], picture.shape[-1]))
         said = detector.calibrated(detector.predict(crop[None]).double())[0].tolist()
         numbers = detector.task.action_units
         return {

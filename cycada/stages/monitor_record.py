@@ -24,6 +24,7 @@ from cycada.vitals.record import (
 )
 
 NOTE_NAME = "monitor.json"
+AT_ITS_END = "at its end"
 
 
 class Record:
@@ -59,7 +60,7 @@ class Record:
                 f"{out}: holds the record of a stream, which does not come again; choose another "
                 "--out."
             )
-        self.whole = found is not None and found.get("ended") == "at its end"
+        self.whole = found is not None and found.get("ended") == AT_ITS_END
         self.kept = 0
         """Rows that are there."""
         self._told = 0

@@ -10,7 +10,7 @@ from cycada.stages.monitor_face import Seen
 from cycada.vitals.alarms import Alarm, AlarmConfig, Event
 from cycada.vitals.breathing import Breathing, BreathingMonitor
 from cycada.vitals.dyspnea import DyspneaConfig, Observed, dyspnea_score
-from cycada.vitals.expressivity import ExpressivityMonitor
+from cycada.vitals.expressivity import ExpressivityMonitor, TalkMonitor
 from cycada.vitals.record import Vitals
 from cycada.vitals.respiration import Estimate
 from cycada.vitals.smoothing import Smoother
@@ -35,6 +35,7 @@ class Watch:
         self._breathing = BreathingMonitor()
         self._smoother = Smoother(config.smoothing)
         self._expressivity = ExpressivityMonitor(config.expressivity)
+        self._talk = TalkMonitor()
         self._alarms = (Alarm(config.alarm), Alarm(_APNEA, kind="apnea"))
         self._told = 0  # seconds that there is a row of
         self._frames = self._looks = self._faces = 0  # since
@@ -53,7 +54,9 @@ class Watch:
         """
         yield from self.until(seconds)
         self._breathing.see(seconds, seen.parts)
-        self._smoother.see(seconds, seen.probabilities)
+        if seen.face is not None:
+            self._smoother.see(seconds, seen.probabilities)
+            self._talk.see(seconds, seen.probabilities)
         self._frames += 1
         self._last = seconds
         if seen.face is not None:
@@ -82,7 +85,8 @@ class Watch:
         dyspnea = dyspnea_score(
             Observed(
                 respiration_rate=estimate.rate, respiration_reason=reason, part=estimate.part,
-                action_units=units, face_reason=self._face_reason(),
+                action_units=units, face_reason=self._face_reason(), expressivity=moving.rate,
+                talks=self._talk.tell(now),
             ),
             self._config,
         )  # fmt: skip
