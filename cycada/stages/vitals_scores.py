@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,15 +124,14 @@ def score_courses(
     standing = _joined(courses, _stands_still)
     breathing = _joined(courses, _breathes)
     flagged = _joined(courses, lambda one: one.apnea)
-    sure = partial(share, **drawn)
     speaking = [one for one in courses if one.truth.dyspnea is not None and one.alarms is not None]
     return VitalsScores(
         clips=len(courses),
         subjects=len({one.subject for one in courses}),
         breathing=_breathing(courses, subjects, drawn),
         apnea=_apneas(courses, drawn),
-        apnea_seconds=sure(flagged[standing], subjects=subjects[standing]),
-        apnea_false=sure(flagged[breathing], subjects=subjects[breathing]),
+        apnea_seconds=share(flagged[standing], subjects=subjects[standing], **drawn),
+        apnea_false=share(flagged[breathing], subjects=subjects[breathing], **drawn),
         dyspnea=_dyspnea(speaking, drawn) if speaking else None,
         dyspnea_auc=_area(courses, drawn),
     )
@@ -151,15 +149,14 @@ def _breathing(
     owed = np.concatenate([each.owed for each in windows])
     without = np.concatenate([each.without for each in windows])
     given, sure = np.isfinite(told), quality >= HIGH_QUALITY
-    only = partial(share, **drawn)  # type: ignore[arg-type]
     return BreathingScores(
         windows=int(owed.sum()),
         windows_without=int(without.sum()),
         all=agreement(told, true, subjects=subjects, **drawn),
         high_quality=agreement(told[sure], true[sure], subjects=subjects[sure], **drawn),
-        coverage=only(given[owed], subjects=subjects[owed]),
-        coverage_high_quality=only((given & sure)[owed], subjects=subjects[owed]),
-        silent=only(~given[without], subjects=subjects[without]),
+        coverage=share(given[owed], subjects=subjects[owed], **drawn),
+        coverage_high_quality=share((given & sure)[owed], subjects=subjects[owed], **drawn),
+        silent=share(~given[without], subjects=subjects[without], **drawn),
     )
 
 
@@ -198,10 +195,10 @@ def _events(
     ends = np.cumsum([np.maximum(round(hour * 3600), 1) for hour in hours])
     for end, each in zip(ends, found, strict=True):
         raised[end - 1] = each.false
-    rate = share(raised, subjects=watched, **drawn)  # type: ignore[arg-type]
+    rate = share(raised, subjects=watched, **drawn)
     return EventScores(
         events=len(hits),
-        found=share(hits, subjects=subjects, **drawn),  # type: ignore[arg-type]
+        found=share(hits, subjects=subjects, **drawn),
         delay=Figure(float(np.median(delays)) if delays else math.nan),
         delay_longest=max(delays, default=math.nan),
         false_per_hour=Figure(
@@ -225,7 +222,7 @@ def _area(courses: Iterable[Course], drawn: dict[str, int]) -> Figure | None:
     )
     subjects = np.concatenate([np.full(len(one.seconds), one.subject) for one in known])
     scores = np.concatenate([one.score for one in known])
-    return area_under_roc(scores, present, subjects=subjects, **drawn)  # type: ignore[arg-type]
+    return area_under_roc(scores, present, subjects=subjects, **drawn)
 
 
 def _stands_still(course: Course) -> Bools:
