@@ -24,8 +24,9 @@ import torch
 
 from cycada.data import phantom
 from cycada.data.faces.detectors import open_detector
+from cycada.metrics.vitals import HIGH_QUALITY
 from cycada.stages.phantom_clips import Patient, patient, truth_of
-from cycada.stages.vitals_scores import HIGH_QUALITY, Course, score_courses
+from cycada.stages.vitals_scores import Course, score_courses
 from cycada.vitals.breathing import BreathingMonitor
 from cycada.vitals.tracking import FaceTracker
 

@@ -26,6 +26,7 @@ VERBS = (
     "evaluate",
     "detect",
     "monitor",
+    "evaluate-vitals",
     "report",
     "sheet",
     "view",

@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cycada.metrics.agreement import (
-    Agreement,
     Detection,
     Figure,
     Span,
     agreement,
     area_under_roc,
     detect_spans,
+    scaled,
     share,
     spans_of,
 )
-from cycada.metrics.bootstrap import RESAMPLES, plain
+from cycada.metrics.bootstrap import RESAMPLES
+from cycada.metrics.vitals import (
+    APNEA,
+    HIGH_QUALITY,
+    BreathingScores,
+    EventScores,
+    VitalsScores,
+)
 from cycada.vitals.respiration import WINDOW
 from cycada.vitals.truth import Truth, Windows, true_windows, truth_at
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-HIGH_QUALITY = 0.8
-"""Of an estimate that is given where only sure ones are wanted."""
-
-APNEA = 10.0
-"""Seconds without a breath that make an apnea, as everywhere in sleep medicine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,50 +64,6 @@ class Course:
     def windows(self) -> Windows:
         """What is true of the windows that the rates are of."""
         return true_windows(self.truth, self.seconds, length=WINDOW)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreathingScores:
-    """Rates: all that were given, and those of high quality alone."""
-
-    windows: int  # in which the patient breathes throughout
-    windows_without: int  # in which no breathing is to be seen
-    all: Agreement
-    high_quality: Agreement
-    coverage: Figure  # share of the windows of breathing for which a rate was given
-    coverage_high_quality: Figure
-    silent: Figure  # share of the windows without breathing for which none was given
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventScores:
-    """Apneas, or spans of dyspnea, and what was told of them."""
-
-    events: int
-    found: Figure  # share
-    delay: Figure  # s, median over those that were found
-    delay_longest: float
-    false_per_hour: Figure
-    hours: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VitalsScores:
-    """All figures; of dyspnea none where neither truth nor monitor speaks of it."""
-
-    clips: int
-    subjects: int
-    breathing: BreathingScores
-    apnea: EventScores
-    apnea_seconds: Figure  # share of the seconds of apnea, after the first ten, that were flagged
-    apnea_false: Figure  # share of the seconds of breathing that were flagged
-    dyspnea: EventScores | None
-    dyspnea_auc: Figure | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data; null where a figure cannot be had."""
-        data: dict[str, Any] = plain(asdict(self))
-        return data
 
 
 def score_courses(
@@ -201,9 +158,7 @@ def _events(
         found=share(hits, subjects=subjects, **drawn),
         delay=Figure(float(np.median(delays)) if delays else math.nan),
         delay_longest=max(delays, default=math.nan),
-        false_per_hour=Figure(
-            3600 * rate.value, type(rate.interval)(*(3600 * each for each in rate.interval))
-        ),
+        false_per_hour=scaled(rate, 3600),
         hours=float(hours.sum()),
     )
 
