@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from cycada.metrics.agreement import Agreement, Figure
@@ -54,6 +54,14 @@ class VitalsScores:
     dyspnea_auc: Figure | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data; null where a figure cannot be had."""
-        data: dict[str, Any] = plain(asdict(self))
+        """Return plain data: figures as value and interval, null where they cannot be had."""
+        data: dict[str, Any] = plain(_told(self))
         return data
+
+
+def _told(part: Any) -> Any:
+    if isinstance(part, Figure):
+        return part._asdict()
+    if is_dataclass(part):
+        return {each.name: _told(getattr(part, each.name)) for each in fields(part)}
+    return part

@@ -34,8 +34,8 @@ def sentences(scores: VitalsScores) -> dict[str, list[str]]:
     told, apnea = scores.breathing, scores.apnea
     breathing = [
         (
-            f"Mean absolute error {_figure(told.all.mae)} breaths per minute over "
-            f"{told.all.pairs:,} seconds with a rate; root mean square error {_figure(told.all.rmse)}."
+            f"Mean absolute error {_figure(told.all.mae)} breaths per minute, root mean square "
+            f"error {_figure(told.all.rmse)}, over {told.all.pairs:,} seconds with a rate."
         ),
         (
             f"Bias {_figure(told.all.bias, '+.2f')}, limits of agreement "
@@ -48,8 +48,8 @@ def sentences(scores: VitalsScores) -> dict[str, list[str]]:
             "window the patient breathes throughout (coverage)."
         ),
         (
-            f"With rates of a quality of {HIGH_QUALITY:g} or more alone, the mean absolute error is "
-            f"{_figure(told.high_quality.mae)} at a coverage of "
+            f"With rates of a quality of {HIGH_QUALITY:g} or more alone, the mean absolute error "
+            f"is {_figure(told.high_quality.mae)} at a coverage of "
             f"{_share(told.coverage_high_quality)}."
         ),
     ]
@@ -62,9 +62,9 @@ def sentences(scores: VitalsScores) -> dict[str, list[str]]:
     if apnea.events:
         stopped = [
             (
-                f"{_share(apnea.found)} of {_count(apnea.events, 'apnea')} of {APNEA:g} s or more were "
-                f"flagged while they lasted, {_seconds(apnea.delay.value)} after the last breath in "
-                f"the median, {_seconds(apnea.delay_longest)} at the latest."
+                f"{_share(apnea.found)} of {_count(apnea.events, 'apnea')} of {APNEA:g} s or more "
+                f"were flagged while they lasted, {_seconds(apnea.delay.value)} after their start "
+                f"in the median, {_seconds(apnea.delay_longest)} at the latest."
             ),
             (
                 f"{_share(scores.apnea_seconds)} of their seconds after the first {APNEA:g} were "

@@ -55,11 +55,12 @@ def evaluate_vitals(options: EvaluateVitalsOptions) -> Evaluated:
         UsageError: Vitals and truths cannot be paired.
         DataError: A table cannot be read, or is of another clip.
     """
-    courses, notes = [], []
-    for vitals, truth in _pairs(options):
+    courses, notes, named = [], [], []
+    for number, (vitals, truth) in enumerate(_pairs(options), start=1):
         course, told = _course(vitals, truth)
         courses.append(course)
-        notes += told
+        notes += [f"Clip {number}: {each}" for each in told]  # results may be shown: no names
+        named += [f"{vitals}: {each}" for each in told]
     scores = score_courses(courses, resamples=options.resamples, seed=options.seed)
     true = np.concatenate([one.windows.rate for one in courses]).tolist()
     told_rates = np.concatenate([one.rate for one in courses]).tolist()
@@ -74,7 +75,7 @@ def evaluate_vitals(options: EvaluateVitalsOptions) -> Evaluated:
         PLOT_NAME: standalone(bland_altman_plot(told_rates, true, scores.breathing.all)),
         PAGE_NAME: render_page(page),
     })  # fmt: skip
-    return Evaluated(scores, tuple(notes))
+    return Evaluated(scores, tuple(named))
 
 
 def summary_lines(evaluated: Evaluated, out: Path) -> list[str]:
@@ -117,12 +118,10 @@ def _course(file: Path, truth_file: Path) -> tuple[Course, list[str]]:
         raise DataError(f"{file}: tells nothing of the {last:.0f} s that {truth_file} knows.")
     notes = []
     if len(kept) < len(rows):
-        notes.append(
-            f"{file}: {len(rows) - len(kept)} seconds after the end of its truth are left out."
-        )
+        notes.append(f"{len(rows) - len(kept)} seconds after the end of its truth are left out.")
     alarms = _alarms(file.with_name(EVENTS_NAME), end=kept[-1].seconds)
     if alarms is None:
-        notes.append(f"{file}: has no {EVENTS_NAME} beside it, so its alarms are not counted.")
+        notes.append(f"has no {EVENTS_NAME} beside it, so its alarms are not counted.")
     return Course(
         subject=truth.subject or str(file.resolve()),
         truth=truth,
