@@ -13,7 +13,7 @@ from cycada.vitals.truth import Truth, read_truth, true_windows, truth_at
 
 def truth_of_breaths(lengths: list[float], pause: tuple[float, float] | None = None) -> Truth:
     """Return breaths of these lengths, one after the other, with a pause at some time."""
-    seconds = np.arange(round(60 * 20)) / 20
+    seconds = np.arange(60 * 20) / 20
     rate = np.zeros(len(seconds))
     at = 0.0
     for length in lengths:
@@ -76,9 +76,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_a_table_of_a_belt_is_read(tmp_path: Path) -> None:
-    found = read_truth(
-        write(tmp_path, "seconds,respiration_rate,subject\n0,12.5,p\n1,,p\n2,0,p\n")
-    )
+    found = read_truth(write(tmp_path, "seconds,respiration_rate,subject\n0,12.5,p\n1,,p\n2,0,p\n"))
     assert found.seconds.tolist() == [0, 1, 2]
     assert found.rate[0] == 12.5
     assert np.isnan(found.rate[1])
