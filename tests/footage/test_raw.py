@@ -43,7 +43,7 @@ def test_what_is_less_than_a_frame_at_the_end_is_left_out() -> None:
 
 def test_a_frame_is_there_as_soon_as_its_last_byte_is() -> None:
     read, write = os.pipe()
-    with open(read, "rb", buffering=0) as stream, open(write, "wb", buffering=0) as camera:
+    with os.fdopen(read, "rb", buffering=0) as stream, os.fdopen(write, "wb", 0) as camera:
         frames = PIXELS.astype("<u2")
         threading.Timer(0.05, lambda: [camera.write(frames[0].tobytes()[:5]),
                                        time.sleep(0.05),
@@ -54,7 +54,7 @@ def test_a_frame_is_there_as_soon_as_its_last_byte_is() -> None:
 
 def test_the_unit_is_guessed_from_the_first_frame_or_asked_for() -> None:
     assert open_raw(io.BytesIO(PIXELS.tobytes()), LAYOUT, ReadOptions()).unit == "centikelvin"
-    with pytest.raises(DataError, match="standard input: its median pixel, 7, .* give --unit"):
+    with pytest.raises(DataError, match=r"standard input: its median pixel, 7, .* give --unit"):
         open_raw(io.BytesIO(b"\x07\x00" * 6), LAYOUT, ReadOptions())
 
 
