@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ _ECHO = 0.5  # of it, in a later peak by which the period is told more exactly
 _PADDING = 8  # times as many points in a spectrum as there are samples
 _NEAR = 0.05  # Hz on both sides of a line of the spectrum that belong to it
 _ALL = (0.06, 3.0)  # Hz in which all that a camera sees is compared with the breathing
+_FINE = 0.001  # Hz between the rates of models that are compared
 _AROUND = 0.03  # Hz on both sides of the spectrum's peak in which the model is fitted
 _AGREEMENT = 1.5  # breaths per minute: two estimators say the same
 
@@ -163,8 +165,7 @@ def _regular(times: Array, values: Array) -> Array:
 
 def _of_window(level: Array) -> Estimate:
     """Return what the evened, detrended values of a whole window tell."""
-    filters = signal.butter(3, BAND, "bandpass", fs=GRID, output="sos")
-    breath = signal.sosfiltfilt(filters, level, padlen=len(level) // 2)
+    breath = signal.sosfiltfilt(_filters(), level, padlen=len(level) // 2)
     repeats = _autocorrelation(breath)
     peak = _spectral_peak(breath)
     model = _two_harmonics(breath, peak)
@@ -188,11 +189,9 @@ def _autocorrelation(breath: Array) -> _Line:
     """
     length = len(breath)
     lags = np.arange(int(GRID / BAND[1]), int(min(GRID / BAND[0] + 1, 0.62 * length)) + 1)
-    likeness = np.array([
-        breath[:-lag] @ breath[lag:]
-        / np.sqrt((breath[:-lag] @ breath[:-lag]) * (breath[lag:] @ breath[lag:]))
-        for lag in lags
-    ])  # fmt: skip
+    products = np.fft.irfft(np.abs(np.fft.rfft(breath, 2 * length)) ** 2)[lags]
+    energy = np.concatenate([[0.0], np.cumsum(breath**2)])
+    likeness = products / np.sqrt(energy[length - lags] * (energy[length] - energy[lags]))
     tops = signal.find_peaks(likeness)[0]
     if not len(tops) or likeness[tops].max() <= 0:
         return _Line(np.nan, 0.0)
@@ -247,17 +246,32 @@ def _two_harmonics(breath: Array, rate: float) -> _Line:
 
     With white noise, least squares is the likeliest answer, and is bound to no bins.
     """
-    seconds = (np.arange(len(breath)) - len(breath) / 2) / GRID
-    rates = np.linspace(max(rate - _AROUND, 0.8 * BAND[0]), rate + _AROUND, 61)
-    angles = 2 * np.pi * rates[:, None] * seconds
-    sines = np.stack(
-        [np.cos(angles), np.sin(angles), np.cos(2 * angles), np.sin(2 * angles)], axis=-1
-    )  # (rates, samples, 4)
-    bases = np.linalg.qr(sines)[0]
-    energy = ((breath @ bases) ** 2).sum(axis=-1)
+    rates, bases = _harmonics(len(breath))
+    near = slice(*np.searchsorted(rates, [rate - _AROUND, rate + _AROUND]))
+    rates, bases = rates[near], bases[near]
+    energy = ((bases @ breath) ** 2).sum(axis=-1)
     top = int(np.argmax(energy))
     best = rates[top] + _offset(energy, top) * (rates[1] - rates[0])
     return _Line(float(best), float(energy[top] / (breath @ breath)))
+
+
+@lru_cache(maxsize=4)
+def _harmonics(length: int) -> tuple[Array, Array]:
+    """Return ``(R,)`` rates in Hz, and ``(R, 4, T)`` what sines of them and their doubles span."""
+    seconds = (np.arange(length) - length / 2) / GRID
+    rates = np.arange(0.8 * BAND[0], BAND[1] + _AROUND, _FINE)
+    angles = 2 * np.pi * rates[:, None] * seconds
+    sines = np.stack(
+        [np.cos(angles), np.sin(angles), np.cos(2 * angles), np.sin(2 * angles)], axis=-1
+    )
+    return rates, np.linalg.qr(sines)[0].transpose(0, 2, 1).copy()
+
+
+@lru_cache(maxsize=1)
+def _filters() -> Array:
+    """Return the band-pass, second-order sections."""
+    sections: Array = signal.butter(3, BAND, "bandpass", fs=GRID, output="sos")
+    return sections
 
 
 def _offset(values: Array, top: int) -> float:
