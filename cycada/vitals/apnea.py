@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,66 +19,74 @@ SHORTEST = 10.0
 _BEGINS, _ENDS = 0.35, 0.5  # share of the usual depth
 _BACK = 5.0  # s by whose depth it is told that breathing is back
 _EDGE = 1.0  # s at the end of a window that its filter knows badly
-_LEARNED = 0.2  # of a window's depth in the usual one
-_KNOWN = 3  # times that a rate was given before breathing counts as known
-
-
-class Watched(NamedTuple):
-    """What is known of the breathing."""
-
-    known: bool  # whether it has been seen
-    since: float = math.nan  # s, when it stopped; NaN where it goes on
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it has stopped."""
-        return not math.isnan(self.since)
+_SHARE = 75  # per cent of the time in which breaths are not as deep: short moves are left out
+_KNOWN = 20.0  # s in which a rate was told before breathing counts as known
+_FORGIVEN = 5.0  # s without one among them
+_DEEPER, _SHALLOWER = 0.2, 0.03  # of a depth that is learned; an apnea must not become usual
 
 
 class ApneaWatch:
-    """Follows how deep the breathing is."""
+    """Follows how deep the breathing is, in each part of the face that has told of it.
+
+    Attributes:
+        since: Time in s at which breathing stopped; NaN where it goes on, or where nobody knows.
+    """
 
     def __init__(self) -> None:
         """Begin without knowing the breathing."""
-        self._usual = math.nan  # K, or grey levels, of the part that is watched
-        self._given = 0
-        self._since = math.nan
-
-    def see(self, now: float, breath: Array | None, *, given: bool) -> Watched:
-        """Take in what the watched part does.
-
-        Args:
-            now: s, the end of the window.
-            breath: ``(T,)`` band-passed values of the window on the even grid; ``None`` where the
-                part was not seen.
-            given: Whether a rate was given.
-        """
-        if breath is None:
-            self._since = math.nan  # nobody knows
-            return Watched(self._known)
-        deep = np.abs(breath[: -round(_EDGE * GRID)])
-        if given and math.isnan(self._since):
-            self._given += 1
-            depth = float(np.median(deep))
-            share = _LEARNED if self._given > 1 else 1.0
-            self._usual = depth if share == 1.0 else self._usual + share * (depth - self._usual)
-        if not self._known:
-            return Watched(self._known)
-        lately = float(np.median(deep[-round((SHORTEST - _EDGE) * GRID) :]))
-        if math.isnan(self._since) and lately < _BEGINS * self._usual:
-            self._since = now - self._still(deep)
-        elif not math.isnan(self._since):
-            back = float(np.median(deep[-round(_BACK * GRID) :]))
-            if back > _ENDS * self._usual:
-                self._since = math.nan
-        return Watched(self._known, self._since)
+        self.since = math.nan
+        self._usual: dict[str, float] = {}
+        self._first = self._last = math.nan  # time at which a rate was told
+        self._known = False
 
     @property
-    def _known(self) -> bool:
-        return self._given >= _KNOWN
+    def known(self) -> bool:
+        """Whether breathing has been seen long enough to be missed."""
+        return self._known
 
-    def _still(self, deep: Array) -> float:
+    def see(self, now: float, breaths: Mapping[str, Array], *, told: Sequence[str]) -> None:
+        """Take in a window.
+
+        Args:
+            now: s, its end.
+            breaths: Part of the face -> ``(T,)`` band-passed values on the even grid; parts that
+                were not seen are missing.
+            told: Parts by which a rate can be told.
+        """
+        if told:
+            if not now - self._last <= _FORGIVEN:
+                self._first = now
+            self._last = now
+            self._known |= now - self._first >= _KNOWN
+            if math.isnan(self.since):
+                self._learn(breaths, told)
+        deep = {name: np.abs(breaths[name]) for name in self._usual if name in breaths}
+        if not self._known or not deep:
+            self.since = math.nan
+        elif math.isnan(self.since):
+            if self._depth(deep, SHORTEST) < _BEGINS:
+                self.since = now - self._still(deep)
+        elif self._depth(deep, _BACK) > _ENDS:
+            self.since = math.nan
+
+    def _learn(self, breaths: Mapping[str, Array], told: Sequence[str]) -> None:
+        for name in told:
+            depth = float(np.percentile(np.abs(breaths[name]), _SHARE))
+            usual = self._usual.setdefault(name, depth)
+            self._usual[name] += (_DEEPER if depth > usual else _SHALLOWER) * (depth - usual)
+
+    def _depth(self, deep: Mapping[str, Array], seconds: float) -> float:
+        """Return how deep breaths are lately, as a share of the usual, where they are deepest."""
+        lately = slice(-round(seconds * GRID), -round(_EDGE * GRID))
+        return max(
+            float(np.percentile(values[lately], _SHARE)) / self._usual[name]
+            for name, values in deep.items()
+        )
+
+    def _still(self, deep: Mapping[str, Array]) -> float:
         """Return for how many seconds there has been no usual breath; ten at least."""
-        breaths = np.flatnonzero(deep > self._usual)
-        last = int(breaths[-1]) if len(breaths) else 0
-        return max(SHORTEST, (len(deep) - last) / GRID + _EDGE)
+        last = max(
+            int(np.max(np.flatnonzero(values > 0.7 * self._usual[name]), initial=0))
+            for name, values in deep.items()
+        )
+        return max(SHORTEST, (len(next(iter(deep.values()))) - last) / GRID)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,10 +31,11 @@ Array = NDArray[Any]
 
 _KEPT = WINDOW + 2.0  # s
 _MOST_PARTS = 6  # that swing most, of which rates are estimated
-_CERTAIN = 1.0  # times the swing of a face as a rule: a part that swings so much counts half
+_BAR = {"nostrils": LOWEST_QUALITY, "mouth": LOWEST_QUALITY + 0.02, "other": LOWEST_QUALITY + 0.1}
+_NEVER = frozenset(PARTS[2:8])  # forehead and eyes
+_SLOW, _OF_SLOW = 12.0, 0.2  # breaths per minute below which a head may sway; quality for it
 _FEWEST_AROUND = 6  # parts that make out what a face does as a rule
-_PREFERRED = {"nostrils": 0.06, "mouth": 0.04}  # quality by which others must be better
-_KEEP = 0.05  # the same, for the part that was told of before
+_KEEP = 0.05  # quality by which others must be better than the part of before
 _SILENT_FOR = 60.0  # s of a well seen face without any breathing: there is none to be seen
 
 
@@ -101,49 +102,55 @@ class BreathingMonitor:
             self._breathless_since = math.nan
             return Breathing(Estimate(math.nan, 0.0, "not seen"))
         breaths = dict(zip(found, band_passed(np.stack(list(found.values()))), strict=True))
-        best = self._best(found, breaths)
-        # Whether it goes on is told by the part that has told the rate.
-        watched = self._apnea.see(now, breaths.get(self._part), given=best.given)
-        if best.given or watched.known:
+        told = self._told(found, breaths)
+        best = max(told, key=self._worth)
+        self._part = best.part if best.given else self._part
+        self._apnea.see(now, breaths, told=[each.part for each in told if each.given])
+        stopped = not math.isnan(self._apnea.since)
+        if best.given or self._apnea.known:
             self._breathless_since = math.nan
         elif math.isnan(self._breathless_since):
             self._breathless_since = now - WINDOW
-        if watched.stopped:
+        if stopped:
             best = replace(best, rate=math.nan, reason="breathing stopped")
         silent = now - self._breathless_since >= _SILENT_FOR
         return Breathing(
-            best, apnea=watched.stopped, apnea_since=watched.since,
+            best, apnea=stopped, apnea_since=self._apnea.since,
             not_applicable="nothing breathes at nose or mouth" if silent else "",
         )  # fmt: skip
 
-    def _best(self, levels: Mapping[str, Array], breaths: Mapping[str, Array]) -> Estimate:
-        """Return the estimate from the part that tells the rate best."""
+    def _told(
+        self, levels: Mapping[str, Array], breaths: Mapping[str, Array]
+    ) -> Sequence[Estimate]:
+        """Return what the parts tell that may breathe."""
         swings = {name: _swing(breath) for name, breath in breaths.items()}
         usual = float(np.median(list(swings.values())))
-        order = sorted(swings, key=lambda name: -swings[name])[:_MOST_PARTS]
-        told: list[Estimate] = []
-        for name in {*order, *(_PREFERRED.keys() & swings.keys())}:
+        may = sorted(swings.keys() - _NEVER, key=lambda name: -swings[name])
+        told = []
+        for name in dict.fromkeys((*may[:_MOST_PARTS], *(name for name in _BAR if name in swings))):
             estimate = replace(estimate_window(levels[name], breaths[name]), part=name)
+            share = 1.0
             if len(swings) >= _FEWEST_AROUND:
-                ratio = swings[name] / usual if usual else 0.0
-                estimate = _weighed(estimate, ratio**2 / (ratio**2 + _CERTAIN**2))
-            told.append(estimate)
-        best = max(told, key=self._worth)
-        if best.given:
-            self._part = best.part
-        return best
+                share = swings[name] ** 2 / (swings[name] ** 2 + usual**2 + 1e-12)
+            told.append(_judged(estimate, estimate.quality * share))
+        return told or [Estimate(math.nan, 0.0, "not seen")]
 
-    def _worth(self, estimate: Estimate) -> tuple[bool, float, str]:
-        liked = _PREFERRED.get(estimate.part, 0.0) + _KEEP * (estimate.part == self._part)
-        return estimate.given, estimate.quality + liked, estimate.part
+    def _worth(self, estimate: Estimate) -> tuple[bool, float]:
+        liked = _BAR["other"] - _bar(estimate.part) + _KEEP * (estimate.part == self._part)
+        return estimate.given, estimate.quality + liked
 
 
-def _weighed(estimate: Estimate, share: float) -> Estimate:
-    """Return an estimate of which only a share of the quality is left."""
-    quality = estimate.quality * share
-    if estimate.given and quality < LOWEST_QUALITY:
+def _judged(estimate: Estimate, quality: float) -> Estimate:
+    """Return an estimate of another quality: without a rate if that is too low for it."""
+    slow = max(0.0, 1 - estimate.rate / _SLOW) if estimate.given else 0.0
+    if estimate.given and quality < _bar(estimate.part) + _OF_SLOW * slow:
         return replace(estimate, rate=math.nan, quality=quality, reason="no rhythm")
     return replace(estimate, quality=quality)
+
+
+def _bar(part: str) -> float:
+    """Return the least quality of a rate from a part."""
+    return _BAR.get(part, _BAR["other"])
 
 
 def _swing(breath: Array) -> float:
