@@ -27,6 +27,7 @@ VERBS = (
     "detect",
     "monitor",
     "fit-dyspnea",
+    "evaluate-vitals",
     "report",
     "sheet",
     "view",

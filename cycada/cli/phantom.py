@@ -9,7 +9,7 @@ import click
 from cycada.cli.output import progress, say
 from cycada.errors import UsageError
 
-_SCENARIOS = ("calm", "fear", "smile", "talk", "pain", "mouth", "apnea", "intubated")
+SCENARIOS = ("calm", "fear", "smile", "talk", "pain", "mouth", "apnea", "intubated")
 
 
 @click.command()
@@ -49,8 +49,13 @@ _SCENARIOS = ("calm", "fear", "smile", "talk", "pain", "mouth", "apnea", "intuba
 )
 @click.option(
     "--scenario",
-    type=click.Choice(_SCENARIOS),
+    type=click.Choice(SCENARIOS),
     help="Story of all clips; without it each is another mixture of all that disturbs.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),
+    help="Length of a story.  [default: 120]",
 )
 @click.pass_context
 def phantom(
@@ -64,6 +69,7 @@ def phantom(
     video: bool,
     clips: int | None,
     scenario: str | None,
+    seconds: float | None,
 ) -> None:
     """Draw phantom faces in RGB and thermal, with every Action Unit known.
 
@@ -78,12 +84,20 @@ def phantom(
     """  # noqa: D301  # click keeps the lines after the backspace
     if scenario and clips is None:
         raise UsageError("--scenario is of clips; give their number with --clips.")
+    if seconds and not scenario:
+        raise UsageError("--seconds is of a --scenario; mixtures last two minutes.")
     if clips is not None:
         _refuse_index_options(ctx)
         from cycada.stages.phantom import ClipOptions
         from cycada.stages.phantom_clips import make_clips
 
-        wanted = ClipOptions(out=out, clips=clips, scenario=scenario, seed=seed)  # type: ignore[arg-type]
+        wanted = ClipOptions(
+            out=out,
+            clips=clips,
+            scenario=scenario,  # type: ignore[arg-type]
+            seconds=seconds or 120.0,
+            seed=seed,
+        )
         made = make_clips(wanted, progress=progress())
         say(f"{out}: {len(made)} clips of phantom patients in videos, what is true in truth.")
         return

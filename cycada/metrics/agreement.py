@@ -38,6 +38,12 @@ class Figure(NamedTuple):
     interval: Interval = NO_INTERVAL
 
 
+def scaled(figure: Figure, factor: float) -> Figure:
+    """Return a figure in other units."""
+    low, high = figure.interval
+    return Figure(factor * figure.value, Interval(factor * low, factor * high))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
     """How far told rates are from true ones, in breaths per minute."""

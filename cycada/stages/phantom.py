@@ -57,6 +57,7 @@ class ClipOptions:
     out: Path
     clips: int
     scenario: phantom.Scenario | None = None  # None: mixtures of all that disturbs
+    seconds: float = 120.0  # of a scenario; mixtures last two minutes
     seed: int = 0
 
 

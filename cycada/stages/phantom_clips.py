@@ -34,19 +34,22 @@ class Patient(NamedTuple):
     clip: phantom.Clip
 
 
-def patient(seed: int, number: int, *, scenario: phantom.Scenario | None = None) -> Patient:
+def patient(
+    seed: int, number: int, *, scenario: phantom.Scenario | None = None, seconds: float = 120.0
+) -> Patient:
     """Draw a phantom patient; the same numbers give the same one.
 
     Args:
         seed: Of everything.
         number: Of the patient.
         scenario: The story of the clip; ``None`` for a mixture of all that disturbs.
+        seconds: That the story lasts; a mixture lasts two minutes.
     """
     draw = generator(seed, "clip", scenario or "", number)
     if scenario is None:
         spec = phantom.sample_spec(draw)
     else:
-        spec = phantom.scenario(scenario, generator=draw)
+        spec = phantom.scenario(scenario, generator=draw, seconds=seconds)
     identity = phantom.sample_identities(1, generator=draw)
     return Patient(f"{number:04d}", identity, phantom.sample_clip(spec, generator=draw))
 
@@ -90,7 +93,9 @@ def make_clips(options: ClipOptions, *, progress: Progress) -> list[Path]:
 
 def _make(number: int, options: ClipOptions) -> list[str]:
     """Draw and write a clip unless it is there; return its row."""
-    name, identity, clip = patient(options.seed, number, scenario=options.scenario)
+    name, identity, clip = patient(
+        options.seed, number, scenario=options.scenario, seconds=options.seconds
+    )
     video = options.out / VIDEO_FOLDER / f"{name}.npz"
     if not video.exists():  # it is written last
         (options.out / TRUTH_FOLDER).mkdir(exist_ok=True)

@@ -85,7 +85,7 @@ def sample_spec(generator: Generator) -> ClipSpec:
     route: Route = "mouth" if draw.chance(0.25) else "nose"
     spec = ClipSpec(
         seconds=SECONDS,
-        frames_per_second=30.0 if draw.chance(0.15) else 9.0,
+        frames_per_second=30.0 if draw.chance(0.1) else 9.0,
         scale=draw.within(0.65, 0.95),
         depth=draw.within(0.4, 1.4) if route == "mouth" else draw.within(0.3, 1.0),
         route=route,
