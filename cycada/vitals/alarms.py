@@ -16,7 +16,7 @@ class AlarmConfig:
     on: float = setting(0.47, "score from which an alarm may be raised", low=0, high=1)
     off: float = setting(0.38, "score below which it may end; below `on`", low=0, high=1)
     raise_after: float = setting(
-        4.0, "s for which scores must have stayed at `off` or above before it is raised", low=0
+        3.0, "s for which scores must have stayed at `off` or above before it is raised", low=0
     )
     end_after: float = setting(5.0, "s for which scores must stay below `off` to end it", low=0)
     longest_gap: float = setting(

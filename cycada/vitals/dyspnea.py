@@ -206,8 +206,9 @@ def _flaring(observed: Observed, item: FlaringItem) -> Item:
 def _fear(observed: Observed, item: FearItem, *, smile: float) -> Item:
     """Tell a look of fear: eyes wide open and a tense face together, and a mouth open.
 
-    The weaker of the first two counts twice: a surprised face has wide eyes alone, one in pain
-    is tense alone, and a mouth that is open alone may talk. Of each sign the two surest AUs tell
+    The harmonic mean of the first two counts twice, so one without the other hardly counts: a
+    surprised face has wide eyes alone, one in pain is tense alone. A mouth that is open may talk,
+    and counts once. Of each sign the two surest AUs tell
     its strength, since people show fear without one or the other, and detectors miss some.
     """
     name = "fearful face"
@@ -220,7 +221,7 @@ def _fear(observed: Observed, item: FearItem, *, smile: float) -> Item:
             why = f"too few of its AUs are assessed: {units}"
         return _missing(name, item.points, why, hypothesis=item.hypothesis)
     signs = [("eyes", _of_surest(eyes)), ("tension", _of_surest(tense))]
-    strength = min(value for _, value in signs)
+    strength = _harmonic_mean(signs[0][1], signs[1][1])
     if lips:
         signs.append(("lips", max(lips.values())))
         strength = (2 * strength + max(lips.values())) / 3
@@ -325,6 +326,10 @@ def _known(observed: Observed, units: tuple[int, ...]) -> dict[int, float]:
 def _of_surest(values: Mapping[int, float]) -> float:
     surest = sorted(values.values())[-2:]
     return sum(surest) / len(surest)
+
+
+def _harmonic_mean(one: float, other: float) -> float:
+    return 2 * one * other / (one + other) if one + other else 0.0
 
 
 def _ramp(value: float, low: float, high: float) -> float:

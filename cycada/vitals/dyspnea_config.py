@@ -97,8 +97,8 @@ class FearItem:
     least_units: int = setting(
         3, "AUs of these that must be assessed, at least one of eyes and one of tense", low=2
     )
-    low: float = setting(0.35, "strength up to which it gives none", low=0, high=1)
-    high: float = setting(0.6, "strength from which it gives all", low=0, high=1)
+    low: float = setting(0.42, "strength up to which it gives none", low=0, high=1)
+    high: float = setting(0.65, "strength from which it gives all", low=0, high=1)
     source: str = setting(
         f"an item of {_RDOS} and of MV-RDOS (Decavèle et al., European Respiratory Journal 2018), "
         "0 or 2 points in RDOS; more here, for the rate follows half a minute late; the AUs are "

@@ -13,7 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from cycada.cli import main
+from cycada.progress import Progress
 from cycada.settings import load_config
+from cycada.stages.dyspnea_labels import read_rated
 from cycada.vitals.dyspnea import DyspneaConfig, Observed, dyspnea_score
 from cycada.vitals.record import Vitals, as_lines, vitals_columns, vitals_row
 
@@ -157,6 +159,22 @@ def read(file: Path) -> tuple[list[str], list[list[str]]]:
     with file.open(newline="") as stream:
         header, *rows = csv.reader(stream)
     return header, rows
+
+
+def test_an_interval_has_the_seconds_after_its_start_up_to_its_end(tmp_path: Path) -> None:
+    """The row of second 5 tells of what was seen from 4 to 5 s."""
+    rows = [vitals_row(Vitals(seconds=at, rate=10.0 * at), UNITS) for at in range(1, 9)]
+    (tmp_path / "vitals.csv").write_text(as_lines([vitals_columns(UNITS), *rows]))
+    labels = write(
+        tmp_path / "labels.csv",
+        ["vitals", "subject", "start", "end", "dyspnea"],
+        [["vitals.csv", "a", 2, 5, 1], [".", "b", 5, 8, 0]],
+    )
+    rated = read_rated(labels, threshold=None, progress=Progress(shown=False))
+    assert [(each.subject, each.dyspnea, each.means) for each in rated] == [
+        ("a", True, {"respiration_rate": 40.0}),
+        ("b", False, {"respiration_rate": 70.0}),
+    ]
 
 
 def test_a_score_that_is_there_is_not_written_over(ward: Path, tmp_path: Path) -> None:
