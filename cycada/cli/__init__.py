@@ -26,6 +26,7 @@ VERBS = (
     "evaluate",
     "detect",
     "monitor",
+    "fit-dyspnea",
     "evaluate-vitals",
     "report",
     "sheet",

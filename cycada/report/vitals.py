@@ -15,6 +15,7 @@ from cycada.report.page import (
     Cell,
     Facts,
     Figure,
+    Fold,
     Page,
     Plot,
     Section,
@@ -121,54 +122,72 @@ def _alarms(alarms: Sequence[Event]) -> Section:
     for alarm in alarms:
         lasted = "" if alarm.lasts else f"{alarm.end - alarm.start:.0f} s"
         rows.append((
-            Cell(text=alarm.kind.capitalize()),
+            Cell(text=alarm.kind.capitalize(), strong=True),
             Cell(text=clock(alarm.start)),
             Cell(text=clock(alarm.raised)),
             Cell(text="goes on" if alarm.lasts else clock(alarm.end)),
             Cell(text=lasted),
-            Cell(text=f"{alarm.peak:.2f}" if alarm.kind != "apnea" else ""),
-            Cell(text=alarm.reason, prose=True),
+            Cell(text=f"{alarm.peak:.2f}" if alarm.kind == "dyspnea" else "\u2013"),
+            Cell(text=_sentence(alarm.reason), prose=True),
         ))  # fmt: skip
+    header = ("Alarm", "Began", "Raised", "Ended", "Lasted", "Peak", "What was seen")
     return Section(
         title="Alarms",
         intro="An alarm begins when the score rises, is raised when it has stayed up for some "
-        "seconds, and ends when it has fallen for some.",
-        blocks=(Table(
-            header=("Alarm", "Began", "Raised", "Ended", "Lasted", "Peak", "What was seen"),
-            rows=tuple(rows),
-        ),),
-    )  # fmt: skip
+        "seconds, and ends when it has stayed down for some.",
+        blocks=(Table(header=header, rows=tuple(rows), names=len(header)),),
+    )
 
 
 def _rests_on(watched: Watched) -> Section:
     course = watched.course
     blocks: list[Block] = []
-    rows = []
-    for name, source, hypothesis in watched.items:
-        seconds, why = course.missing.get(name, (0, ""))
-        known = 1 - seconds / max(course.rows, 1)
-        rows.append((
-            Cell(text=name.capitalize(), note="hypothesis" if hypothesis else ""),
-            Cell(text=f"{known:.0%}", shade=known),
-            Cell(text=why if seconds else "", prose=True),
-            Cell(text=source, prose=True),
-        ))  # fmt: skip
-    if rows:
-        blocks.append(Table(
-            header=("Item", "Known", "Why not", "Where its points come from"), rows=tuple(rows),
-            caption="What is missing is left out of the score, never made up.",
-        ))  # fmt: skip
+    if watched.items:
+        blocks += _items(watched)
     face = course.share(FACE)
     pairs = [("Face seen", "\u2013" if math.isnan(face) else f"{face:.0%} of the time")]
-    for why, seconds in course.reasons.most_common():
-        pairs.append(("No rate" + (f": {why}" if why else ""), _share(seconds, course.rows)))
+    for part, seconds in course.parts.most_common(3):
+        pairs.append((f"Rate from the {part}", _share(seconds, course.rows)))
+    for why, seconds in course.reasons.most_common(5):
+        pairs.append((f"No rate: {why or 'not told'}", _share(seconds, course.rows)))
     blocks.append(Facts(pairs=tuple(pairs)))
     return Section(
         title="What it rests on",
         intro="The score adds up what a camera can see of the observation scales RDOS and MV-RDOS. "
-        "No study has tested it.",
+        "No study has tested it on patients."
+        if watched.items
+        else "Without a detector of Action Units there is breathing alone, and no score.",
         blocks=tuple(blocks),
     )
+
+
+def _items(watched: Watched) -> list[Block]:
+    course = watched.course
+    rows = []
+    for name, _, hypothesis in watched.items:
+        seconds, why = course.missing.get(name, (0, ""))
+        rows.append((
+            Cell(text=_sentence(name), note="hypothesis" if hypothesis else ""),
+            Cell(text=_share(course.rows - seconds, course.rows)),
+            Cell(text=_sentence(why) if seconds else "", prose=True),
+        ))  # fmt: skip
+    header = ("Item", "Known", "Why not, at last")
+    sources = tuple((Cell(text=_sentence(n)), Cell(text=_sentence(s), prose=True))
+                    for n, s, _ in watched.items)  # fmt: skip
+    return [
+        Table(
+            header=header, rows=tuple(rows), names=len(header),
+            caption="What is missing is left out of the score, never made up.",
+        ),
+        Fold(
+            title="Where the points come from",
+            block=Table(header=("Item", "Source"), rows=sources, names=2),
+        ),
+    ]  # fmt: skip
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _limits() -> Section:

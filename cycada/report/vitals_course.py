@@ -61,6 +61,8 @@ class Course:
         self.scored = 0  # rows with a score
         self.reasons: Counter[str] = Counter()
         """Why there was no rate -> seconds."""
+        self.parts: Counter[str] = Counter()
+        """Of the face, that told the rate -> seconds."""
         self.missing: dict[str, tuple[int, str]] = {}
         """Item of the score -> seconds that it was missing, and why at last."""
 
@@ -90,6 +92,7 @@ class Course:
             self.reasons[vitals.reason] += 1
         else:
             self.given += 1
+            self.parts[vitals.part] += 1
             self._rates[min(round(vitals.rate * _FINE), len(self._rates) - 1)] += 1
         for item in filter(None, vitals.missing.split("; ")):
             name, _, why = item.partition(" (")

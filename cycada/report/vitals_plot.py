@@ -159,10 +159,10 @@ def _score(sheet: _Sheet, levels: Levels) -> None:
     up = _lane(sheet, [0, 0.5, 1], 84)
     score = course.line(SCORE)
     _hatched(sheet, np.isnan(score.mean), up.start, up.end)
-    for value, name in ((levels.on, "raised"), (levels.off, "ends")):
+    for value, name, aside in ((levels.on, "alarm", -4), (levels.off, "end", 11)):
         y = up(value)
         sheet.parts.append(line(sheet.left, y, sheet.right, y, "chance"))
-        sheet.parts.append(text(sheet.right - 3, y - 4, name, "end", "small"))
+        sheet.parts.append(text(sheet.left + 4, y + aside, name, "start", "small"))
     _area(sheet, score.mean, up, "2")
     _figures(sheet, score, up, "2")
     sheet.down += 18

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -29,11 +29,12 @@ from cycada.stages.finding import WHOLE, FaceSource, face_source
 from cycada.stages.sources import Source
 from cycada.thermal import Window
 from cycada.training.loading import LoadedDetector
-from cycada.vitals.tracking import PARTS, FaceTracker
+from cycada.vitals.tracking import PARTS, Box, FaceTracker
 
 _LOOKS = 3.0  # a second: how often the face is looked for; between, it is followed
 _READS = 10.0  # a second: how often its Action Units are told; lips that talk move as fast
 _EARLY = 0.02  # s that either may come early, for the times of frames are rounded
+_KEPT = 1.5  # s for which a face that was found is believed to be there
 _SURE = 0.5  # confidence of a finder from which a face is followed
 
 
@@ -44,6 +45,14 @@ class Seen(NamedTuple):
     face: bool | None = None  # whether there is one that can be used; None: nobody asked
     probabilities: Mapping[int, float] = MappingProxyType({})  # of AUs, calibrated; NaN: not seen
     reason: str = ""  # why there is no face
+
+
+class _Found(NamedTuple):
+    """A face that a finder has found."""
+
+    seconds: float
+    place: FacePlace
+    box: Box | None  # where the tracker saw it just then
 
 
 @dataclass(slots=True)
@@ -60,7 +69,7 @@ class FaceReader:
     _every: float = field(init=False)  # s between looks
     _look: float = field(init=False, default=-math.inf)  # s: the next one
     _read: float = field(init=False, default=-math.inf)
-    _angle: float = field(init=False, default=0.0)  # by which the face was turned
+    _found: _Found | None = field(init=False, default=None)  # at last
     _why: str = field(init=False, default="")  # none was found
 
     def __post_init__(self) -> None:
@@ -91,10 +100,10 @@ class FaceReader:
         if seconds < self._read - _EARLY:
             return Seen(parts)
         self._read = seconds + 1 / _READS
-        if self._tracker.box is None:
+        place = self._place(seconds)
+        if place is None:
             return Seen(parts, face=False, reason=self._why or self._tracker.lost)
         shape = (frame.image.shape[-2], frame.image.shape[-1])
-        place = FacePlace(*self._tracker.box, angle=self._angle)
         choice = choose_faces(Found((place,)), shape)[0]
         if choice.reason or choice.square is None or self.detector is None:
             return Seen(parts, face=not choice.reason, reason=choice.reason)
@@ -107,19 +116,34 @@ class FaceReader:
         if seconds < self._look - _EARLY:
             return self._tracker.see(values)
         self._look = seconds + self._every
-        place, self._why = self._found(frame)
+        place, self._why = self._find_in(frame)
         if place is None:
             return self._tracker.see(values)
-        self._angle = place.angle
         box = place.left, place.top, place.width, place.height
-        return self._tracker.see(values, place.landmarks or None, box=box)
+        parts = self._tracker.see(values, place.landmarks or None, box=box)
+        self._found = _Found(seconds, place, self._tracker.box)
+        return parts
+
+    def _place(self, seconds: float) -> FacePlace | None:
+        """Return where the face is that was found a moment ago, moved as it was followed since.
+
+        Detectors have learned from crops of what finders found, so these are cut out here, too.
+        """
+        found, now = self._found, self._tracker.box
+        if found is None or seconds > found.seconds + _KEPT:
+            return None
+        if found.box is None or now is None:
+            return found.place
+        right = now.left + now.width / 2 - found.box.left - found.box.width / 2
+        down = now.top + now.height / 2 - found.box.top - found.box.height / 2
+        return replace(found.place, left=found.place.left + right, top=found.place.top + down)
 
     def _values(self, frame: Frame) -> Tensor:
         if self.source.unit == "grey":
             return frame.image[0].to(torch.float32)
         return thermal.celsius_from_counts(frame.image[0], self.source.unit)
 
-    def _found(self, frame: Frame) -> tuple[FacePlace | None, str]:
+    def _find_in(self, frame: Frame) -> tuple[FacePlace | None, str]:
         """Return the face that is surest and largest, or why there is none."""
         height, width = frame.image.shape[-2:]
         if self._find is None:

@@ -13,8 +13,8 @@ from cycada.settings import setting
 class AlarmConfig:
     """When an alarm is raised, and when it ends (all of it a hypothesis: tuned on phantoms)."""
 
-    on: float = setting(0.42, "score from which an alarm may be raised", low=0, high=1)
-    off: float = setting(0.3, "score below which it may end; below `on`", low=0, high=1)
+    on: float = setting(0.47, "score from which an alarm may be raised", low=0, high=1)
+    off: float = setting(0.38, "score below which it may end; below `on`", low=0, high=1)
     raise_after: float = setting(
         4.0, "s for which scores must have stayed at `off` or above before it is raised", low=0
     )

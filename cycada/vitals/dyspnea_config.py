@@ -70,13 +70,13 @@ class RateItem:
 class FlaringItem:
     """Nasal flaring: AU38, nostril dilator."""
 
-    points: float = setting(1.0, _POINTS, low=0)
+    points: float = setting(0.5, _POINTS, low=0)
     low: float = setting(0.4, "probability of AU38 up to which it gives none", low=0, high=1)
     high: float = setting(0.8, "probability from which it gives all", low=0, high=1)
     source: str = setting(
-        f"an item of {_RDOS}, with 2 points; half of them here, for in DiapHRaGM (Tulaimat & "
-        "Trick, PLoS One 2017, e0179641) it explained nothing more; that AU38 tells it, and the "
-        "probabilities, are a hypothesis",
+        f"an item of {_RDOS}, with 2 points; a quarter of them here, for in DiapHRaGM (Tulaimat & "
+        "Trick, PLoS One 2017, e0179641) it explained nothing more; that AU38 tells it, the "
+        "points, and the probabilities, are a hypothesis",
         _SOURCE,
     )
     hypothesis: bool = setting(True, _HYPOTHESIS)
@@ -90,7 +90,7 @@ class FlaringItem:
 class FearItem:
     """Look of fear: eyes wide open and a tense face, and a mouth open."""
 
-    points: float = setting(2.0, _POINTS, low=0)
+    points: float = setting(3.0, _POINTS, low=0)
     eyes: tuple[int, ...] = setting((1, 2, 5), "AUs of eyes wide open: brows and upper lids")
     tense: tuple[int, ...] = setting((4, 7, 20), "AUs of a tense face: frown, lids, lips")
     lips: tuple[int, ...] = setting((25, 26), "AUs of an open mouth, of which the surer counts")
@@ -101,8 +101,9 @@ class FearItem:
     high: float = setting(0.6, "strength from which it gives all", low=0, high=1)
     source: str = setting(
         f"an item of {_RDOS} and of MV-RDOS (Decavèle et al., European Respiratory Journal 2018), "
-        "0 or 2 points in RDOS; the AUs are EMFACS' fear (1+2+4+5+7+20+25/26), and that they tell "
-        "the item, and the thresholds, are a hypothesis",
+        "0 or 2 points in RDOS; more here, for the rate follows half a minute late; the AUs are "
+        "EMFACS' fear (1+2+4+5+7+20+25/26), and that they tell the item, the points, and the "
+        "thresholds, are a hypothesis",
         _SOURCE,
     )
     hypothesis: bool = setting(True, _HYPOTHESIS)
@@ -118,7 +119,7 @@ class FearItem:
 class MouthItem:
     """Breathing through the mouth: seen there, or lips that stay apart without talk."""
 
-    points: float = setting(1.0, _POINTS, low=0)
+    points: float = setting(0.5, _POINTS, low=0)
     units: tuple[int, ...] = setting(LIPS, "AUs of parted lips, of which the surest counts")
     low: float = setting(0.5, "probability up to which it gives none", low=0, high=1)
     high: float = setting(0.8, "probability from which it gives all", low=0, high=1)

@@ -48,7 +48,7 @@ def test_fear_with_fast_breathing_is_dyspnea_and_calm_is_none() -> None:
     told = dyspnea_score(Observed(respiration_rate=34, action_units=FEAR | {38: 0.9}))
     assert told.score == 1
     assert (told.points, told.most) == (6, 6)
-    assert "fearful face 2.0 of 2 (eyes 0.85, tension 0.85, lips 0.85)" in told.reasons
+    assert "fearful face 3.0 of 3 (eyes 0.85, tension 0.85, lips 0.85)" in told.reasons
     assert "respiratory rate 2.0 of 2 (34 breaths per minute)" in told.reasons
 
 
@@ -73,8 +73,8 @@ def test_what_is_missing_is_told_with_the_reason_and_gives_no_points() -> None:
     told = dyspnea_score(Observed(respiration_reason="no rhythm", action_units=fear))
     assert told.missing == "respiratory rate (no rhythm); nasal flaring (AU38 is not assessed)"
     assert math.isnan(points(told)["respiratory rate"])
-    # 2 of fear and 1 of the mouth, of the 3 that these can give; the other 3 may be 0 or 3.
-    assert (told.score, told.lowest, told.highest) == (1, 0.5, 1)
+    # 3 of fear and 0.5 of the mouth, of the 3.5 that these can give; the other 2.5 may be 0.
+    assert (told.score, told.lowest, told.highest) == pytest.approx((1, 3.5 / 6, 1))
 
 
 ANGER, SADNESS = face(4, 5, 7, 23, 24), face(1, 4, 15, 17)
@@ -83,7 +83,7 @@ ANGER, SADNESS = face(4, 5, 7, 23, 24), face(1, 4, 15, 17)
 def test_one_missed_au_of_each_sign_leaves_the_look_of_fear() -> None:
     for missed in (1, 2, 4, 5, 7, 20):
         told = dyspnea_score(Observed(action_units=FEAR | {missed: 0.05}))
-        assert points(told)["fearful face"] == 2
+        assert points(told)["fearful face"] == 3
     for other in (ANGER, SADNESS):
         assert points(dyspnea_score(Observed(action_units=other)))["fearful face"] < 0.5
 
@@ -91,7 +91,7 @@ def test_one_missed_au_of_each_sign_leaves_the_look_of_fear() -> None:
 def test_unknown_and_absent_differ() -> None:
     unknown = dyspnea_score(Observed(respiration_rate=40, action_units=CALM | {38: math.nan}))
     absent = dyspnea_score(Observed(respiration_rate=40, action_units=CALM | {38: 0.0}))
-    assert unknown.score == pytest.approx(2 / 5)
+    assert unknown.score == pytest.approx(2 / 5.5)
     assert absent.score == pytest.approx(2 / 6)
 
 
@@ -119,7 +119,7 @@ def test_too_little_known_for_a_score_is_said() -> None:
     told = dyspnea_score(Observed(action_units=FEAR | {38: math.nan}), config)
     assert told.score is None
     assert told.reason == (
-        "no score, for the known items could give 3 of 6 points, and 60% is the least"
+        "no score, for the known items could give 3.5 of 6 points, and 60% is the least"
     )
 
 
@@ -136,12 +136,12 @@ def test_confounders_are_told() -> None:
 def test_a_smile_takes_from_fear_by_as_much_as_it_is_sure() -> None:
     both = dyspnea_score(Observed(action_units=FEAR | {12: 0.9}))
     assert points(both)["fearful face"] == 0
-    assert points(dyspnea_score(Observed(action_units=FEAR | {12: 0.4})))["fearful face"] == 2
+    assert points(dyspnea_score(Observed(action_units=FEAR | {12: 0.4})))["fearful face"] == 3
 
 
 def test_breathing_seen_at_the_mouth_is_mouth_breathing_whatever_the_lips_show() -> None:
     told = dyspnea_score(Observed(respiration_rate=15, part="mouth", action_units=CALM))
-    assert points(told)["mouth breathing"] == 1
+    assert points(told)["mouth breathing"] == 0.5
     told = dyspnea_score(Observed(part="mouth", action_units=CALM))  # no rate: it is not seen
     assert points(told)["mouth breathing"] == 0
 
@@ -152,7 +152,7 @@ def test_points_and_sources_can_be_replaced() -> None:
     )
     told = dyspnea_score(Observed(respiration_rate=40, action_units=CALM), config)
     assert "mouth breathing" not in points(told)
-    assert told.score == pytest.approx(4 / 7)
+    assert told.score == pytest.approx(4 / 7.5)
     for table in (config.rate, config.flaring, config.fear, config.mouth):
         assert table.source
         assert table.hypothesis == (table is not config.rate)
