@@ -5,20 +5,28 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from cycada.data import phantom
 from cycada.data.phantom import ClipSpec, Phase
 from cycada.stages.phantom_clips import Patient, patient
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
-
-import vitals_benchmark as tool
+TOOLS = Path(__file__).parents[2] / "tools"
 
 
-def test_the_rate_of_a_plain_clip_is_told_from_its_frames_alone() -> None:
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    sys.path.insert(0, str(TOOLS))
+    import vitals_benchmark
+
+    return vitals_benchmark
+
+
+def test_the_rate_of_a_plain_clip_is_told_from_its_frames_alone(tool: ModuleType) -> None:
     one = patient(1000, 2, scenario="calm", seconds=40.0)
     course = tool.watch(one)
     assert course.seconds.tolist() == list(range(1, 40))
@@ -31,9 +39,11 @@ def test_the_rate_of_a_plain_clip_is_told_from_its_frames_alone() -> None:
     assert told["silent_without_breathing"] is None
 
 
-def test_figures_are_those_that_the_issue_asks_for_and_kinds_have_rows() -> None:
+def test_figures_are_those_that_the_issue_asks_for_and_kinds_have_rows(
+    tool: ModuleType,
+) -> None:
     spec = ClipSpec(seconds=60, breathing=(Phase(0, 10.0),), size=16)
-    clip = phantom.sample_clip(spec, generator=patient_generator())
+    clip = phantom.sample_clip(spec, generator=torch.Generator().manual_seed(1))
     course = tool.Course(
         subject="a", truth=tool.truth_of(clip), seconds=np.arange(1.0, 60),
         rate=np.full(59, 10.2), quality=np.full(59, 0.9), apnea=np.zeros(59, dtype=bool),
@@ -55,9 +65,3 @@ def test_patients_differ_and_are_the_same_again() -> None:
     assert first.clip.spec == again.clip.spec
     assert (first.clip.truth.flow == again.clip.truth.flow).all()
     assert first.clip.spec != other.clip.spec
-
-
-def patient_generator():  # noqa: ANN201
-    import torch
-
-    return torch.Generator().manual_seed(1)
