@@ -34,13 +34,13 @@ def evaluate_vitals(
 ) -> None:
     """Compare what cycada monitor told with what is known of the same patients.
 
-    VITALS are folders that it wrote to, or their vitals.csv. Rates: mean error, bias, limits of
+    VITALS are folders that it wrote to, or a folder of these. Rates: mean error, bias, limits of
     agreement, coverage; apneas found; alarms: delay, and false ones per hour. A truth is a table
     with the columns seconds and respiration_rate, and perhaps apnea, dyspnea and subject.
 
     \b
-    cycada evaluate-vitals watched/0000 watched/0001 --truth clips/truth --out results/vitals
-    cycada evaluate-vitals watched/ward7 --truth belt.csv --out results/ward7
+    cycada evaluate-vitals watched --truth clips/truth --out results/vitals
+    cycada evaluate-vitals watched/ward --truth belts --out results/ward
     """  # noqa: D301  # click keeps the lines after the backspace
     from cycada.stages import evaluate_vitals as stage
 

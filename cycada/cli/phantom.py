@@ -79,7 +79,6 @@ def phantom(
 
     \b
     cycada phantom --out data/phantom
-    cycada phantom --subjects 4 --frames-per-subject 300 --video --out data/breathing
     cycada phantom --clips 4 --scenario fear --out data/clips
     """  # noqa: D301  # click keeps the lines after the backspace
     if scenario and clips is None:

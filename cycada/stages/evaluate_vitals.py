@@ -33,7 +33,7 @@ _LATE = 1.0  # s by which a course may outlast its truth
 class EvaluateVitalsOptions:
     """What to compare."""
 
-    vitals: tuple[Path, ...]  # tables, or folders of `cycada monitor`
+    vitals: tuple[Path, ...]  # tables, folders of `cycada monitor`, or folders of these
     truths: tuple[Path, ...]  # tables in the same order; or one folder of tables named alike
     out: Path
     resamples: int = RESAMPLES
@@ -86,7 +86,7 @@ def summary_lines(evaluated: Evaluated, out: Path) -> list[str]:
 
 def _pairs(options: EvaluateVitalsOptions) -> Iterator[tuple[Path, Path]]:
     """Yield each table of vitals with its truth."""
-    tables = [path / VITALS_NAME if path.is_dir() else path for path in options.vitals]
+    tables = [table for path in options.vitals for table in _tables(path)]
     truths = options.truths
     if len(truths) == 1 and truths[0].is_dir():
         truths = tuple(truths[0] / f"{_name(table)}.csv" for table in tables)
@@ -102,6 +102,22 @@ def _pairs(options: EvaluateVitalsOptions) -> Iterator[tuple[Path, Path]]:
             "each, in the same order, or a folder of truths that are named alike."
         )
     yield from zip(tables, truths, strict=True)
+
+
+def _tables(path: Path) -> list[Path]:
+    """Return a table, that of a folder, or those of the folders in it.
+
+    Raises:
+        DataError: There is none.
+    """
+    if not path.is_dir():
+        return [path]
+    if (path / VITALS_NAME).exists():
+        return [path / VITALS_NAME]
+    found = sorted(path.glob(f"*/{VITALS_NAME}"))
+    if not found:
+        raise DataError(f"{path}: holds no {VITALS_NAME} of `cycada monitor`, nor do its folders.")
+    return found
 
 
 def _name(table: Path) -> str:

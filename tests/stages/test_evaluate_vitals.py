@@ -156,8 +156,7 @@ def evaluate(*given: object) -> Result:
 
 def test_folders_are_compared_with_the_truths_of_their_names(watched: Path) -> None:
     out = watched / "out"
-    places = [watched / "watched" / name for name in ("mary", "john")]
-    result = evaluate(*places, "--truth", watched / "truth", "--out", out)
+    result = evaluate(watched / "watched", "--truth", watched / "truth", "--out", out)
     assert result.exit_code == 0, result.output
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     assert scores["clips"] == 2
@@ -207,6 +206,10 @@ def test_mistakes_are_told_in_a_sentence(watched: Path) -> None:
     wrong = evaluate(one, "--truth", one, "--out", out)
     assert wrong.exit_code == 1
     assert "has no column" in wrong.output
+    (watched / "empty").mkdir()
+    empty = evaluate(watched / "empty", "--truth", one, "--out", out)
+    assert empty.exit_code == 1
+    assert "holds no vitals.csv" in empty.output
     later = write_vitals(watched / "later", [])
     nothing = evaluate(later, "--truth", one, "--out", out)
     assert nothing.exit_code == 1
