@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +37,7 @@ _LOOKS = 3.0  # a second: how often the face is looked for; between, it is follo
 _READS = 10.0  # a second: how often its Action Units are told; lips that talk move as fast
 _EARLY = 0.02  # s that either may come early, for the times of frames are rounded
 _KEPT = 1.5  # s for which a face that was found is believed to be there
+_FOUND = 5  # findings of which the median is taken
 _SURE = 0.5  # confidence of a finder from which a face is followed
 
 
@@ -54,6 +57,14 @@ class _Found(NamedTuple):
     place: FacePlace
     box: Box | None  # where the tracker saw it just then
 
+    def moved(self, now: Box | None) -> FacePlace:
+        """Return where it is now, when the tracker sees it there."""
+        if self.box is None or now is None:
+            return self.place
+        right = now.left + now.width / 2 - self.box.left - self.box.width / 2
+        down = now.top + now.height / 2 - self.box.top - self.box.height / 2
+        return replace(self.place, left=self.place.left + right, top=self.place.top + down)
+
 
 @dataclass(slots=True)
 class FaceReader:
@@ -69,7 +80,7 @@ class FaceReader:
     _every: float = field(init=False)  # s between looks
     _look: float = field(init=False, default=-math.inf)  # s: the next one
     _read: float = field(init=False, default=-math.inf)
-    _found: _Found | None = field(init=False, default=None)  # at last
+    _found: deque[_Found] = field(init=False, default_factory=lambda: deque(maxlen=_FOUND))
     _why: str = field(init=False, default="")  # none was found
 
     def __post_init__(self) -> None:
@@ -121,22 +132,24 @@ class FaceReader:
             return self._tracker.see(values)
         box = place.left, place.top, place.width, place.height
         parts = self._tracker.see(values, place.landmarks or None, box=box)
-        self._found = _Found(seconds, place, self._tracker.box)
+        self._found.append(_Found(seconds, place, self._tracker.box))
         return parts
 
     def _place(self, seconds: float) -> FacePlace | None:
-        """Return where the face is that was found a moment ago, moved as it was followed since.
+        """Return where the face was found of late, moved as it was followed since; the median.
 
         Detectors have learned from crops of what finders found, so these are cut out here, too.
+        One finding wavers by a tenth of the face, and what a detector says with it.
         """
-        found, now = self._found, self._tracker.box
-        if found is None or seconds > found.seconds + _KEPT:
+        now = self._tracker.box
+        places = [found.moved(now) for found in self._found if seconds <= found.seconds + _KEPT]
+        if not places:
             return None
-        if found.box is None or now is None:
-            return found.place
-        right = now.left + now.width / 2 - found.box.left - found.box.width / 2
-        down = now.top + now.height / 2 - found.box.top - found.box.height / 2
-        return replace(found.place, left=found.place.left + right, top=found.place.top + down)
+        left, top, width, height = (
+            statistics.median(getattr(place, side) for place in places)
+            for side in ("left", "top", "width", "height")
+        )
+        return replace(places[-1], left=left, top=top, width=width, height=height)
 
     def _values(self, frame: Frame) -> Tensor:
         if self.source.unit == "grey":
