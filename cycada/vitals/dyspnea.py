@@ -264,7 +264,9 @@ def _confounders(observed: Observed, config: DyspneaConfig) -> list[str]:
         told.append("talk (the mouth opens and shuts)")
     signs = [_known(observed, units) for units in _PAIN]
     pain = [max(known.values()) for known in signs if known]
-    if len(pain) >= 3 and sum(pain) / len(pain) >= config.pain_from:
+    # A felt smile narrows the eyes and lifts the lip, too; the brow tells it from pain.
+    frown = observed.probability(4) >= config.pain_from
+    if frown and len(pain) >= 3 and sum(pain) / len(pain) >= config.pain_from:
         told.append(f"a grimace as in pain (AUs 4, 6/7, 9/10, 43: {sum(pain) / len(pain):.2f})")
     return told
 

@@ -177,7 +177,11 @@ class DyspneaConfig:
         high=1,
     )
     pain_from: float = setting(
-        0.5, "mean probability of PSPI's AUs from which a grimace as in pain is told", low=0, high=1
+        0.5,
+        "probability of AU4, and mean probability of PSPI's AUs, from which a grimace as in pain "
+        "is told",
+        low=0,
+        high=1,
     )
     rate: RateItem = setting(RateItem(), "")
     flaring: FlaringItem = setting(FlaringItem(), "")

@@ -126,6 +126,8 @@ def test_too_little_known_for_a_score_is_said() -> None:
 def test_confounders_are_told() -> None:
     assert "a smile (AU12 0.85)" in dyspnea_score(Observed(action_units=SMILE)).reasons
     assert "a grimace as in pain" in dyspnea_score(Observed(action_units=PAIN)).reasons
+    broad = dyspnea_score(Observed(action_units=face(6, 7, 10, 12, 25, 43)))
+    assert broad.confounders == ("a smile (AU12 0.85)",)
     talking = dyspnea_score(Observed(action_units=face(25, 26), talks=True))
     assert "talk (the mouth opens and shuts)" in talking.reasons
     assert points(talking)["mouth breathing"] == 0
