@@ -154,6 +154,9 @@ def test_the_air_warms_the_nose_of_who_breathes_by_it_and_else_the_mouth() -> No
     assert seen_breathing(nose, ("nose_base",), (3, 1)) > 0.08
     assert abs(seen_breathing(nose, LIPS, (3, 1))) < 0.03
     assert seen_breathing(mouth, LIPS, (3, 1)) > 0.08
+    # Some air goes the other way.
+    assert (nose.scene.mouth_depth < nose.scene.breathing_depth / 3).all()
+    assert (mouth.scene.breathing_depth < mouth.scene.mouth_depth / 3).all()
 
 
 def test_the_noise_is_that_of_the_camera_asked_for() -> None:
