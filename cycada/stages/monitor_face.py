@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -31,13 +29,12 @@ from cycada.stages.finding import WHOLE, FaceSource, face_source
 from cycada.stages.sources import Source
 from cycada.thermal import Window
 from cycada.training.loading import LoadedDetector
-from cycada.vitals.tracking import PARTS, Box, FaceTracker
+from cycada.vitals.tracking import PARTS, FaceTracker
 
 _LOOKS = 3.0  # a second: how often the face is looked for; between, it is followed
 _READS = 10.0  # a second: how often its Action Units are told; lips that talk move as fast
 _EARLY = 0.02  # s that either may come early, for the times of frames are rounded
 _KEPT = 1.5  # s for which a face that was found is believed to be there
-_FOUND = 5  # findings of which the median is taken
 _SURE = 0.5  # confidence of a finder from which a face is followed
 
 
@@ -55,15 +52,6 @@ class _Found(NamedTuple):
 
     seconds: float
     place: FacePlace
-    box: Box | None  # where the tracker saw it just then
-
-    def moved(self, now: Box | None) -> FacePlace:
-        """Return where it is now, when the tracker sees it there."""
-        if self.box is None or now is None:
-            return self.place
-        right = now.left + now.width / 2 - self.box.left - self.box.width / 2
-        down = now.top + now.height / 2 - self.box.top - self.box.height / 2
-        return replace(self.place, left=self.place.left + right, top=self.place.top + down)
 
 
 @dataclass(slots=True)
@@ -80,7 +68,7 @@ class FaceReader:
     _every: float = field(init=False)  # s between looks
     _look: float = field(init=False, default=-math.inf)  # s: the next one
     _read: float = field(init=False, default=-math.inf)
-    _found: deque[_Found] = field(init=False, default_factory=lambda: deque(maxlen=_FOUND))
+    _found: _Found | None = field(init=False, default=None)  # at last
     _why: str = field(init=False, default="")  # none was found
 
     def __post_init__(self) -> None:
@@ -131,25 +119,20 @@ class FaceReader:
         if place is None:
             return self._tracker.see(values)
         box = place.left, place.top, place.width, place.height
-        parts = self._tracker.see(values, place.landmarks or None, box=box)
-        self._found.append(_Found(seconds, place, self._tracker.box))
-        return parts
+        self._found = _Found(seconds, place)
+        return self._tracker.see(values, place.landmarks or None, box=box)
 
     def _place(self, seconds: float) -> FacePlace | None:
-        """Return where the face was found of late, moved as it was followed since; the median.
+        """Return where the face is.
 
-        Detectors have learned from crops of what finders found, so these are cut out here, too.
-        One finding wavers by a tenth of the face, and what a detector says with it.
+        The tracker knows it by its eyes and nose, to a hundredth of it from frame to frame; what
+        finders find wavers by a tenth, and what a detector says of a crop with it.
         """
-        now = self._tracker.box
-        places = [found.moved(now) for found in self._found if seconds <= found.seconds + _KEPT]
-        if not places:
-            return None
-        left, top, width, height = (
-            statistics.median(getattr(place, side) for place in places)
-            for side in ("left", "top", "width", "height")
-        )
-        return replace(places[-1], left=left, top=top, width=width, height=height)
+        box = self._tracker.box
+        if box is not None:
+            return FacePlace(*box, angle=self._tracker.angle)
+        found = self._found
+        return None if found is None or seconds > found.seconds + _KEPT else found.place
 
     def _values(self, frame: Frame) -> Tensor:
         if self.source.unit == "grey":

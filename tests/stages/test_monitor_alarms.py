@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cycada import images
-from cycada.config import AugmentConfig, DetectorConfig
+from cycada.config import DetectorConfig
 from cycada.data import phantom
 from cycada.data.index import SPLITS, Face, Index, IndexInfo, write_index
 from cycada.data.phantom.clip import render_clip, sample_clip
@@ -56,7 +56,6 @@ def detector(tmp_path_factory: pytest.TempPathFactory, quiet: Progress) -> Path:
             source=(str(root),), source_domain="thermal", backbone="small", width=8, size=SIDE,
             pretrained="none", batch_size=16, steps=500, learning_rate=4e-3, average_decay=0.97, mixed_precision="no",
             workers=0, log_every=100, validate_every=250, save_every=500, seed=2,
-            augment=AugmentConfig(scale=0.12, shift=0.08),
         ),
         run, progress=quiet,
     )  # fmt: skip
