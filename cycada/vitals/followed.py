@@ -59,6 +59,7 @@ class Followed:
 
     Attributes:
         pose: Where it is, or was when it was seen last.
+        nose: The same by its nose.
         hidden: Frames since it was seen.
         parts: Temperatures of its parts in the last frame.
     """
@@ -71,7 +72,7 @@ class Followed:
             said: By a finder.
             sure: Whether that is by its landmarks, so that the nose need not be looked for.
         """
-        self.pose = said
+        self.pose = self.nose = said
         self.hidden = 0
         self.parts: Mapping[str, float] = nowhere()
         self._contradicted = self._seen = 0
@@ -105,22 +106,21 @@ class Followed:
     def _anchor(self, view: _View, pose: Pose) -> None:
         """Begin to follow what is at a pose."""
         self._whole = Pattern(_WHOLE, view.soft, pose=pose)
-        self._nose = Pattern(_NOSE, view.soft, pose=pose)
+        self._nose_alone = Pattern(_NOSE, view.soft, pose=pose)
         self._read(view, pose)
 
     def _read(self, view: _View, pose: Pose) -> None:
-        nose = self._nose.align(view.soft, pose).pose
+        nose = self._nose_alone.align(view.soft, pose).pose
         right, down = pose.to_face(nose.x, nose.y)
         if max(abs(right), abs(down)) > _FARTHEST_NOSE:
             nose = pose
         self.parts = temperatures(view.soft, pose, nose=nose)
-        self.pose = view.outside(pose)
-        self._poses = pose, nose  # in the view
+        self.pose, self.nose = view.outside(pose), view.outside(nose)
 
     def _learn(self, view: _View) -> None:
         """Learn what the face looks like, and now and then whether the nose is where it should."""
         self._seen += 1
-        pose, nose = self._poses
+        pose, nose = view.inside(self.pose), view.inside(self.nose)
         if not self._sure and (self._seen in _LOOK_AGAIN or self._seen % _OFTEN == 0):
             better = fitted(view.soft, pose)
             apart = np.hypot(*pose.to_face(better.pose.x, better.pose.y))
@@ -129,7 +129,7 @@ class Followed:
                 self._anchor(view, better.pose)
                 return
         self._whole.learn(view.soft, pose, share=_SHARE)
-        self._nose.learn(view.soft, nose, share=_SHARE)
+        self._nose_alone.learn(view.soft, nose, share=_SHARE)
 
 
 class _View(NamedTuple):
@@ -139,6 +139,10 @@ class _View(NamedTuple):
     pose: Pose  # of the face, in it
     left: int
     top: int
+
+    def inside(self, pose: Pose) -> Pose:
+        """Return a pose in the frame as one in the view."""
+        return pose._replace(x=pose.x - self.left, y=pose.y - self.top)
 
     def outside(self, pose: Pose) -> Pose:
         """Return a pose in the view as one in the frame."""
