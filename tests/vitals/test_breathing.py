@@ -101,7 +101,7 @@ def test_of_a_face_that_never_breathes_no_rate_is_told_and_then_that_none_will_b
 def test_an_apnea_is_told_within_fifteen_seconds_and_its_end_within_ten() -> None:
     times = seconds(130)
     rates = np.where((times > 60) & (times < 85), 0.0, 16.0)
-    found = told(times, face(len(times), {"nostrils": breathing(rates})))
+    found = told(times, face(len(times), {"nostrils": breathing(rates)}))
     assert not any(found[second].apnea for second in range(62))
     assert all(found[second].apnea for second in range(75, 85))
     assert found[80].apnea_since == pytest.approx(60, abs=2.5)
@@ -126,7 +126,8 @@ def test_breathing_by_the_mouth_instead_of_the_nose_is_no_apnea() -> None:
 def test_breathing_that_stays_shallow_is_no_apnea_for_long() -> None:
     times = seconds(140)
     rates = np.full(len(times), 16.0)
-    found = told(times, face(len(times), {"nostrils": breathing(rates) * np.where(times < 60, 1, 0.3})))
+    shallow = breathing(rates) * np.where(times < 60, 1, 0.3)
+    found = told(times, face(len(times), {"nostrils": shallow}))
     assert not found[139].apnea
     assert found[139].estimate.rate == pytest.approx(16, abs=0.3)
 
@@ -143,7 +144,7 @@ def test_a_face_that_turns_away_is_no_apnea() -> None:
 def test_a_rate_that_changes_is_told_as_the_mean_of_its_window() -> None:
     times = seconds(120)
     rates = np.interp(times, [50, 60], [14, 21])
-    found = told(times, face(len(times), {"nostrils": breathing(rates})))
+    found = told(times, face(len(times), {"nostrils": breathing(rates)}))
     for second in range(50, 100, 5):
         window = (times > second - 30) & (times <= second)
         if found[second].estimate.given:
