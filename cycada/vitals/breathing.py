@@ -129,7 +129,9 @@ class BreathingMonitor:
         self, levels: Mapping[str, Array], breaths: Mapping[str, Array]
     ) -> Sequence[Estimate]:
         """Return what the parts tell that may breathe."""
-        swings = {name: _swing(breath) for name, breath in breaths.items()}
+        # As a standard deviation that single moves do not change.
+        deep = 1.4826 * np.median(np.abs(np.stack(list(breaths.values()))), axis=1)
+        swings = dict(zip(breaths, deep.tolist(), strict=True))
         usual = float(np.median(list(swings.values())))
         may = sorted(swings.keys() - _NEVER, key=lambda name: -swings[name])
         told = []
@@ -164,8 +166,3 @@ def _longest_gap(times: Array, values: Array, seconds: float) -> float:
     start = times[-1] - seconds
     seen = times[np.isfinite(values) & (times > start)]
     return float(np.diff(np.concatenate([[start], seen, times[-1:]])).max())
-
-
-def _swing(breath: Array) -> float:
-    """Return how far values swing, as a standard deviation that single moves do not change."""
-    return float(1.4826 * np.median(np.abs(breath)))

@@ -25,7 +25,7 @@ _LIKENESS = 0.6  # below, it is not the face
 _PATIENCE = 9  # frames for which a face may hide and is looked for where it was
 _LARGEST_JUMP = 0.6  # heights from frame to frame
 _SIZES = (12.0, 2.0)  # px, and in heights of the frame: a face of another size is none
-_SHARE = 0.02  # of a frame in what a face looks like: it learns in some seconds
+_LEARNS, _SHARE = 3, 0.06  # from one of so many frames; its share: it learns in some seconds
 _FAR, _OTHER_SIZE = 0.35, 1.5  # heights, ratio by which a finder contradicts
 _CONTRADICTIONS = 2  # one after the other, which are believed
 _LOOK_AGAIN, _OFTEN = (10, 40, 120), 500  # frames after which the nose is looked for again
@@ -128,8 +128,9 @@ class Followed:
             if clearer and apart > _APART:
                 self._anchor(view, better.pose)
                 return
-        self._whole.learn(view.soft, pose, share=_SHARE)
-        self._nose_alone.learn(view.soft, nose, share=_SHARE)
+        if self._seen % _LEARNS == 0:
+            self._whole.learn(view.soft, pose, share=_SHARE)
+            self._nose_alone.learn(view.soft, nose, share=_SHARE)
 
 
 class _View(NamedTuple):
