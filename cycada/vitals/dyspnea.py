@@ -148,7 +148,7 @@ def dyspnea_score(observed: Observed, config: DyspneaConfig | None = None) -> Dy
     items: tuple[Item, ...] = (
         _rate(observed, config.rate),
         _flaring(observed, config.flaring),
-        _fear(observed, config.fear, smile=shown),
+        _fear(observed, config.fear),
         _mouth(observed, config.mouth, smile=shown),
     )
     items = tuple(each for each in items if each.most)
@@ -203,13 +203,15 @@ def _flaring(observed: Observed, item: FlaringItem) -> Item:
     )  # fmt: skip
 
 
-def _fear(observed: Observed, item: FearItem, *, smile: float) -> Item:
+def _fear(observed: Observed, item: FearItem) -> Item:
     """Tell a look of fear: eyes wide open and a tense face together, and a mouth open.
 
     The harmonic mean of the first two counts twice, so one without the other hardly counts: a
     surprised face has wide eyes alone, one in pain is tense alone. A mouth that is open may talk,
     and counts once. Of each sign the two surest AUs tell
-    its strength, since people show fear without one or the other, and detectors miss some.
+    its strength, since people show fear without one or the other, and detectors miss some. A
+    smile takes nothing from it: a felt one has no wide eyes, and some detectors take the
+    stretched lips of fear (AU20) for one (AU12).
     """
     name = "fearful face"
     eyes, tense = _known(observed, item.eyes), _known(observed, item.tense)
@@ -226,10 +228,8 @@ def _fear(observed: Observed, item: FearItem, *, smile: float) -> Item:
         signs.append(("lips", max(lips.values())))
         strength = (2 * strength + max(lips.values())) / 3
     text = ", ".join(f"{sign} {value:.2f}" for sign, value in signs)
-    if smile:
-        text += f", less for a smile {smile:.2f}"
     return Item(
-        name=name, points=_ramp(strength * (1 - smile), item.low, item.high) * item.points,
+        name=name, points=_ramp(strength, item.low, item.high) * item.points,
         most=item.points, text=text, hypothesis=item.hypothesis,
     )  # fmt: skip
 

@@ -171,8 +171,8 @@ class DyspneaConfig:
     )
     smile_from: float = setting(
         0.5,
-        "probability of AU12 from which fear and parted lips are counted less, by as much as it is "
-        "(a hypothesis: EMFACS' fear has no AU12)",
+        "probability of AU12 from which a smile is told, and parted lips count less by as much as "
+        "it is",
         low=0,
         high=1,
     )

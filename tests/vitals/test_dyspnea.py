@@ -135,10 +135,14 @@ def test_confounders_are_told() -> None:
     assert not dyspnea_score(Observed(respiration_rate=34, action_units=FEAR)).confounders
 
 
-def test_a_smile_takes_from_fear_by_as_much_as_it_is_sure() -> None:
+def test_a_smile_takes_from_parted_lips_and_nothing_from_fear() -> None:
+    """Some detectors take the stretched lips of fear for a smile."""
     both = dyspnea_score(Observed(action_units=FEAR | {12: 0.9}))
-    assert points(both)["fearful face"] == 0
-    assert points(dyspnea_score(Observed(action_units=FEAR | {12: 0.4})))["fearful face"] == 3
+    assert points(both)["fearful face"] == 3
+    assert points(both)["mouth breathing"] == 0
+    assert "a smile (AU12 0.90)" in both.reasons
+    slight = dyspnea_score(Observed(action_units=FEAR | {12: 0.4}))
+    assert points(slight)["mouth breathing"] == 0.5
 
 
 def test_breathing_seen_at_the_mouth_is_mouth_breathing_whatever_the_lips_show() -> None:
