@@ -54,7 +54,7 @@ SCENARIOS = ("calm", "fear", "smile", "talk", "pain", "mouth", "apnea", "intubat
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=1),
+    type=click.FloatRange(min=1, max=3600),
     help="Length of a story.  [default: 120]",
 )
 @click.pass_context

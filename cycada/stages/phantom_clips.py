@@ -101,10 +101,10 @@ def _make(number: int, options: ClipOptions) -> list[str]:
         (options.out / TRUTH_FOLDER).mkdir(exist_ok=True)
         video.parent.mkdir(exist_ok=True)
         write_table(options.out / TRUTH_FOLDER / f"{name}.csv", *_truth_table(clip))
-        frames = phantom.render_clip(identity, clip)
-        counts = np.stack([
-            counts_from_celsius(torch.from_numpy(frame), UNIT).numpy() for frame in frames
-        ])  # fmt: skip
+        spec = clip.spec
+        counts = np.empty((spec.frames, spec.size, spec.size), dtype=np.uint16)
+        for at, frame in enumerate(phantom.render_clip(identity, clip)):
+            counts[at] = counts_from_celsius(torch.from_numpy(frame), UNIT).numpy()
         with replacing(video) as temporary:
             np.savez(temporary, frames=counts, seconds=clip.truth.seconds)
     spec = clip.spec
