@@ -69,7 +69,7 @@ def monitor(
 
     \b
     cycada monitor night.cptv --rotate 90 --detector runs/both --out results/patient
-    camera | cycada monitor - --raw 160x120 --fps 9 --unit centikelvin --out results/live
+    cycada monitor - --raw 160x120 --fps 9 --unit centikelvin --out results/live
     """  # noqa: D301  # click keeps the lines after the backspace
     from cycada.footage.raw import raw_size
     from cycada.stages.monitor import Listener, MonitorOptions
