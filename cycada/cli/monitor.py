@@ -146,5 +146,6 @@ def _sum_up(told: Monitored) -> None:
     given = told.given / max(told.rows, 1)
     say(
         f"{told.out}: {told.rows} seconds, a rate in {given:.0%} of them, "
-        f"{alarms or 'no'} alarm{'' if len(kinds) == 1 else 's'}{kept}"
+        + (f"alarms: {alarms}" if kinds else "no alarms")
+        + kept
     )
