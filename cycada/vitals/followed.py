@@ -22,6 +22,7 @@ Array = NDArray[Any]
 _BLUR = 0.013  # heights of the face: so that a shift by half a pixel changes nothing else
 _AROUND = 1.1  # heights on each side of the face's origin in which it is looked for
 _LIKENESS = 0.6  # below, it is not the face
+_CONTRASTS = 0.4, 2.5  # of the face against when it was found; beyond, it is not
 _PATIENCE = 9  # frames for which a face may hide and is looked for where it was
 _LARGEST_JUMP = 0.6  # heights from frame to frame
 _SIZES = (12.0, 2.0)  # px, and in heights of the frame: a face of another size is none
@@ -93,9 +94,9 @@ class Followed:
         """
         view = _view(frame, self.pose)
         found = self._whole.align(view.soft, view.pose)
-        if found.likeness < _LIKENESS:
+        if not _like(found):
             found = self._whole.align(view.soft, self._whole.searched(view.soft, view.pose))
-        if found.likeness < _LIKENESS or not _plausible(found.pose, view.pose, frame):
+        if not _like(found) or not _plausible(found.pose, view.pose, frame):
             self.hidden, self.parts = self.hidden + 1, nowhere()
             return said is None and self.hidden <= _PATIENCE
         self.hidden = 0
@@ -183,6 +184,11 @@ def _view(frame: Array, pose: Pose) -> _View:
     part = frame[top:bottom, left:right]
     soft = ndimage.gaussian_filter(part, _BLUR * pose.height)
     return _View(soft, pose._replace(x=pose.x - left, y=pose.y - top), left, top)
+
+
+def _like(found: Aligned) -> bool:
+    """Tell whether it is the face: not what is behind it, which a leaving face becomes."""
+    return found.likeness >= _LIKENESS and _CONTRASTS[0] <= found.contrast <= _CONTRASTS[1]
 
 
 def _plausible(pose: Pose, before: Pose, frame: Array) -> bool:
