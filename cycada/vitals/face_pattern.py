@@ -102,10 +102,12 @@ def fitted(frame: Array, pose: Pose) -> Aligned:
     return Aligned(pose.moved(*best), float(likeness))
 
 
-def likeness_at(frame: Array, pose: Pose) -> float:
-    """Return the correlation of what is at a pose with the pattern of a face."""
-    soft = ndimage.gaussian_filter(frame, _BLUR * pose.height)
-    return float(_worth(soft, pose, np.zeros((1, 3)), trust=0.0)[0])
+def worth_of(frame: Array, pose: Pose, said: Pose) -> float:
+    """Return how well the pattern fits at a pose, given where a finder says that the face is."""
+    soft = ndimage.gaussian_filter(frame, _BLUR * said.height)
+    right, down = said.to_face(pose.x, pose.y)
+    move = np.array([[right, down, np.log(pose.height / said.height)]])
+    return float(_worth(soft, said, move)[0])
 
 
 def _worth(frame: Array, pose: Pose, moves: Array, *, trust: float = _TRUST) -> Array:

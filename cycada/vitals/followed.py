@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cycada.vitals.face_areas import nowhere, temperatures
-from cycada.vitals.face_pattern import fitted, likeness_at
+from cycada.vitals.face_pattern import fitted, worth_of
 from cycada.vitals.registration import Aligned, Pattern, Pose, Region
 
 Array = NDArray[Any]
@@ -22,14 +22,17 @@ Array = NDArray[Any]
 _BLUR = 0.013  # heights of the face: so that a shift by half a pixel changes nothing else
 _AROUND = 1.1  # heights on each side of the face's origin in which it is looked for
 _LIKENESS = 0.6  # below, it is not the face
+_CONTRASTS = 0.4, 2.5  # of the face against when it was found; beyond, it is not
 _PATIENCE = 9  # frames for which a face may hide and is looked for where it was
 _LARGEST_JUMP = 0.6  # heights from frame to frame
 _SIZES = (12.0, 2.0)  # px, and in heights of the frame: a face of another size is none
 _LEARNS, _SHARE = 3, 0.06  # from one of so many frames; its share: it learns in some seconds
 _FAR, _OTHER_SIZE = 0.35, 1.5  # heights, ratio by which a finder contradicts
 _CONTRADICTIONS = 2  # one after the other, which are believed
-_LOOK_AGAIN, _OFTEN = (10, 40, 120), 500  # frames after which the nose is looked for again
-_CLEARER, _APART = 0.05, 0.025  # correlation, heights: by which another place has to be better
+_LOOK_AGAIN = (5, 10, 20, 30, 45, 60, 90, 120, 180, 250)  # frames after which the nose is looked
+_OFTEN = 500  # for again, and from then on
+_CLEARER, _APART = 0.05, 0.025  # worth, heights: by which another place has to be better
+_BELIEVED = 0.3  # share of what a finder says in what finders have said
 _FARTHEST_NOSE = 0.12  # heights by which it moves against the face
 
 
@@ -80,6 +83,7 @@ class Followed:
         view = _view(frame, said)
         found = Aligned(view.pose, 1.0) if sure else fitted(view.soft, view.pose)
         self._anchor(view, found.pose)
+        self._finder = _Move.between(self.pose, said)  # from here to where finders see the face
 
     def follow(self, frame: Array, said: Pose | None) -> bool:
         """Look for the face in the next frame; return whether to go on with it.
@@ -90,17 +94,19 @@ class Followed:
         """
         view = _view(frame, self.pose)
         found = self._whole.align(view.soft, view.pose)
-        if found.likeness < _LIKENESS:
+        if not _like(found):
             found = self._whole.align(view.soft, self._whole.searched(view.soft, view.pose))
-        if found.likeness < _LIKENESS or not _plausible(found.pose, view.pose, frame):
+        if not _like(found) or not _plausible(found.pose, view.pose, frame):
             self.hidden, self.parts = self.hidden + 1, nowhere()
             return said is None and self.hidden <= _PATIENCE
         self.hidden = 0
         self._read(view, found.pose)
         self._learn(view)
-        contradicts = said is not None and _elsewhere(said, self.pose)
-        if said is not None:
-            self._contradicted = self._contradicted + 1 if contradicts else 0
+        if said is not None and _elsewhere(said, self.pose):
+            self._contradicted += 1
+        elif said is not None:
+            self._contradicted = 0
+            self._finder = self._finder.towards(_Move.between(self.pose, said), share=_BELIEVED)
         return self._contradicted < _CONTRADICTIONS
 
     def _anchor(self, view: _View, pose: Pose) -> None:
@@ -122,15 +128,34 @@ class Followed:
         self._seen += 1
         pose, nose = view.inside(self.pose), view.inside(self.nose)
         if not self._sure and (self._seen in _LOOK_AGAIN or self._seen % _OFTEN == 0):
-            better = fitted(view.soft, pose)
-            apart = np.hypot(*pose.to_face(better.pose.x, better.pose.y))
-            clearer = better.likeness > likeness_at(view.soft, pose) + _CLEARER
-            if clearer and apart > _APART:
-                self._anchor(view, better.pose)
+            said = pose.moved(*self._finder)
+            better = fitted(view.soft, said).pose
+            apart = np.hypot(*pose.to_face(better.x, better.y))
+            gain = worth_of(view.soft, better, said) - worth_of(view.soft, pose, said)
+            if gain > _CLEARER and apart > _APART:
+                self._finder = _Move.between(better, said)
+                self._anchor(view, better)
                 return
         if self._seen % _LEARNS == 0:
             self._whole.learn(view.soft, pose, share=_SHARE)
             self._nose_alone.learn(view.soft, nose, share=_SHARE)
+
+
+class _Move(NamedTuple):
+    """From one pose to another, in heights of the first."""
+
+    right: float
+    down: float
+    growth: float
+
+    @classmethod
+    def between(cls, pose: Pose, other: Pose) -> _Move:
+        """Return the move from a pose to another, without its turn."""
+        return cls(*pose.to_face(other.x, other.y), float(np.log(other.height / pose.height)))
+
+    def towards(self, other: _Move, *, share: float) -> _Move:
+        """Return a move between this and another."""
+        return _Move(*(a + share * (b - a) for a, b in zip(self, other, strict=True)))
 
 
 class _View(NamedTuple):
@@ -159,6 +184,11 @@ def _view(frame: Array, pose: Pose) -> _View:
     part = frame[top:bottom, left:right]
     soft = ndimage.gaussian_filter(part, _BLUR * pose.height)
     return _View(soft, pose._replace(x=pose.x - left, y=pose.y - top), left, top)
+
+
+def _like(found: Aligned) -> bool:
+    """Tell whether it is the face: not what is behind it, which a leaving face becomes."""
+    return found.likeness >= _LIKENESS and _CONTRASTS[0] <= found.contrast <= _CONTRASTS[1]
 
 
 def _plausible(pose: Pose, before: Pose, frame: Array) -> bool:

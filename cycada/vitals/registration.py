@@ -75,6 +75,7 @@ class Aligned(NamedTuple):
 
     pose: Pose
     likeness: float  # correlation, -1 to 1
+    contrast: float = 1.0  # against that of the pattern when it was taken
 
 
 def sampled(frame: Array, pose: Pose, points: tuple[Array, Array]) -> Array:
@@ -92,6 +93,7 @@ class Pattern:
         self._region, self._points = region, region.points()
         self._weights = region.weights.ravel() / region.weights.sum()
         self._values = sampled(frame, pose, self._points)
+        self._contrast = self._spread(self._values)
         self._prepare()
 
     def learn(self, frame: Array, pose: Pose, *, share: float) -> None:
@@ -109,7 +111,8 @@ class Pattern:
             seen = sampled(frame, pose, self._points)
             if np.abs(step).max() < _SETTLED:
                 break
-        return Aligned(pose, self._likeness(seen))
+        contrast = self._spread(seen) / self._contrast if self._contrast > 0 else 1.0
+        return Aligned(pose, self._likeness(seen), contrast)
 
     def searched(self, frame: Array, around: Pose) -> Pose:
         """Return where, within half a face of a pose, a frame is most like the pattern."""
@@ -132,6 +135,9 @@ class Pattern:
         normal[np.diag_indices(len(normal))] *= 1 + _STIFFNESS
         normal[np.diag_indices(len(normal))] += 1e-9
         self._solve = np.linalg.solve(normal, weighted.T)[: len(moves)]
+
+    def _spread(self, values: Array) -> float:
+        return float(np.sqrt(self._weights @ (values - self._weights @ values) ** 2))
 
     def _likeness(self, seen: Array) -> float:
         return correlation(self._values, seen, self._weights)

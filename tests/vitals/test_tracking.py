@@ -165,6 +165,17 @@ def test_a_face_that_leaves_is_lost_and_found_again_by_the_next_box() -> None:
     assert not math.isnan(seen["nostrils"])
 
 
+def test_a_face_that_leaves_slowly_does_not_become_what_is_behind_it() -> None:
+    shown = film()
+    tracker = FaceTracker()
+    tracker.see(shown.celsius[0], box=shown.box())
+    still = shown.celsius[1]
+    behind = 21 + 0.05 * torch.randn(80, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+    for at in range(80):  # it pales into the room, like a face that goes out of focus
+        tracker.see(torch.lerp(still, behind[at], min(at / 60, 1.0)))
+    assert tracker.box is None
+
+
 def test_a_face_that_jumps_is_found_where_it_went() -> None:
     shown = film()
     tracker = FaceTracker()
