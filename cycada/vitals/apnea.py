@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cycada.vitals.respiration import GRID
+from cycada.vitals.respiration import GRID, WINDOW
 
 Array = NDArray[Any]
 
@@ -35,6 +35,7 @@ class ApneaWatch:
     def __init__(self) -> None:
         """Begin without knowing the breathing."""
         self.since = math.nan
+        self._quiet = math.nan  # the same, while it is too short for an apnea as well
         self._usual: dict[str, float] = {}
         self._first = self._last = math.nan  # time at which a rate was told
         self._known = False
@@ -50,7 +51,7 @@ class ApneaWatch:
         Args:
             now: s, its end.
             breaths: Part of the face -> ``(T,)`` band-passed values on the even grid; parts that
-                were not seen are missing.
+                were not seen throughout the last :data:`SHORTEST` s are missing.
             told: Parts by which a rate can be told.
         """
         if told:
@@ -58,19 +59,25 @@ class ApneaWatch:
                 self._first = now
             self._last = now
             self._known |= now - self._first >= _KNOWN
-            if math.isnan(self.since):
+            if now - self._quiet > WINDOW:  # a rate was told of nothing but shallow breaths
+                self._usual.clear()
+                self._quiet = math.nan
+            if math.isnan(self._quiet):
                 self._learn(breaths, told)
         deep = {name: np.abs(breaths[name]) for name in self._usual if name in breaths}
         if not self._known or not deep:
-            self.since = math.nan
-        elif math.isnan(self.since):
+            self._quiet = math.nan
+        elif math.isnan(self._quiet):
             if self._depth(deep, SHORTEST) < _BEGINS:
-                self.since = now - self._still(deep)
+                self._quiet = now - self._still(deep)
         elif self._depth(deep, _BACK) > _ENDS:
-            self.since = math.nan
+            self._quiet = math.nan
+        # A pause that is shorter is none; a short move in a longer one does not end it.
+        if not now - self._quiet < SHORTEST:
+            self.since = self._quiet
 
     def _learn(self, breaths: Mapping[str, Array], told: Sequence[str]) -> None:
-        for name in told:
+        for name in set(told) & set(breaths):
             depth = float(np.percentile(np.abs(breaths[name]), _SHARE))
             usual = self._usual.setdefault(name, depth)
             self._usual[name] += (_DEEPER if depth > usual else _SHALLOWER) * (depth - usual)
@@ -84,9 +91,9 @@ class ApneaWatch:
         )
 
     def _still(self, deep: Mapping[str, Array]) -> float:
-        """Return for how many seconds there has been no usual breath; ten at least."""
+        """Return for how many seconds there has been no usual breath."""
         last = max(
-            int(np.max(np.flatnonzero(values > 0.7 * self._usual[name]), initial=0))
+            int(np.max(np.flatnonzero(values > _ENDS * self._usual[name]), initial=0))
             for name, values in deep.items()
         )
-        return max(SHORTEST, (len(next(iter(deep.values()))) - last) / GRID)
+        return (len(next(iter(deep.values()))) - last) / GRID

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cycada.vitals.apnea import ApneaWatch
+from cycada.vitals.apnea import SHORTEST, ApneaWatch
 from cycada.vitals.face_areas import PARTS
 from cycada.vitals.respiration import (
     LOWEST_QUALITY,
@@ -36,6 +36,7 @@ _NEVER = frozenset(PARTS[2:8])  # forehead and eyes
 _SLOW, _OF_SLOW = 12.0, 0.2  # breaths per minute below which a head may sway; quality for it
 _FEWEST_AROUND = 6  # parts that make out what a face does as a rule
 _KEEP = 0.05  # quality by which others must be better than the part of before
+_LONGEST_GAP = 2.0  # s in which a breath may have been missed
 _SILENT_FOR = 60.0  # s of a well seen face without any breathing: there is none to be seen
 
 
@@ -105,7 +106,12 @@ class BreathingMonitor:
         told = self._told(found, breaths)
         best = max(told, key=self._worth)
         self._part = best.part if best.given else self._part
-        self._apnea.see(now, breaths, told=[each.part for each in told if each.given])
+        watched = {
+            name: breath
+            for name, breath in breaths.items()
+            if _longest_gap(times, values[:, PARTS.index(name)], SHORTEST) < _LONGEST_GAP
+        }
+        self._apnea.see(now, watched, told=[each.part for each in told if each.given])
         stopped = not math.isnan(self._apnea.since)
         if best.given or self._apnea.known:
             self._breathless_since = math.nan
@@ -123,7 +129,9 @@ class BreathingMonitor:
         self, levels: Mapping[str, Array], breaths: Mapping[str, Array]
     ) -> Sequence[Estimate]:
         """Return what the parts tell that may breathe."""
-        swings = {name: _swing(breath) for name, breath in breaths.items()}
+        # As a standard deviation that single moves do not change.
+        deep = 1.4826 * np.median(np.abs(np.stack(list(breaths.values()))), axis=1)
+        swings = dict(zip(breaths, deep.tolist(), strict=True))
         usual = float(np.median(list(swings.values())))
         may = sorted(swings.keys() - _NEVER, key=lambda name: -swings[name])
         told = []
@@ -153,6 +161,8 @@ def _bar(part: str) -> float:
     return _BAR.get(part, _BAR["other"])
 
 
-def _swing(breath: Array) -> float:
-    """Return how far values swing, as a standard deviation that single moves do not change."""
-    return float(1.4826 * np.median(np.abs(breath)))
+def _longest_gap(times: Array, values: Array, seconds: float) -> float:
+    """Return the longest time in the last seconds in which nothing was seen."""
+    start = times[-1] - seconds
+    seen = times[np.isfinite(values) & (times > start)]
+    return float(np.diff(np.concatenate([[start], seen, times[-1:]])).max())

@@ -25,7 +25,7 @@ _LIKENESS = 0.6  # below, it is not the face
 _PATIENCE = 9  # frames for which a face may hide and is looked for where it was
 _LARGEST_JUMP = 0.6  # heights from frame to frame
 _SIZES = (12.0, 2.0)  # px, and in heights of the frame: a face of another size is none
-_SHARE = 0.02  # of a frame in what a face looks like: it learns in some seconds
+_LEARNS, _SHARE = 3, 0.06  # from one of so many frames; its share: it learns in some seconds
 _FAR, _OTHER_SIZE = 0.35, 1.5  # heights, ratio by which a finder contradicts
 _CONTRADICTIONS = 2  # one after the other, which are believed
 _LOOK_AGAIN, _OFTEN = (10, 40, 120), 500  # frames after which the nose is looked for again
@@ -59,6 +59,7 @@ class Followed:
 
     Attributes:
         pose: Where it is, or was when it was seen last.
+        nose: The same by its nose.
         hidden: Frames since it was seen.
         parts: Temperatures of its parts in the last frame.
     """
@@ -71,7 +72,7 @@ class Followed:
             said: By a finder.
             sure: Whether that is by its landmarks, so that the nose need not be looked for.
         """
-        self.pose = said
+        self.pose = self.nose = said
         self.hidden = 0
         self.parts: Mapping[str, float] = nowhere()
         self._contradicted = self._seen = 0
@@ -105,22 +106,21 @@ class Followed:
     def _anchor(self, view: _View, pose: Pose) -> None:
         """Begin to follow what is at a pose."""
         self._whole = Pattern(_WHOLE, view.soft, pose=pose)
-        self._nose = Pattern(_NOSE, view.soft, pose=pose)
+        self._nose_alone = Pattern(_NOSE, view.soft, pose=pose)
         self._read(view, pose)
 
     def _read(self, view: _View, pose: Pose) -> None:
-        nose = self._nose.align(view.soft, pose).pose
+        nose = self._nose_alone.align(view.soft, pose).pose
         right, down = pose.to_face(nose.x, nose.y)
         if max(abs(right), abs(down)) > _FARTHEST_NOSE:
             nose = pose
         self.parts = temperatures(view.soft, pose, nose=nose)
-        self.pose = view.outside(pose)
-        self._poses = pose, nose  # in the view
+        self.pose, self.nose = view.outside(pose), view.outside(nose)
 
     def _learn(self, view: _View) -> None:
         """Learn what the face looks like, and now and then whether the nose is where it should."""
         self._seen += 1
-        pose, nose = self._poses
+        pose, nose = view.inside(self.pose), view.inside(self.nose)
         if not self._sure and (self._seen in _LOOK_AGAIN or self._seen % _OFTEN == 0):
             better = fitted(view.soft, pose)
             apart = np.hypot(*pose.to_face(better.pose.x, better.pose.y))
@@ -128,8 +128,9 @@ class Followed:
             if clearer and apart > _APART:
                 self._anchor(view, better.pose)
                 return
-        self._whole.learn(view.soft, pose, share=_SHARE)
-        self._nose.learn(view.soft, nose, share=_SHARE)
+        if self._seen % _LEARNS == 0:
+            self._whole.learn(view.soft, pose, share=_SHARE)
+            self._nose_alone.learn(view.soft, nose, share=_SHARE)
 
 
 class _View(NamedTuple):
@@ -139,6 +140,10 @@ class _View(NamedTuple):
     pose: Pose  # of the face, in it
     left: int
     top: int
+
+    def inside(self, pose: Pose) -> Pose:
+        """Return a pose in the frame as one in the view."""
+        return pose._replace(x=pose.x - self.left, y=pose.y - self.top)
 
     def outside(self, pose: Pose) -> Pose:
         """Return a pose in the view as one in the frame."""

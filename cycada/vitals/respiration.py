@@ -126,8 +126,7 @@ def evened(times: Array, values: Array) -> Array | None:
     if missing.mean() > _MOST_MISSING:
         return None
     places = np.arange(len(grid))
-    even: Array = signal.detrend(np.interp(places, places[~missing], grid[~missing]))
-    return even
+    return _detrended(np.interp(places, places[~missing], grid[~missing]))
 
 
 def band_passed(level: Array) -> Array:
@@ -169,6 +168,14 @@ def steadied(values: Array) -> Array:
 class _Line(NamedTuple):
     rate: float  # Hz
     strength: float  # 0 to 1
+
+
+def _detrended(values: Array) -> Array:
+    """Return values less their mean and linear trend (least squares)."""
+    ticks = np.arange(len(values)) - (len(values) - 1) / 2
+    level = values - values.mean()
+    rest: Array = level - ticks * (ticks @ level / (ticks @ ticks))
+    return rest
 
 
 def _regular(times: Array, values: Array) -> Array:
