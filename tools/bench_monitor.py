@@ -59,9 +59,8 @@ def measure(
     began = written = 0.0
     for number in range(count):
         content = frames[number % len(frames)].tobytes()
-        if number == 1 or not paced:
-            watched.until_begun()  # starting Python is no part of it
         if number == 1:
+            watched.until_begun()  # starting Python is no part of it
             began = time.monotonic()
         if paced and number > 1:
             time.sleep(max(0.0, began + (number - 1) / rate - time.monotonic()))
