@@ -114,11 +114,12 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plot:
-    """An SVG drawing from :mod:`cycada.report.plots`."""
+    """An SVG drawing from :mod:`cycada.report.plots`; a wide one has a ``narrow`` one beside it."""
 
     kind: ClassVar[str] = "plot"
     svg: str
     caption: str = ""
+    narrow: str = ""  # the same for a phone; what has one takes all of the width
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
