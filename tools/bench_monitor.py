@@ -78,11 +78,17 @@ def measure(
         "frames": count,
         "frames_per_s": round((count - 1) / took, 1),
         "peak_mb": round(max(watched.memory) / 2**20),
-        "grown_mb": round((watched.memory[-1] - watched.memory[len(watched.memory) // 4]) / 2**20),
+        "grown_mb": round(_grown(watched.memory) / 2**20),
     }
     if paced:
         found |= {"latency_s": round(float(np.median(late)), 3), "worst_s": round(max(late), 3)}
     return found
+
+
+def _grown(memory: list[int]) -> float:
+    """Return by how much the last third took more than the middle one; it ends with less."""
+    third = len(memory) // 3
+    return float(np.median(memory[2 * third :]) - np.median(memory[third : 2 * third]))
 
 
 class _Watched(threading.Thread):

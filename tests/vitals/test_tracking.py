@@ -170,9 +170,11 @@ def test_a_face_that_leaves_slowly_does_not_become_what_is_behind_it() -> None:
     tracker = FaceTracker()
     tracker.see(shown.celsius[0], box=shown.box())
     still = shown.celsius[1]
-    behind = 21 + 0.05 * torch.randn(80, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
-    for at in range(80):  # it pales into the room, like a face that goes out of focus
-        tracker.see(torch.lerp(still, behind[at], min(at / 60, 1.0)))
+    draw = torch.Generator().manual_seed(2)
+    wall = 21 + 0.2 * torch.sin(torch.arange(SIZE) / 9) * torch.sin(torch.arange(SIZE) / 7)[:, None]
+    for at in range(80):  # it pales before a wall, like a face that goes out of focus
+        frame = torch.lerp(still, wall, min(at / 60, 1.0))
+        tracker.see(frame + 0.01 * torch.randn(SIZE, SIZE, generator=draw))
     assert tracker.box is None
 
 
