@@ -215,8 +215,8 @@ def _other_network(found: Mapping[str, Tensor]) -> str | None:
         return "holds a discriminator, it seems (netD)"
     if any(name.endswith(".weight") and value.ndim == 1 for name, value in found.items()):
         return (
-            "holds a network whose normalisation has weights (norm batch, pix2pix's default), where "
-            "CycleGAN's has none"
+            "holds a network whose normalisation has weights (norm batch, pix2pix's default), "
+            "where CycleGAN's has none"
         )
     return None
 

@@ -92,7 +92,9 @@ class CycleGANGenerators(nn.Module):
         super().__init__()
         self.shapes = (to_thermal, to_rgb)
         self.to_thermal = CycleGANGenerator(to_thermal, made_channels=THERMAL_CHANNELS)
-        self.to_rgb = to_rgb and CycleGANGenerator(to_rgb, made_channels=RGB_CHANNELS)
+        self.to_rgb = (
+            None if to_rgb is None else CycleGANGenerator(to_rgb, made_channels=RGB_CHANNELS)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return what :meth:`from_json` makes such networks of, for ``about.json``."""

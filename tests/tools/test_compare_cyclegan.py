@@ -20,8 +20,11 @@ from cycada.data.index import read_index
 from cycada.errors import DataError, RunError, UsageError
 from cycada.progress import Progress
 from cycada.stages.evaluate import EvaluateOptions, evaluate
+from cycada.stages.report import report
 from cycada.stages.train_translator import run_training
 from cycada.stages.translate import run_translation
+from cycada.stages.view_sets import WholeSets
+from cycada.stages.view_try import Wanted, try_image
 from cycada.thermal import Window
 from cycada.training.loading import load_translator
 
@@ -187,9 +190,7 @@ def test_both_directions_are_evaluated_like_a_translator_of_ours(
     ])  # fmt: skip
     with torch.no_grad():
         cycle = (back(weights(rgb)) - rgb).abs().mean()
-    figures = {
-        name: figure["mean"] for name, figure in scores["scores"]["figures"].items()
-    }
+    figures = {name: figure["mean"] for name, figure in scores["scores"]["figures"].items()}
     assert figures["cycle_rgb"] == pytest.approx(float(cycle), rel=1e-3)
 
 
@@ -218,6 +219,50 @@ def test_a_direction_that_was_not_given_is_missed_in_a_sentence(
     assert told.exit_code == 1
     assert "give tools/compare_cyclegan.py both" in told.output
     assert not (tmp_path / "scores").exists()
+
+
+def test_a_page_shows_the_one_direction_that_there_is(
+    tool: ModuleType, textbook: ModuleType, faces: Path, tmp_path: Path
+) -> None:
+    weights = named_as_theirs(drawn(textbook))
+    run = bring_over(tool, tmp_path, weights, data=(faces,), window=Window())
+    text = report([run], tmp_path / "page").read_text(encoding="utf-8")
+    assert "Trained with CycleGAN&#39;s code; it is shown images of 16 px." in text
+    assert "As thermal" in text
+    assert "The translator knows the way from RGB to thermal alone." in text
+    assert "Back in RGB" not in text
+    assert "No gallery" not in text
+    assert "No translations to show" not in text
+
+
+def test_a_dropped_image_is_translated_where_there_is_no_way_back(
+    tool: ModuleType, textbook: ModuleType, tmp_path: Path
+) -> None:
+    theirs = drawn(textbook)
+    run = bring_over(tool, tmp_path, named_as_theirs(theirs))
+    translator = load_translator(run, CPU)
+    image = torch.randint(0, 256, (3, 16, 16)).to(torch.uint8)
+    tried = try_image(image, "a.png", Wanted(), translator=translator, detector=None)
+    assert [picture.key for picture in tried.pictures] == ["source", "made"]
+    with torch.no_grad():
+        wanted = theirs(image[None].float() / 127.5 - 1)[0]
+    torch.testing.assert_close(tried.pictures[1].pixels, wanted, atol=1e-5, rtol=0)
+    assert any("does not go back" in note for note in tried.notes)
+    with pytest.raises(RunError, match="translates RGB into thermal alone"):
+        try_image(image[:1], "a.png", Wanted(), translator=translator, detector=None)
+
+
+def test_the_server_draws_the_one_direction_that_there_is(
+    tool: ModuleType, textbook: ModuleType, faces: Path, tmp_path: Path
+) -> None:
+    weights = named_as_theirs(drawn(textbook))
+    run = bring_over(tool, tmp_path, weights, data=(faces,), window=Window())
+    whole = WholeSets([run], tmp_path / "lists", CPU, subjects=False, outside=False)
+    assert "Its faces cannot be shown" not in whole.page([run])
+    (only,) = whole.sets.values()
+    assert only.faces.images.domain == "rgb"
+    assert only.thumbs(0)
+    assert '"again"' not in only.script.decode("utf-8")
 
 
 def test_a_training_does_not_go_on_from_it(
@@ -281,7 +326,7 @@ class _Runs:
 def test_code_in_a_checkpoint_is_not_run(tool: ModuleType, tmp_path: Path) -> None:
     file, trace = tmp_path / "net.pth", tmp_path / "it_ran"
     torch.save({"model.1.weight": _Runs(trace)}, file)
-    with pytest.raises(DataError, match="which could run any code|which is no tensor"):
+    with pytest.raises(DataError, match=r"which could run any code|which is no tensor"):
         tool.read_generator(file)
     assert not trace.exists()
     torch.load(file, weights_only=False)
