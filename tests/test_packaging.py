@@ -1,4 +1,4 @@
-"""What is handed on: the wheel, the source distribution, the citation, and the checks of both CIs."""
+"""What is handed on: wheel, source distribution, citation, and the checks of both CIs."""
 
 from __future__ import annotations
 
