@@ -275,11 +275,9 @@ def to_signed(image: Tensor, *, unit: Unit = "grey", window: Window | None = Non
         DataError: float32 without a unit, or 8 bits with one.
     """
     if unit != "grey":
-        if image.dtype == torch.uint8:
-            raise DataError(f"an 8-bit image cannot count {unit}; its unit is grey.")
         if window is None:
             raise ValueError(f"{unit} needs a temperature window")
-        return thermal.to_signed(thermal.celsius_from_counts(image, unit), window)
+        return thermal.to_signed(to_celsius(image, unit=unit), window)
     if image.dtype == torch.uint8:
         return image.to(torch.float32) / _EIGHT_BIT - 1
     if image.dtype == torch.uint16:
@@ -290,6 +288,17 @@ def to_signed(image: Tensor, *, unit: Unit = "grey", window: Window | None = Non
             "without one its range is unknown."
         )
     raise ValueError(f"an image holds uint8, uint16 or float32, not {image.dtype}")
+
+
+def to_celsius(image: Tensor, *, unit: Unit) -> Tensor:
+    """Return the temperatures of a file's pixels in deg C, float32, also beyond any window.
+
+    Raises:
+        DataError: 8 bits, or a unit without temperatures.
+    """
+    if image.dtype == torch.uint8:
+        raise DataError(f"an 8-bit image cannot count {unit}; its unit is grey.")
+    return thermal.celsius_from_counts(image, unit)
 
 
 def from_signed(

@@ -26,6 +26,7 @@ else:
 
 T = TypeVar("T")
 
+_CONTROL = {code: f"\\u{code:04x}" for code in (0x7F,)}  # TOML escapes it, JSON does not
 _LARGEST = 1 << 24  # bytes of a file of settings
 
 
@@ -86,6 +87,34 @@ def differences(left: Any, right: Any) -> dict[str, tuple[Any, Any]]:
     one, two = flatten(left), flatten(right)
     names = [name for name in {**one, **two} if one.get(name) != two.get(name)]
     return {name: (one.get(name), two.get(name)) for name in names}
+
+
+def settings_text(config: Any, *, table: str = "") -> str:
+    """Return settings as TOML that ``--config`` reads back as they are.
+
+    Args:
+        config: One of the config dataclasses.
+        table: Name of the table that the settings are in, with a dot at its end.
+    """
+    lines: list[str] = []
+    tables: list[str] = []
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            name = table + item.name
+            tables.append(f"\n[{name}]\n{settings_text(value, table=name + '.')}")
+        else:
+            lines.append(f"{item.name} = {_toml(value)}  # {item.metadata['help']}\n")
+    return "".join([*lines, *tables])
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, float):
+        return repr(value)
+    # Otherwise JSON and TOML write a value alike.
+    return json.dumps(value, ensure_ascii=False).translate(_CONTROL)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -4,7 +4,9 @@
 
 writes a page of made faces (drawn in no time, with figures, Action Units and activations), opens it
 from disk in Chromium, and prints the seconds until something and until the first tile is shown, the
-memory of the script and the number of nodes, at the beginning and after 40 places down the grid.
+memory of the script and the number of nodes, at the beginning and after 40 places down the grid,
+and how long it takes to sort, to filter and to search: from the change of a field until the browser
+has drawn what it chose, the slowest of five. Every face is drawn and written, from its number.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import click
 import torch
 from torch import Tensor
 
-from cycada.report.gallery import FigureColumn, GallerySet, Item, SetWriter, UnitColumns, View
+from cycada.report.gallery import GallerySet, SetWriter
+from cycada.report.gallery_items import FigureColumn, Item, UnitColumns, View
 from cycada.report.page import Gallery, Page, Section, files_folder, write_page
 
 WINDOW = (20.0, 40.0)  # deg C
@@ -148,6 +151,14 @@ def measured(page: Path, chromium: str) -> dict[str, Any]:
             }"""
         )
         after = held()
+        acts = {
+            f"{name}, s": max(opened.evaluate(_ACT, [*act, turn]) for turn in range(5))
+            for name, act in _ACTS.items()
+        }
+        begun = time.perf_counter()
+        opened.locator(".tile").first.click()
+        opened.locator("dialog.detail .panel").first.wait_for()
+        large = time.perf_counter() - begun
         browser.close()
     return {
         "first contentful paint, s": round(paint / 1000, 3) if paint else None,
@@ -155,7 +166,25 @@ def measured(page: Path, chromium: str) -> dict[str, Any]:
         "processor time of the main thread until then, s": round(work["TaskDuration"], 3),
         "script memory, MB": before[0], "nodes": before[1],
         "script memory after scrolling, MB": after[0], "nodes after scrolling": after[1],
+        **acts, "one face large, s": round(large, 3),
     }  # fmt: skip
+
+
+_ACTS = {  # a field, and values that it is given in turn
+    "sorted": ("[aria-label='Sort by']", ["kept", "cycle"]),
+    "filtered by split": (".filters-panel [aria-label='Split']", ["val", ""]),
+    "filtered by flips of any unit": (".filters-panel [aria-label='is']", ["flip", ""]),
+    "filtered by a range": (".filters-panel [aria-label='Cycle error from']", ["0.5", ""]),
+    "searched": (".search input", ["test", "face 1", ""]),
+}
+_ACT = """async ([field, values, turn]) => {
+  const found = document.querySelector(field);
+  const begun = performance.now();
+  found.value = values[turn % values.length];
+  found.dispatchEvent(new Event(found.matches("select") ? "change" : "input", { bubbles: true }));
+  await new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)));
+  return Math.round(performance.now() - begun) / 1000;
+}"""
 
 
 @click.command()
@@ -179,7 +208,11 @@ def main(*, out: Path, faces: int, side: int) -> None:
         write_made_page(page, faces, side=side)
         found["written in, s"] = round(time.perf_counter() - begun, 1)
         sizes = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
-        found |= {"files": len(sizes), "megabytes": round(sum(sizes) / 1e6, 1)}
+        blocks = sum(path.stat().st_blocks * 512 for path in out.rglob("*"))
+        found |= {
+            "files": len(sizes), "megabytes": round(sum(sizes) / 1e6, 1),
+            "megabytes in blocks of the disk": round(blocks / 1e6, 1),
+        }  # fmt: skip
     click.echo(json.dumps(found | measured(page, chromium), indent=1))
 
 

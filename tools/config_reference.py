@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cycada.config import DetectorConfig, TranslatorConfig
+from cycada.vitals.dyspnea_config import DyspneaConfig
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 
 _HEAD = """\
 # Settings
 
-<!-- Written by tools/config_reference.py from cycada/config.py; do not edit. -->
+<!-- Written by tools/config_reference.py from the code; do not edit. -->
 
-The two trainings have settings. A TOML file says what differs from the defaults, and `--set` \
+The two trainings have settings, and so has the score of `cycada monitor`, which reads them \
+from the file of its `--score` ([monitoring-score.md](monitoring-score.md)). A TOML file \
+says what differs from the defaults, and `--set` \
 overrides single values; tables are reached with dots:
 
 ```bash
@@ -40,16 +43,17 @@ do not change what is learned (`workers`, `cache_mb`, `log_every`, `sample_every
 `keep`, `steps_back`, `trackers`, `share_samples`) may differ.
 """
 
-_TRAININGS: tuple[tuple[str, Any], ...] = (
+_CONFIGS: tuple[tuple[str, Any], ...] = (
     ("cycada train-translator", TranslatorConfig),
     ("cycada train-detector", DetectorConfig),
+    ("cycada monitor --score", DyspneaConfig),
 )
 
 
 def reference() -> str:
     """Return the text of docs/configuration.md."""
     parts = [_HEAD]
-    for title, config in _TRAININGS:
+    for title, config in _CONFIGS:
         parts += [f"\n## {title}\n", *_tables(config, "")]
     return "\n".join(parts)
 

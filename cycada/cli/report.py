@@ -19,6 +19,15 @@ def _count(_context: click.Context, _option: click.Parameter, text: str) -> int 
     raise click.BadParameter(f"expected a number of images from 1 on, or all; found {text!r}.")
 
 
+def _pixels(_context: click.Context, _option: click.Parameter, text: str) -> int | None:
+    """Return a number of pixels, given in millions; None for any number."""
+    if text == "all":
+        return None
+    if text.isdecimal():
+        return int(text) * 1_000_000
+    raise click.BadParameter(f"expected millions of pixels from 0 on, or all; found {text!r}.")
+
+
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option(
@@ -39,6 +48,15 @@ def _count(_context: click.Context, _option: click.Parameter, text: str) -> int 
     show_default=True,
     help="Images of each gallery at most, evenly over splits and subjects, or `all`.",
 )
+@click.option(
+    "--full-size",
+    "full_pixels",
+    metavar="MP|all",
+    callback=_pixels,
+    default="200",
+    show_default=True,
+    help="Megapixels in full size of each gallery, of the worst images first; up to 2 MB each.",
+)
 @allow_outside
 @click.option("--title", default="", help="Heading of the page.")
 def report(
@@ -49,6 +67,7 @@ def report(
     no_samples: bool,
     include_subjects: bool,
     count: int | None,
+    full_pixels: int | None,
     allow_outside: bool,
 ) -> None:
     """Write an HTML page about PATHS: runs, evaluations, audits and indexes, in any mix.
@@ -71,6 +90,7 @@ def report(
         include_subjects=include_subjects,
         allow_outside=allow_outside,
         count=count,
+        full_pixels=full_pixels,
         progress=progress(),
     )
     say(f"written to {file}")

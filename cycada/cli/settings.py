@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +12,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 INDEX = click.Path(path_type=str)
 RUN = click.Path(path_type=str, file_okay=False)
-
-_CONTROL = {code: f"\\u{code:04x}" for code in (0x7F,)}  # TOML escapes it, JSON does not
-
 
 allow_outside = click.option(
     "--allow-outside",
@@ -63,31 +58,3 @@ def training_options(function: Function) -> Function:
 def given(**values: Any) -> dict[str, Any]:
     """Return the settings that were given as options of their own; the others stay as they are."""
     return {name: value for name, value in values.items() if value}
-
-
-def settings_text(config: Any, *, table: str = "") -> str:
-    """Return settings as TOML that ``--config`` reads back as they are.
-
-    Args:
-        config: One of the config dataclasses.
-        table: Name of the table that the settings are in, with a dot at its end.
-    """
-    lines: list[str] = []
-    tables: list[str] = []
-    for item in dataclasses.fields(config):
-        value = getattr(config, item.name)
-        if dataclasses.is_dataclass(value):
-            name = table + item.name
-            tables.append(f"\n[{name}]\n{settings_text(value, table=name + '.')}")
-        else:
-            lines.append(f"{item.name} = {_toml(value)}  # {item.metadata['help']}\n")
-    return "".join([*lines, *tables])
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    if isinstance(value, float):
-        return repr(value)
-    # Otherwise JSON and TOML write a value alike.
-    return json.dumps(value, ensure_ascii=False).translate(_CONTROL)

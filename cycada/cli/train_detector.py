@@ -8,7 +8,7 @@ import click
 
 from cycada.cli.output import say
 from cycada.cli.rejecting import max_rejected
-from cycada.cli.settings import INDEX, RUN, given, settings_text, training_options
+from cycada.cli.settings import INDEX, RUN, given, training_options
 from cycada.rejecting import Limit
 
 
@@ -71,7 +71,7 @@ def train_detector(  # noqa: PLR0913  # an argument for each option
     cycada train-detector --source data/translated --target data/thermal --set alignment.method=dann --out runs/aligned
     """  # noqa: D301, E501  # click keeps the lines after the backspace
     from cycada.config import DetectorConfig
-    from cycada.settings import load_config
+    from cycada.settings import load_config, settings_text
 
     values = given(
         source=source, target=target, labelled_target=labelled_target, initial=initial,

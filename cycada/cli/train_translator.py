@@ -8,7 +8,7 @@ import click
 
 from cycada.cli.output import say
 from cycada.cli.rejecting import max_rejected
-from cycada.cli.settings import INDEX, RUN, given, settings_text, training_options
+from cycada.cli.settings import INDEX, RUN, given, training_options
 from cycada.rejecting import Limit
 
 
@@ -43,7 +43,7 @@ def train_translator(
     cycada train-translator --data data/both --set size=64 --set steps=10000 --out runs/small
     """  # noqa: D301, E501  # click keeps the lines after the backspace
     from cycada.config import TranslatorConfig
-    from cycada.settings import load_config
+    from cycada.settings import load_config, settings_text
 
     values = given(data=data, detector=detector)
     config = load_config(TranslatorConfig, file, overrides, values)

@@ -25,7 +25,7 @@ LARGEST_CODE = 65535  # the code of 1; -1 is 0
 
 _THUMB_QUALITY = 80  # of WebP
 _THUMB_EFFORT = 2  # 0 to 6: 4 takes three times as long for the same size
-_FULL_EFFORT = 1
+_FULL_EFFORT, _FULL_QUALITY = 1, 20  # lossless: more than 20 takes ten times as long for 1 %
 
 
 def thumbs_webp(pictures: Sequence[Tensor | None], side: int) -> bytes:
@@ -48,8 +48,14 @@ def thumbs_webp(pictures: Sequence[Tensor | None], side: int) -> bytes:
 
 def lossless_uri(signed: Tensor) -> str:
     """Return a ``(3 or 1, H, W)`` image in [-1, 1] as a data URI that keeps its 8 bits (WebP)."""
+    return bytes_uri(_bytes(signed))
+
+
+def bytes_uri(pixels: npt.NDArray[np.uint8]) -> str:
+    """Return ``(H, W, 3)`` pixels as a data URI that keeps them (WebP)."""
     buffer = io.BytesIO()
-    Image.fromarray(_bytes(signed)).save(buffer, "WEBP", lossless=True, method=_FULL_EFFORT)
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, method=_FULL_EFFORT,
+                                 quality=_FULL_QUALITY)  # fmt: skip
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -5,6 +5,7 @@ A set is a folder beside the page::
     report_files/ID/items.js           cycadaSet("ID", {...}): all but the pictures, in columns
     report_files/ID/thumbs/000000.webp  the views of an item side by side, small
     report_files/ID/full/000000.js      cycadaFull("ID", 0, {...}): the same, exact
+    report_files/ID/whole/000000.js     cycadaWhole("ID", 0, {...}): as their files are
 
 Scripts hold one call with JSON and nothing else; they are scripts because a page that was opened
 from disk may load nothing else. The writer needs no more memory for more pictures, but for some
@@ -20,20 +21,20 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, final
 from urllib.parse import quote
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cycada.errors import CycadaError, DataError
 from cycada.files import sync, sync_folder, temporary_beside
-from cycada.images import with_channels
+from cycada.images import read_size, with_channels
+from cycada.progress import Progress
 from cycada.report.encoding import (
     lossless_uri,
     packed_codes,
@@ -41,72 +42,21 @@ from cycada.report.encoding import (
     thermal_codes,
     thumbs_webp,
 )
-
-ITEMS_NAME = "items.js"
-THUMBS_NAME = "thumbs"
-FULL_NAME = "full"
+from cycada.report.full_size import PictureFile, full_size_values, shown_size
+from cycada.report.gallery_folders import (
+    FULL_NAME,
+    HEAD,
+    ITEMS_NAME,
+    THUMBS_NAME,
+    WHOLE_NAME,
+    check_place,
+)
+from cycada.report.gallery_items import FigureColumn, Item, UnitColumns, View
 
 _FORMAT = 1
-_HEAD = "cycadaSet("  # that a script of items begins with
 _DIGEST_DIGITS = 16
 _LARGEST_ACTIVATION = 16  # px on each side: as fine as the last layer of a detector
 _UNKNOWN = 65535  # code of a probability that is not known; the others divide by 65534
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class View:
-    """One kind of picture of every item."""
-
-    key: str  # "source", "made", "again", "truth", "nearest" or "image"
-    label: str
-    kind: Literal["rgb", "thermal"]
-    of: str = ""  # key of the view that it should equal: makes a view of the difference
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FigureColumn:
-    """A figure of every item, to sort by and to show."""
-
-    key: str
-    label: str
-    worst: Literal["high", "low"]
-    note: str = ""  # one sentence: what it is
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UnitColumns:
-    """Action Units or classes that a detector tells."""
-
-    names: tuple[str, ...]
-    meanings: tuple[str, ...]
-    thresholds: tuple[float, ...]  # probability from which on a unit counts as present
-    sides: tuple[str, ...]  # keys of the views that were read
-    exclusive: bool = False  # classes: the most probable one holds, whatever the thresholds
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Item:
-    """One face and all that is known of it.
-
-    Attributes:
-        name: Path as in the index; shown only where subjects are, else known by its digest.
-        subject: Empty unless subjects are shown.
-        pictures: By view, ``(3 or 1, H, W)`` float32 in [-1, 1]; a view may be missing.
-        figures: By column; NaN or absent where unknown.
-        true: For each unit 1, 0 or ``None`` (unknown); empty where there are no units.
-        probability: By side, for each unit a probability in [0, 1] or ``None``.
-        activation: By side and unit, ``(h, w)`` in [0, 1], at most 16 x 16.
-    """
-
-    name: str
-    split: str = ""
-    domain: str = ""
-    subject: str = ""
-    pictures: Mapping[str, Tensor]
-    figures: Mapping[str, float] = field(default_factory=dict)
-    true: Sequence[float | None] = ()
-    probability: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
-    activation: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +128,7 @@ class SetWriter:
             raise ValueError("a set has one to eight views of different keys")
         if units and not len(units.names) == len(units.meanings) == len(units.thresholds):
             raise ValueError("every unit has a name, a meaning and a threshold")
-        _check_place(folder)
+        check_place(folder)
         self._folder, self._identity, self._title, self._intro = folder, identity, title, intro
         self._views, self._figures, self._units = tuple(views), tuple(figures), units
         self._window, self._named, self._thumb = window, include_subjects, thumb
@@ -188,6 +138,7 @@ class SetWriter:
         self._words: dict[str, _Words] = {k: _Words() for k in ("split", "domain", "subject")}
         self._values: dict[str, list[float | None]] = {each.key: [] for each in figures}
         self._has = bytearray()
+        self._whole = bytearray()
         self._true: list[str] = []
         self._codes: dict[str, bytearray] = {s: bytearray() for s in (units.sides if units else ())}
         self._temporary = temporary_beside(folder)
@@ -214,7 +165,8 @@ class SetWriter:
         Args:
             item: All that is known of it.
             drawn: Whether its pictures are written. Else a server makes them when they are asked
-                for (:meth:`thumbs`, :meth:`full`), and of ``item.pictures`` the keys alone count.
+                for (:meth:`thumbs`, :meth:`full`, :meth:`whole`), and of ``item.pictures`` the keys
+                alone count.
 
         Raises:
             DataError: A picture holds values that are not finite.
@@ -230,6 +182,7 @@ class SetWriter:
             except OSError as error:
                 raise self._unwritable(error) from error
             self._digest.update(thumbs + full.encode("ascii"))
+        self._whole += b"0" if drawn else b"1"
         self._count += 1
         self._names.append(item.name if self._named else path_digest(item.name))
         for key, words in self._words.items():
@@ -250,6 +203,60 @@ class SetWriter:
         """Return the script of an item's exact pictures, as its file holds it."""
         return f"cycadaFull({script_json(self._identity)},{number},{self._full(item)});\n"
 
+    def whole(self, number: int, files: Mapping[str, PictureFile]) -> str:
+        """Return the script of an item's pictures in full size, as its file holds it."""
+        values = script_json(full_size_values(files, self._window))
+        return f"cycadaWhole({script_json(self._identity)},{number},{values});\n"
+
+    def add_full_size(
+        self, files: Callable[[int], Mapping[str, PictureFile]], *, side: int,
+        most_pixels: int | None, progress: Progress, desc: str,
+    ) -> None:  # fmt: skip
+        """Write the pictures of the items as they are in their files, the worst items first.
+
+        Those that are squares of the size in which they were added have no more to show.
+
+        Args:
+            files: Returns the files of an item, given its number in the set, by view.
+            side: Height and width of the pictures that were added, in px.
+            most_pixels: Of all that is written together; None: any number.
+            progress: Shows the items.
+            desc: What it calls them.
+
+        Raises:
+            CycadaError: A file cannot be written.
+        """
+        folder, left = self._temporary / WHOLE_NAME, most_pixels
+        for number in progress(self._worst_first(), total=self._count, desc=desc):
+            mine = files(number)
+            sizes = [size for size in map(_size, mine.values()) if size is not None]
+            if all(size == (side, side) for size in sizes):
+                continue
+            pixels = sum(math.prod(shown_size(size)) for size in sizes)
+            if left is not None and pixels > left:
+                self._whole[number] = ord("2")
+                continue
+            left = None if left is None else left - pixels
+            script = self.whole(number, mine)
+            try:
+                folder.mkdir(exist_ok=True)
+                (folder / f"{number:06d}.js").write_text(script, encoding="ascii")
+            except OSError as error:
+                raise self._unwritable(error) from error
+            self._digest.update(script.encode("ascii"))
+            self._whole[number] = ord("1")
+
+    def _worst_first(self) -> list[int]:
+        """Return the numbers of the items as the page sorts them at first."""
+        if not self._figures:
+            return list(range(self._count))
+        first = self._figures[0]
+        values, sign = self._values[first.key], -1 if first.worst == "high" else 1
+        return sorted(
+            range(self._count),
+            key=lambda n: (math.inf if (value := values[n]) is None else sign * value, n),
+        )
+
     def close(self) -> GallerySet:
         """Make the set appear under its name, in place of an earlier one.
 
@@ -260,7 +267,7 @@ class SetWriter:
         self._digest.update(script_json(columns).encode("ascii"))
         stamp = self._digest.hexdigest()[:_DIGEST_DIGITS]
         columns["stamp"] = stamp
-        text = f"{_HEAD}{script_json(self._identity)},{script_json(columns)});\n"
+        text = f"{HEAD}{script_json(self._identity)},{script_json(columns)});\n"
         try:
             script = self._temporary / ITEMS_NAME
             script.write_text(text, encoding="ascii")
@@ -340,6 +347,7 @@ class SetWriter:
             "words": {key: words.columns() for key, words in self._words.items()},
             "figures": self._values,
             "has": base64.b64encode(self._has).decode(),
+            "whole": self._whole.decode(),  # each: 0 nothing more to show, 1 there, 2 left out
             "true": "".join(self._true),
             "probability": {
                 s: base64.b64encode(codes).decode() for s, codes in self._codes.items()
@@ -364,43 +372,11 @@ class _Words:
         return {"values": list(self._places), "places": self._numbers}
 
 
-def remove_sets(folder: Path, *, keep: Sequence[str] = ()) -> None:
-    """Remove the sets of an earlier page, and what a killed one left; nothing else.
-
-    Args:
-        folder: ``report_files``; need not be there.
-        keep: Names of the sets that stay.
-    """
-    if folder.is_symlink() or not folder.is_dir():
-        return
-    for place in sorted(folder.iterdir()):
-        if place.name not in keep and _is_set(place):
-            shutil.rmtree(place, ignore_errors=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
-
-
-def _check_place(folder: Path) -> None:
-    """Refuse to write through a link or in place of something that is no set."""
-    for place in (folder.parent, folder):
-        if place.is_symlink():
-            raise DataError(f"{place}: is a link; remove it, or choose another --out.")
-    if folder.exists() and not _is_set(folder):
-        raise DataError(f"{folder}: holds other files than a report's; choose another --out.")
-
-
-def _is_set(folder: Path) -> bool:
-    """Tell whether a folder is a set, perhaps one that was being written, and holds no more."""
-    if folder.is_symlink() or not folder.is_dir():
-        return False
-    names = {place.name for place in folder.iterdir()}
-    if names - {ITEMS_NAME, THUMBS_NAME, FULL_NAME} or not names & {THUMBS_NAME, FULL_NAME}:
-        return False
-    items = folder / ITEMS_NAME
-    if not items.exists():
-        return ".part-" in folder.name
-    with items.open("rb") as stream:
-        return stream.read(len(_HEAD)) == _HEAD.encode()
+def _size(file: PictureFile) -> tuple[int, int] | None:
+    try:
+        return read_size(file.path)
+    except DataError:
+        return None
 
 
 def _code(probability: float | None, threshold: float) -> int:

@@ -14,7 +14,8 @@ from jinja2 import Environment, StrictUndefined
 
 from cycada.errors import CycadaError
 from cycada.files import replacing
-from cycada.report.gallery import GallerySet, remove_sets
+from cycada.report.gallery import GallerySet
+from cycada.report.gallery_folders import remove_sets
 from cycada.report.images import filter_tables
 from cycada.report.plots import DARK, LIGHT, PLOT_STYLE, Tone
 
@@ -113,11 +114,12 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plot:
-    """An SVG drawing from :mod:`cycada.report.plots`."""
+    """An SVG drawing from :mod:`cycada.report.plots`; a wide one has a ``narrow`` one beside it."""
 
     kind: ClassVar[str] = "plot"
     svg: str
     caption: str = ""
+    narrow: str = ""  # the same for a phone; what has one takes all of the width
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,6 +42,16 @@ svg.plot .interval{stroke-width:2.4;opacity:.38;stroke-linecap:round}
 svg.plot .line,svg.plot .interval{stroke:var(--tone)}
 svg.plot .bar{fill:var(--tone);opacity:.3}
 svg.plot .dot{fill:var(--tone);stroke:var(--paper);stroke-width:1}
+svg.plot .small{font-size:10.5px}
+svg.plot .lane{stroke:var(--rule);stroke-width:1}
+svg.plot .alarm{fill:var(--accent);opacity:.12}
+svg.plot .alarm-bar{fill:var(--accent)}
+svg.plot .alarm-name{fill:var(--accent);font-weight:650}
+svg.plot .spread{fill:var(--tone);opacity:.2}
+svg.plot .area{fill:var(--tone);opacity:.3}
+svg.plot .unknown{stroke:var(--ink-2);stroke-width:1;opacity:.32}
+svg.plot .stopped{fill:var(--s6);opacity:.3}
+svg.plot .shade{fill:var(--s3)}
 """
 
 LIGHT = (

@@ -111,7 +111,7 @@ def _detect(
     weights = detector_fingerprint(options.run)
     done = []
     for number, source in enumerate(sources):
-        window = _window(source, detector, options)
+        window = detector_window(source, detector, options.read)
         finder = None if source.cut_out else face_source(options.faces, options.read.domain)
         settings = _settings(source, options, window=window, weights=weights)
         table = DetectionTable(
@@ -131,7 +131,7 @@ def _detect(
         for row in read_detections(table.path, detector.task):
             frames, faces = frames + 1, faces + row.success
         notes = (
-            *source.notes, *(finder.notes if finder else ()), *_detector_notes(detector, source)
+            *source.notes, *(finder.notes if finder else ()), *detector_notes(detector, source)
         )  # fmt: skip
         done.append(Detection(table.path, frames, faces, notes, kept))
     return done
@@ -285,7 +285,7 @@ def _overlay(
     )  # fmt: skip
 
 
-def _window(source: Source, detector: LoadedDetector, options: DetectOptions) -> Window | None:
+def detector_window(source: Source, detector: LoadedDetector, read: ReadOptions) -> Window | None:
     """Return the temperatures that the detector sees as -1 and 1, ``None`` for grey and RGB.
 
     Raises:
@@ -293,7 +293,7 @@ def _window(source: Source, detector: LoadedDetector, options: DetectOptions) ->
     """
     if source.domain == "rgb":
         return None
-    known, stated = detector.window, options.read.window
+    known, stated = detector.window, read.window
     if source.unit == "grey" and known is not None:
         raise DataError(
             f"{source.path}: has no temperatures, and the detector {detector.root} learned from "
@@ -339,7 +339,7 @@ def _check_names(sources: Sequence[Source], out: Path) -> None:
             )
 
 
-def _detector_notes(detector: LoadedDetector, source: Source) -> Iterator[str]:
+def detector_notes(detector: LoadedDetector, source: Source) -> Iterator[str]:
     """Yield what to know of the detector before its answers are believed."""
     if detector.calibration is None:
         yield (

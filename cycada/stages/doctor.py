@@ -49,20 +49,21 @@ class Extra:
     needed: tuple[str, ...] = ()  # verbs that do nothing without it
 
 
-_RECORDINGS = ("convert", "index", "detect", "sheet")
+_FACES = ("index", "detect", "monitor")
+_RECORDINGS = ("convert", *_FACES, "sheet")
 
 EXTRAS = (
     Extra(
         name="faces", packages={"dlib-bin": "dlib"}, brings="faces found in RGB frames",
-        verbs=("index", "detect", "view"),
+        verbs=(*_FACES, "view"),
     ),
     Extra(
         name="yunet", packages={"opencv-python-headless": "cv2"},
-        brings="faces, eyes and mouths found by YuNet", verbs=("index", "detect"),
+        brings="faces, eyes and mouths found by YuNet", verbs=_FACES,
     ),
     Extra(
         name="tflite", packages={"ai-edge-litert": "ai_edge_litert"},
-        brings="faces found by a detector in TFLite", verbs=("index", "detect"),
+        brings="faces found by a detector in TFLite", verbs=_FACES,
     ),
     Extra(name="cptv", packages={"cptv": "cptv"}, brings="CPTV recordings", verbs=_RECORDINGS),
     Extra(

@@ -50,6 +50,17 @@ class PhantomOptions:
     splits: tuple[float, float, float] = (0.7, 0.1, 0.2)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipOptions:
+    """Which clips to draw."""
+
+    out: Path
+    clips: int
+    scenario: phantom.Scenario | None = None  # None: mixtures of all that disturbs
+    seconds: float = 120.0  # of a scenario; mixtures last two minutes
+    seed: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Subject:
     name: str
@@ -81,7 +92,7 @@ def _make(options: PhantomOptions, progress: Progress) -> Index:
     if (options.out / "index.csv").exists() and not (options.out / CLAIM_NAME).exists():
         raise DataError(f"{options.out}: holds an index already; choose another --out.")
     subjects = [*_subjects(options, "rgb"), *_subjects(options, "thermal")]
-    _claim(options)
+    claim(options.out, options)
     drawn = [_faces_of(subject, options) for subject in subjects]
     with lone_threads(torch.get_num_threads()) as pool:  # a subject per core
         work = pool.map(partial(_draw, options=options), subjects, drawn)
@@ -112,24 +123,24 @@ def _make(options: PhantomOptions, progress: Progress) -> Index:
     return index
 
 
-def _claim(options: PhantomOptions) -> None:
-    """Note in ``out`` what is drawn there; refuse faces begun with other options.
+def claim(out: Path, options: PhantomOptions | ClipOptions) -> None:
+    """Note in ``out`` what is drawn there; refuse what was begun with other options.
 
     Raises:
         DataError: ``out`` holds something else. Its images would belie the labels.
     """
     wanted = repr(dataclasses.replace(options, out=Path()))
-    note = options.out / CLAIM_NAME
+    note = out / CLAIM_NAME
     if note.exists():
         if note.read_text(encoding="utf-8") != wanted:
             raise DataError(
-                f"{options.out}: holds faces that were begun with other options; give those again "
-                "to finish them, or choose another --out."
+                f"{out}: holds faces that were begun with other options; give those again to "
+                "finish them, or choose another --out."
             )
         return
-    if options.out.exists() and (not options.out.is_dir() or holds_anything(options.out)):
-        raise DataError(f"{options.out}: is not empty; choose another --out.")
-    options.out.mkdir(parents=True, exist_ok=True)
+    if out.exists() and (not out.is_dir() or holds_anything(out)):
+        raise DataError(f"{out}: is not empty; choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
     with replacing(note) as temporary:
         temporary.write_text(wanted, encoding="utf-8")
 
@@ -213,10 +224,11 @@ def _write_sequences(file: Path, subjects: Sequence[_Subject]) -> None:
         if subject.truth is not None
         for frame in range(len(subject.intensities))
     )
-    _write_table(file, ["sequence", "frame", "breaths_per_minute", "air_flow", "seconds"], rows)
+    write_table(file, ["sequence", "frame", "breaths_per_minute", "air_flow", "seconds"], rows)
 
 
-def _write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV table, whole or not at all."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

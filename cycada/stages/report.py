@@ -20,6 +20,7 @@ from cycada.errors import CycadaError, DataError, RunError, UsageError
 from cycada.files import check_text
 from cycada.metrics.scores import DetectionScores, IntensityScores
 from cycada.progress import Progress
+from cycada.report.full_size import FULL_SIZE_PIXELS
 from cycada.report.methods import (
     Scored,
     detection_figures,
@@ -86,7 +87,7 @@ class _Shown:
 def report(
     paths: Sequence[Path], out: Path, *, title: str = "", samples: bool = True,
     include_subjects: bool = False, allow_outside: bool = False, count: int | None = COUNT,
-    progress: Progress | None = None,
+    full_pixels: int | None = FULL_SIZE_PIXELS, progress: Progress | None = None,
 ) -> Path:  # fmt: skip
     """Write a page about runs, evaluations and datasets, and return its file.
 
@@ -101,6 +102,7 @@ def report(
         include_subjects: Name subjects, and paths with their folders.
         allow_outside: Believe paths of an index from elsewhere that leave its folder.
         count: Images of each gallery at most; None: all.
+        full_pixels: Pixels of each gallery in full size at most; None: any number.
         progress: Shows the images of the galleries; None shows nothing.
 
     Raises:
@@ -109,7 +111,7 @@ def report(
     """
     file = out if out.suffix.lower() in (".html", ".htm") else out / PAGE_NAME
     options = gallery_options(
-        file, count=count, subjects=include_subjects,
+        file, count=count, full_pixels=full_pixels, subjects=include_subjects,
         progress=progress or Progress(shown=False),
     )  # fmt: skip
     shown = _Shown(

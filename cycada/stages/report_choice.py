@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from cycada.data.dataset import FaceImages, signed
 from cycada.data.index import CSV_NAME, Domain, Face, Index
 from cycada.errors import DataError
 from cycada.progress import Progress
+from cycada.report.full_size import FULL_SIZE_PIXELS, PictureFile
+from cycada.report.gallery import SetWriter
 from cycada.stages.scoring import BATCH
 
 COUNT = 400
@@ -37,6 +39,7 @@ class GalleryOptions:
     subjects: bool  # names of subjects and files
     device: torch.device
     progress: Progress
+    full_pixels: int | None = FULL_SIZE_PIXELS  # of each set at most; None: any number
     taken: set[str] = field(default_factory=set)  # names of the sets that are there
 
     def identity(self, name: str, what: str, key: Any) -> str:
@@ -48,7 +51,7 @@ class GalleryOptions:
             key: All that the content depends on, as JSON.
         """
         words = re.sub(r"[^a-z0-9]+", "-", f"{name} {what}".lower()).strip("-")
-        told = json.dumps([cycada.__version__, self.count, self.subjects, key])
+        told = json.dumps([cycada.__version__, self.count, self.subjects, self.full_pixels, key])
         digest = hashlib.sha256(told.encode()).hexdigest()[:8]
         identity, number = f"{words}-{digest}", 1
         while identity in self.taken:
@@ -56,6 +59,26 @@ class GalleryOptions:
             identity = f"{words}-{digest}-{number}"
         self.taken.add(identity)
         return identity
+
+    def add_full_size(
+        self, writer: SetWriter, files: Callable[[int], Mapping[str, PictureFile]], *, side: int,
+        name: str,
+    ) -> None:  # fmt: skip
+        """Write the files of a set's items in full size, as far as their pixels are allowed.
+
+        Args:
+            writer: To which all items have been added.
+            files: Returns the files of an item, given its number in the set, by view.
+            side: Of the square pictures that were added, in px.
+            name: Of the run or dataset.
+
+        Raises:
+            CycadaError: A file cannot be written.
+        """
+        writer.add_full_size(
+            files, side=side, most_pixels=self.full_pixels, progress=self.progress,
+            desc=f"{name}: full size",
+        )  # fmt: skip
 
 
 def chosen(indexes: Sequence[Index], domain: Domain, count: int | None) -> list[Index]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cycada.config import TranslatorConfig
 from cycada.data.index import Domain
-from cycada.report.gallery import FigureColumn
+from cycada.report.gallery_items import FigureColumn
 from cycada.stages.report_readers import Readers
 from cycada.thermal import Window
 

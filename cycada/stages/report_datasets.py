@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -13,7 +14,9 @@ from cycada.data.dataset import centre_crop, scaled_size
 from cycada.data.index import DOMAINS, Domain, Face, Index
 from cycada.errors import DataError
 from cycada.metrics import translation as metrics
-from cycada.report.gallery import FigureColumn, Item, SetWriter, UnitColumns, View
+from cycada.report.full_size import PictureFile
+from cycada.report.gallery import SetWriter
+from cycada.report.gallery_items import FigureColumn, Item, UnitColumns, View
 from cycada.report.page import Block, Gallery, Text
 from cycada.stages.report_choice import GalleryOptions, ReadableFaces, chosen, counted
 from cycada.stages.report_columns import luminance_figure, paired_figures, quality_figures
@@ -24,8 +27,13 @@ from cycada.thermal import Window
 _LARGEST = 512  # px: most faces that were cut out have less, and more would make gigabytes
 _LOOKED_AT = 16  # images that tell how large the images of an index are
 
-Other = Callable[[Face], Tensor | None]
-"""Returns another picture of a face; None where it has none that can be read."""
+
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """Another picture of each face of an index."""
+
+    path: Callable[[Face], str]  # empty: a face has none
+    domain: Domain
 
 
 def dataset_galleries(index: Index, options: GalleryOptions) -> list[Block]:
@@ -75,6 +83,11 @@ def window_of(index: Index) -> Window | None:
     return None if index.info.unit == "grey" else index.info.window
 
 
+def picture_file(index: Index, file: Path, domain: Domain) -> PictureFile:
+    """Return a file of an index as a gallery shows it in full size."""
+    return PictureFile(file, domain, index.info.unit if domain == "thermal" else "grey")
+
+
 def _side(file: Path) -> int:
     """Return the shorter side of an image in px; the largest that is shown if it is unknown."""
     try:
@@ -87,7 +100,7 @@ def _domain_set(index: Index, some: Index, domain: Domain, options: GalleryOptio
     size, name = shown_size(some), index.root.name or "dataset"
     translated = bool(index.info.translator)
     task = labels_of(index)
-    views, others = _views(some, domain, size, translated=translated)
+    views, others = _views(some, domain, translated=translated)
     window = window_of(index)
     figures = _figures([view.key for view in views], window)
     title = f"{'Translated' if translated else 'RGB' if domain == 'rgb' else 'Thermal'} faces"
@@ -96,6 +109,7 @@ def _domain_set(index: Index, some: Index, domain: Domain, options: GalleryOptio
     )
     known = KnownLabels([some], task)
     faces = ReadableFaces.of([some], domain, size)
+    written: list[Face] = []
     with SetWriter(
         options.folder / identity, identity=identity, title=title,
         intro=counted([index], domain, len(some.faces)), views=views, figures=figures,
@@ -109,8 +123,9 @@ def _domain_set(index: Index, some: Index, domain: Domain, options: GalleryOptio
                 face = faces.images.faces[number]
                 mine = {"image": picture}
                 for key, other in others.items():
-                    if (found := other(face)) is not None:
+                    if (found := _read(some, face, other, size)) is not None:
                         mine[key] = found
+                written.append(face)
                 writer.add(
                     Item(
                         name=face.path, split=face.split, domain=face.domain,
@@ -118,19 +133,22 @@ def _domain_set(index: Index, some: Index, domain: Domain, options: GalleryOptio
                         figures=_values(mine, window), true=known.of(number),
                     )
                 )  # fmt: skip
+        options.add_full_size(
+            writer, lambda n: _files(some, written[n], domain, others), side=size, name=name
+        )
         blocks: list[Block] = [Gallery(shown=writer.close())]
     return [*blocks, *([Text(text=faces.rest())] if faces.rest() else [])]
 
 
 def _views(
-    some: Index, domain: Domain, size: int, *, translated: bool
-) -> tuple[list[View], dict[str, Other]]:
+    some: Index, domain: Domain, *, translated: bool
+) -> tuple[list[View], dict[str, _Other]]:
     """Return the views of a set, and where those other than the image come from."""
     views: list[View] = []
-    others: dict[str, Other] = {}
+    others: dict[str, _Other] = {}
     if translated and any(f.origin and (some.root / f.origin).is_file() for f in some.faces):
         views.append(View(key="source", label="Origin", kind="rgb"))
-        others["source"] = _reader(some, lambda face: face.origin, "rgb", size)
+        others["source"] = _Other(lambda face: face.origin, "rgb")
     paired = any(face.pair and (some.root / face.pair).is_file() for face in some.faces)
     other: Domain = "rgb" if domain == "rgb" else "thermal"
     if not translated:
@@ -142,24 +160,36 @@ def _views(
         told = "True thermal" if translated else f"The same in {other.replace('rgb', 'RGB')}"
         key = "truth" if translated else "pair"
         views.append(View(key=key, label=told, kind=other))
-        others[key] = _reader(some, lambda face: face.pair, other, size)
+        others[key] = _Other(lambda face: face.pair, other)
     return views, others
 
 
-def _reader(index: Index, path: Callable[[Face], str], domain: Domain, size: int) -> Other:
-    """Return what reads the other picture of a face, scaled and cropped as the face is."""
-    window = window_of(index)
+def _other_file(index: Index, face: Face, other: _Other) -> Path | None:
+    """Return where the other picture of a face lies; None if it has none."""
+    path = other.path(face)
+    return index.root / path if path and (index.root / path).is_file() else None
 
-    def read(face: Face) -> Tensor | None:
-        file = index.root / path(face)
-        if not path(face) or not file.is_file():
-            return None
-        try:
-            return _square(file, domain, size, index, window)
-        except DataError:
-            return None
 
-    return read
+def _files(
+    index: Index, face: Face, domain: Domain, others: Mapping[str, _Other]
+) -> dict[str, PictureFile]:
+    """Return the files of all pictures of a face, by view."""
+    files = {"image": picture_file(index, index.file(face), domain)}
+    for key, other in others.items():
+        if (file := _other_file(index, face, other)) is not None:
+            files[key] = picture_file(index, file, other.domain)
+    return files
+
+
+def _read(index: Index, face: Face, other: _Other, size: int) -> Tensor | None:
+    """Return the other picture of a face, scaled and cropped as the face is, if it has any."""
+    file = _other_file(index, face, other)
+    if file is None:
+        return None
+    try:
+        return _square(file, other.domain, size, index, window_of(index))
+    except DataError:
+        return None
 
 
 def _square(file: Path, domain: Domain, size: int, index: Index, window: Window | None) -> Tensor:

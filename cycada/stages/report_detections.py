@@ -14,17 +14,18 @@ from torch import Tensor
 
 from cycada import images
 from cycada.action_units import meaning
-from cycada.data.index import Domain, Index, read_index
+from cycada.data.index import Domain, Face, Index, read_index
 from cycada.data.index_checks import check_links
 from cycada.data.predictions import PREDICTIONS_NAME, Floats, Predictions, read_predictions
 from cycada.errors import CycadaError, DataError
 from cycada.metrics.scores import DetectionScores
-from cycada.report.gallery import Item, SetWriter, UnitColumns, View
+from cycada.report.gallery import SetWriter
+from cycada.report.gallery_items import Item, UnitColumns, View
 from cycada.report.methods import spoken
 from cycada.report.page import Block, Gallery, Text
 from cycada.stages.report_choice import GalleryOptions, ReadableFaces, chosen, near
 from cycada.stages.report_columns import loss_figures
-from cycada.stages.report_datasets import shown_size, window_of
+from cycada.stages.report_datasets import picture_file, shown_size, window_of
 from cycada.training.loading import LoadedDetector, load_detector
 from cycada.training.run import CONFIG_NAME
 
@@ -83,6 +84,7 @@ def detection_gallery(
         include_subjects=options.subjects,
     ) as writer:  # fmt: skip
         table = _Table(said, losses, names, options)
+        written: list[Face] = []
         reader = None if detector is None else _Activations(detector, said, names)
         for numbers, pictures in faces.batches(
             progress=options.progress, desc=f"{folder.name}: {domain} faces"
@@ -91,6 +93,7 @@ def detection_gallery(
             maps = None if reader is None else reader.of(pictures, here)
             for place, (number, row) in enumerate(zip(numbers, here, strict=True)):
                 face = faces.images.faces[number]
+                written.append(face)
                 seen = {} if maps is None else {"image": dict(zip(names, maps[place], strict=True))}
                 writer.add(
                     replace(
@@ -98,6 +101,10 @@ def detection_gallery(
                         domain=face.domain, activation=seen,
                     )
                 )  # fmt: skip
+        options.add_full_size(
+            writer, lambda n: {"image": picture_file(index, index.file(written[n]), domain)},
+            side=size, name=folder.name,
+        )  # fmt: skip
         blocks: list[Block] = [Gallery(shown=writer.close())]
     if reader is not None and reader.differs:
         blocks.append(

@@ -22,13 +22,14 @@ _UNSAID = "the faces cannot be read; --include-subjects says why."
 
 
 def gallery_options(
-    page: Path, *, count: int | None, subjects: bool, progress: Progress
+    page: Path, *, count: int | None, full_pixels: int | None, subjects: bool, progress: Progress
 ) -> GalleryOptions:
     """Return how the sets of a page are made.
 
     Args:
         page: The HTML file, beside which they are written.
         count: Images of a set at most; None: all.
+        full_pixels: Pixels of a set in full size at most; None: any number.
         subjects: Name subjects and files.
         progress: Shows the images.
 
@@ -42,8 +43,9 @@ def gallery_options(
             "choose another --out."
         )
     return GalleryOptions(
-        folder=folder, count=count, subjects=subjects, device=default_device(), progress=progress
-    )
+        folder=folder, count=count, full_pixels=full_pixels, subjects=subjects,
+        device=default_device(), progress=progress,
+    )  # fmt: skip
 
 
 def translator_gallery(

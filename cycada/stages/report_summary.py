@@ -11,7 +11,7 @@ from cycada.metrics import translation as metrics
 from cycada.metrics.face_regions import PartValues
 from cycada.metrics.flips import FlipCounts
 from cycada.metrics.nearest import CELLS, coarse
-from cycada.report.at_a_glance import Flips, Translated
+from cycada.report.findings import Flips, Translated
 from cycada.stages.report_readers import Readers
 from cycada.stages.report_reading import Reading
 from cycada.thermal import Window

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from cycada.metrics import translation as metrics
 from cycada.metrics.nearest import coarse, nearest
 from cycada.models.cycle import Discriminators
 from cycada.report.at_a_glance import glance_section
-from cycada.report.gallery import FigureColumn, Item, SetWriter, UnitColumns, View
+from cycada.report.full_size import PictureFile
+from cycada.report.gallery import SetWriter
+from cycada.report.gallery_items import FigureColumn, Item, UnitColumns, View
 from cycada.report.page import Block, Gallery, Section, Text
 from cycada.stages.report_choice import GalleryOptions, ReadableFaces, chosen, counted
 from cycada.stages.report_columns import (
@@ -28,6 +30,7 @@ from cycada.stages.report_columns import (
     nearest_figure,
     paired_figures,
 )
+from cycada.stages.report_datasets import picture_file
 from cycada.stages.report_readers import Readers, choose_readers
 from cycada.stages.report_reading import FacePlaces, KnownLabels, Reading
 from cycada.stages.report_summary import Seen, Summary
@@ -55,7 +58,7 @@ def translations(
     """Write the sets of a translator and say what they show.
 
     Args:
-        translator: Both directions.
+        translator: Both directions, or that from RGB to thermal.
         indexes: Of its RGB and thermal faces.
         detectors: Runs on the page, some of which may judge it.
         options: Of the page.
@@ -117,6 +120,23 @@ class _Bank:
     seen: Seen
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Some faces and what was made of them."""
+
+    numbers: list[int]
+    pictures: dict[str, Tensor]  # by view: (B, C, S, S); NaN where a face has none
+    values: dict[str, Tensor]  # by figure: (B,)
+
+    @property
+    def source(self) -> Tensor:
+        return self.pictures["source"]
+
+    @property
+    def made(self) -> Tensor:
+        return self.pictures["made"]
+
+
 class _Maker:
     """What the sets of one translator share."""
 
@@ -153,11 +173,9 @@ class _Maker:
 
     def from_rgb(self, index: Index, bank: _Bank | None, summary: Summary, intro: str) -> Block:
         """Write the set of an index's RGB faces, and add them to what is summed up."""
-        some = [index]
-        faces = ReadableFaces.of(some, "rgb", self.size)
-        truths = self._truths(some)
-        places = FacePlaces(some, self.size)
-        known = KnownLabels(some, self.readers.task if self.readers else None)
+        faces = ReadableFaces.of([index], "rgb", self.size)
+        truths = self._truths(index)
+        places = FacePlaces([index], self.size)
         views = [
             View(key="source", label="RGB", kind="rgb"),
             View(key="made", label="As thermal", kind="thermal", of="truth" if truths else ""),
@@ -175,38 +193,28 @@ class _Maker:
             *(judge_figure(self.translator.config, "thermal") if self.judges else ()),
             *(nearest_figure(self.window) if bank else ()),
         ]
-        with self._writer("rgb", some, "RGB faces as thermal ones", intro, views, figures,
-                          self._units("rgb")) as writer:  # fmt: skip
-            for numbers, source in faces.batches(
-                progress=self.options.progress, desc=f"{self.name}: RGB faces"
-            ):
-                made = self.translator.to_thermal(source)
-                pictures, values = {"source": source, "made": made}, {}
-                if self.translator.goes_back:
-                    again = pictures["again"] = self.translator.to_rgb(made)
-                    values["cycle"] = metrics.absolute_error(source, again)
-                truth = self._truth_batch(truths, numbers)
-                if truth is not None:
-                    values |= self._against_truth(made, truth)
-                self._add_judged(values, "thermal", made)
-                close = self._nearest(values, made, bank)
-                read = Reading(self.readers, pictures | ({} if truth is None else {"truth": truth}))
-                values |= read.change("source", "made")
-                summary.add(source, made, truth, places.masks(numbers), read)
-                self._write(
-                    writer, faces, numbers, pictures, values, read, known,
-                    apart={"truth": truth, "nearest": close},
-                )  # fmt: skip
-            shown = Gallery(shown=writer.close())
-        self._note(faces, "RGB")
-        return shown
+
+        def look(batch: _Batch) -> Reading:
+            if truths and (truth := self._truth_batch(truths, batch.numbers)) is not None:
+                batch.pictures["truth"] = truth
+                batch.values.update(self._against_truth(batch.made, truth))
+            read = Reading(self.readers, batch.pictures)
+            summary.add(
+                batch.source, batch.made, batch.pictures.get("truth"),
+                places.masks(batch.numbers), read,
+            )  # fmt: skip
+            if bank is not None:  # after it was read: the nearest is of somebody else
+                batch.pictures["nearest"] = self._nearest(batch.values, batch.made, bank)
+            return read
+
+        title = "RGB faces as thermal ones"
+        with self._writer("rgb", index, title, intro, views, figures) as writer:
+            return self._filled(writer, faces, index, look)
 
     def from_thermal(self, index: Index, intro: str) -> Block:
         """Write the set of an index's thermal faces."""
-        some = [index]
-        faces = ReadableFaces.of(some, "thermal", self.size)
+        faces = ReadableFaces.of([index], "thermal", self.size)
         self._check_window(faces.images)
-        known = KnownLabels(some, self.readers.task if self.readers else None)
         views = [
             View(key="source", label="Thermal", kind="thermal"),
             View(key="made", label="As RGB", kind="rgb"),
@@ -217,52 +225,77 @@ class _Maker:
             *cycle_figures("thermal", self.window),
             *(judge_figure(self.translator.config, "rgb") if self.judges else ()),
         ]
-        with self._writer("thermal", some, "Thermal faces as RGB ones", intro, views, figures,
-                          self._units("thermal")) as writer:  # fmt: skip
-            for numbers, source in faces.batches(
-                progress=self.options.progress, desc=f"{self.name}: thermal faces"
-            ):
-                made = self.translator.to_rgb(source)
-                again = self.translator.to_thermal(made)
-                pictures = {"source": source, "made": made, "again": again}
-                values = {"cycle": metrics.absolute_error(source, again)}
-                if self.window is not None:
-                    values["cycle_celsius"] = values["cycle"] * self._celsius()
-                self._add_judged(values, "rgb", made)
-                read = Reading(self.readers, pictures)
-                values |= read.change("source", "made")
-                self._write(writer, faces, numbers, pictures, values, read, known)
-            shown = Gallery(shown=writer.close())
-        self._note(faces, "thermal")
+
+        def look(batch: _Batch) -> Reading:
+            if self.window is not None:
+                batch.values["cycle_celsius"] = batch.values["cycle"] * self._celsius()
+            return Reading(self.readers, batch.pictures)
+
+        title = "Thermal faces as RGB ones"
+        with self._writer("thermal", index, title, intro, views, figures) as writer:
+            return self._filled(writer, faces, index, look)
+
+    def _filled(
+        self, writer: SetWriter, faces: ReadableFaces, index: Index,
+        look: Callable[[_Batch], Reading],
+    ) -> Block:  # fmt: skip
+        """Translate faces there and back into a set, and close it.
+
+        Args:
+            writer: Of the set.
+            faces: Of one index and one domain.
+            index: Theirs.
+            look: Adds pictures and figures that faces of the domain alone have, and returns what
+                was read.
+        """
+        domain = faces.images.domain
+        kind, other = ("RGB", "thermal") if domain == "rgb" else ("thermal", "rgb")
+        ways = (self.translator.to_thermal, self.translator.to_rgb)
+        there, back = ways if domain == "rgb" else ways[::-1]
+        known = KnownLabels([index], self.readers.task if self.readers else None)
+        written: list[Face] = []
+        for numbers, source in faces.batches(
+            progress=self.options.progress, desc=f"{self.name}: {kind} faces"
+        ):
+            made = there(source)
+            batch = _Batch(numbers, {"source": source, "made": made}, {})
+            if self.translator.goes_back:
+                again = batch.pictures["again"] = back(made)
+                batch.values["cycle"] = metrics.absolute_error(source, again)
+            self._add_judged(batch.values, other, made)
+            read = look(batch)
+            batch.values.update(read.change("source", "made"))
+            written += self._write(writer, faces, batch, read, known)
+        self._add_full_size(writer, index, written, domain)
+        shown = Gallery(shown=writer.close())
+        self._note(faces, kind)
         return shown
 
     def _writer(
-        self, what: str, some: Sequence[Index], title: str, intro: str, views: Sequence[View],
-        figures: Sequence[FigureColumn], units: UnitColumns | None,
+        self, what: Domain, index: Index, title: str, intro: str, views: Sequence[View],
+        figures: Sequence[FigureColumn],
     ) -> SetWriter:  # fmt: skip
         options = self.options
         key = [
-            self.translator.fingerprint, [index.fingerprint() for index in some],
-            [face.path for index in some for face in index.faces], intro,
-            [str(index.root.resolve()) for index in some],
+            self.translator.fingerprint, [index.fingerprint()],
+            [face.path for face in index.faces], intro, [str(index.root.resolve())],
         ]  # fmt: skip
         identity = options.identity(self.name, what, key)
         return SetWriter(
             options.folder / identity, identity=identity, title=title, intro=intro, views=views,
-            figures=figures, units=units, include_subjects=options.subjects,
+            figures=figures, units=self._units(what), include_subjects=options.subjects,
             window=None if self.window is None else (self.window.low, self.window.high),
         )  # fmt: skip
 
     def _write(
-        self, writer: SetWriter, faces: ReadableFaces, numbers: Sequence[int],
-        pictures: dict[str, Tensor], values: dict[str, Tensor], read: Reading, known: KnownLabels,
-        apart: dict[str, Tensor | None] | None = None,
-    ) -> None:  # fmt: skip
+        self, writer: SetWriter, faces: ReadableFaces, batch: _Batch, read: Reading,
+        known: KnownLabels,
+    ) -> list[Face]:  # fmt: skip
         """Add the faces of a batch to a set; a picture of NaN is one that a face does not have."""
-        shown = pictures | {key: each for key, each in (apart or {}).items() if each is not None}
-        for place, number in enumerate(numbers):
+        written = []
+        for place, number in enumerate(batch.numbers):
             face: Face = faces.images.faces[number]
-            mine = {key: batch[place] for key, batch in shown.items()}
+            mine = {key: each[place] for key, each in batch.pictures.items()}
             writer.add(
                 Item(
                     name=face.path,
@@ -270,12 +303,28 @@ class _Maker:
                     domain=face.domain,
                     subject=face.subject if self.options.subjects else "",
                     pictures={k: each for k, each in mine.items() if not each.isnan().any()},
-                    figures={key: float(each[place]) for key, each in values.items()},
+                    figures={key: float(each[place]) for key, each in batch.values.items()},
                     true=known.of(number),
                     probability=read.probability(place),
                     activation=read.activation(place),
                 )
             )
+            written.append(face)
+        return written
+
+    def _add_full_size(
+        self, writer: SetWriter, index: Index, written: Sequence[Face], domain: Domain
+    ) -> None:
+        """Add the files of the faces of a set, and their true images; translations have none."""
+
+        def files(number: int) -> dict[str, PictureFile]:
+            face = written[number]
+            found = {"source": picture_file(index, index.file(face), domain)}
+            if domain == "rgb" and face.pair and (index.root / face.pair).is_file():
+                found["truth"] = picture_file(index, index.root / face.pair, "thermal")
+            return found
+
+        self.options.add_full_size(writer, files, side=self.size, name=self.name)
 
     def _units(self, source: Domain) -> UnitColumns | None:
         if self.readers is None:
@@ -289,24 +338,20 @@ class _Maker:
             exclusive=task.kind == "classes",
         )
 
-    def _truths(self, some: Sequence[Index]) -> dict[int, tuple[FaceImages, int]]:
+    def _truths(self, index: Index) -> dict[int, tuple[FaceImages, int]]:
         """Return where the true thermal image of each RGB face is, by the number of the face."""
-        found: dict[int, tuple[FaceImages, int]] = {}
-        first = 0
-        for index in some:
-            paired = [
-                (number, replace(face, path=face.pair, domain="thermal", pair=face.path))
-                for number, face in enumerate(index.faces, start=first)
-                if face.pair and (index.root / face.pair).is_file()
-            ]
-            first += len(index.faces)
-            if not paired:
-                continue
-            other = replace(index, faces=tuple(face for _, face in paired))
-            truth = FaceImages([other], domain="thermal", size=self.size)
-            if truth.window == self.window:
-                found |= {number: (truth, place) for place, (number, _) in enumerate(paired)}
-        return found
+        paired = [
+            (number, replace(face, path=face.pair, domain="thermal", pair=face.path))
+            for number, face in enumerate(index.faces)
+            if face.pair and (index.root / face.pair).is_file()
+        ]
+        if not paired:
+            return {}
+        other = replace(index, faces=tuple(face for _, face in paired))
+        truth = FaceImages([other], domain="thermal", size=self.size)
+        if truth.window != self.window:
+            return {}
+        return {number: (truth, place) for place, (number, _) in enumerate(paired)}
 
     def _truth_batch(
         self, truths: dict[int, tuple[FaceImages, int]], numbers: Sequence[int]
@@ -336,11 +381,7 @@ class _Maker:
             scores: Tensor = judge(made.to(self.options.device, dtype))
         values["judge"] = scores.flatten(1).mean(1).float().cpu()
 
-    def _nearest(
-        self, values: dict[str, Tensor], made: Tensor, bank: _Bank | None
-    ) -> Tensor | None:
-        if bank is None:
-            return None
+    def _nearest(self, values: dict[str, Tensor], made: Tensor, bank: _Bank) -> Tensor:
         distance, rows = nearest(coarse(made), bank.coarse)
         values["nearest"] = distance
         if self.window is not None:

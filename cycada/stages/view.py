@@ -176,6 +176,7 @@ def _make(pipe: Connection, options: ViewOptions, folder: Path) -> None:
             report(
                 options.paths, folder, title=options.title, samples=options.samples,
                 include_subjects=options.include_subjects, allow_outside=options.allow_outside,
+                full_pixels=0,  # the list of all faces shows them without writing gigabytes
                 progress=_Told(pipe),
             )  # fmt: skip
         except CycadaError as error:

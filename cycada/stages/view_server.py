@@ -1,15 +1,9 @@
-"""The pages and answers of ``cycada view``, and who may have them.
-
-Whoever knows the token in the address may; nobody else, whether another user of this machine or a
-page from elsewhere that the same browser shows. The token is a part of the path and no cookie:
-browsers send a cookie of 127.0.0.1 to every port of it, also to another user's server.
-"""
+"""The pages and answers of ``cycada view``."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import hmac
 import math
 import os
 import re
@@ -25,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,6 +29,7 @@ from cycada.errors import CycadaError
 from cycada.report.page import Plots
 from cycada.report.sections import curves_section
 from cycada.report.view import render_view, script
+from cycada.stages.view_guard import Guard
 from cycada.stages.view_live import Watch, key_of, sample_steps, spoken_time
 from cycada.stages.view_sets import PLACE, DrawnSet, WholeSets
 from cycada.stages.view_try import Shows, Trial, Tried, UnitOrAuto, Wanted, counts
@@ -51,18 +46,6 @@ _OWN_POLICY = (
 )
 _REPORT_POLICY = "frame-ancestors 'self'; connect-src 'none'; base-uri 'none'; form-action 'none'"
 """Beside the page's own: that page is shown in ours, and nowhere else."""
-
-_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cache-control", b"no-store"),
-)
-
-INCOMPLETE = (
-    "This address lacks the token of `cycada view`; open the whole address that it has printed."
-)
 
 
 class Report(Protocol):
@@ -143,58 +126,11 @@ def make_app(site: Site, *, token: str, port: int) -> ASGIApp:
         Route(f"/faces/{PLACE}/{{identity}}/items.js", _with(site, _items)),
         Route(f"/faces/{PLACE}/{{identity}}/thumbs/{{number:int}}.webp", _with(site, _thumbs)),
         Route(f"/faces/{PLACE}/{{identity}}/full/{{number:int}}.js", _with(site, _full)),
+        Route(f"/faces/{PLACE}/{{identity}}/whole/{{number:int}}.js", _with(site, _whole)),
     ]
     handlers: Mapping[Any, Any] = {HTTPException: _refused}
     app = Starlette(routes=[Mount(f"/{token}", routes=routes)], exception_handlers=dict(handlers))
-    return _Guard(app, token=token, port=port)
-
-
-class _Guard:
-    """Answers only what the page itself, or its user, has asked at its own address."""
-
-    def __init__(self, app: ASGIApp, *, token: str, port: int) -> None:
-        self.app, self.token = app, token
-        self.hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return  # no websocket is accepted
-        fault = self.fault(scope)
-        if fault is not None:
-            status, text = fault
-            answer = PlainTextResponse(f"{text}\n", status)
-            await answer(scope, receive, _with_headers(send))
-            return
-        await self.app(scope, receive, _with_headers(send))
-
-    def fault(self, scope: Scope) -> tuple[int, str] | None:
-        """Return why a request is refused, with its status; ``None`` if it is not."""
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
-        given = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        if sum(name == b"host" for name, _ in headers) != 1 or given["host"] not in self.hosts:
-            # A name that somebody lets lead to 127.0.0.1 would make their page the same origin.
-            return 421, "This server is at 127.0.0.1 alone; its name was another."
-        if "origin" in given and given["origin"].removeprefix("http://") not in self.hosts:
-            return 403, "A page from elsewhere may not ask this server."
-        site = given.get("sec-fetch-site", "none")
-        opened = scope["method"] == "GET" and given.get("sec-fetch-dest") == "document"
-        if site not in ("same-origin", "none") and not opened:
-            return 403, "A page from elsewhere may not ask this server."
-        first = scope["path"].split("/")[1] if "/" in scope["path"] else ""
-        if not hmac.compare_digest(first.encode(), self.token.encode()):
-            return 403, INCOMPLETE
-        if scope["method"] not in ("GET", "HEAD", "POST"):
-            return 405, "Only GET and POST are answered."
-        return None
-
-
-def _with_headers(send: Send) -> Send:
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *_HEADERS]
-        await send(message)
-
-    return sending
+    return Guard(app, token=token, port=port)
 
 
 class _ReportFiles:
@@ -333,6 +269,11 @@ async def _thumbs(site: Site, request: Request) -> Response:
 async def _full(site: Site, request: Request) -> Response:
     drawn = _drawn(site, request)
     return await _in_turn(site, request, drawn.full, "text/javascript")
+
+
+async def _whole(site: Site, request: Request) -> Response:
+    drawn = _drawn(site, request)
+    return await _in_turn(site, request, drawn.whole, "text/javascript")
 
 
 async def _in_turn(

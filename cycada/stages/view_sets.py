@@ -20,11 +20,18 @@ from cycada.config import TranslatorConfig
 from cycada.data.index import DOMAINS, Domain, Index, read_index
 from cycada.data.index_checks import check_links
 from cycada.errors import CycadaError, DataError
-from cycada.report.gallery import GallerySet, Item, SetWriter, View, path_digest
+from cycada.report.gallery import GallerySet, SetWriter, path_digest
+from cycada.report.gallery_items import Item, View
 from cycada.report.page import Block, Gallery, Page, Section, Text, render_page
 from cycada.stages.report import find_datasets
 from cycada.stages.report_choice import ReadableFaces, near
-from cycada.stages.report_datasets import labels_of, shown_size, unit_columns, window_of
+from cycada.stages.report_datasets import (
+    labels_of,
+    picture_file,
+    shown_size,
+    unit_columns,
+    window_of,
+)
 from cycada.stages.report_reading import KnownLabels
 from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.loading import LoadedTranslator, load_translator
@@ -43,6 +50,7 @@ class DrawnSet:
     writer: SetWriter
     shown: GallerySet
     script: bytes  # of all but the pictures
+    index: Index
     faces: ReadableFaces
     translator: LoadedTranslator | None
     _items: OrderedDict[int, Item] = field(default_factory=OrderedDict)
@@ -65,6 +73,18 @@ class DrawnSet:
         """
         with self._turn:
             return self.writer.full(number, self._item(number))
+
+    def whole(self, number: int) -> str:
+        """Return the script of the image of an item in full size.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        with self._turn:
+            face = self.faces.images.faces[number]
+            key = "image" if self.translator is None else "source"
+            file = picture_file(self.index, self.index.file(face), self.faces.images.domain)
+            return self.writer.whole(number, {key: file})
 
     def _item(self, number: int) -> Item:
         item = self._items.get(number)
@@ -196,7 +216,7 @@ class WholeSets:
                 )  # fmt: skip
             shown = writer.close()
         script = (shown.folder / "items.js").read_bytes()
-        sets[identity] = DrawnSet(writer, shown, script, faces, translator)
+        sets[identity] = DrawnSet(writer, shown, script, index, faces, translator)
         return [Gallery(shown=shown)]
 
 

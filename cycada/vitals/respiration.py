@@ -10,15 +10,18 @@ out, or the signal hardly repeats itself, no rate is given.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
+from cycada.vitals.breaths import breaths
+
 Array = NDArray[np.float64]
-Reason = Literal["", "not seen", "no rhythm", "estimators disagree"]
+Reason = Literal["", "not seen", "no rhythm", "estimators disagree", "breathing stopped"]
 
 BAND = (0.1, 0.85)
 """Hz: 6 to 51 breaths per minute, which holds those of breathless patients, too."""
@@ -41,8 +44,10 @@ _ECHO = 0.5  # of it, in a later peak by which the period is told more exactly
 _PADDING = 8  # times as many points in a spectrum as there are samples
 _NEAR = 0.05  # Hz on both sides of a line of the spectrum that belong to it
 _ALL = (0.06, 3.0)  # Hz in which all that a camera sees is compared with the breathing
+_FINE = 0.001  # Hz between the rates of models that are compared
 _AROUND = 0.03  # Hz on both sides of the spectrum's peak in which the model is fitted
 _AGREEMENT = 1.5  # breaths per minute: two estimators say the same
+_CHANGING = 0.5  # breaths per minute between breaths and the model: the rate does not hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +59,14 @@ class Estimate:
         quality: From 0 to 1: how much of the signal is breathing.
         reason: Why no rate is given; empty where one is.
         part: Of the face, as it is called by who asks.
+        seconds: How far back from the last sample the rate is the mean of.
     """
 
     rate: float
     quality: float
     reason: Reason
     part: str = ""
+    seconds: float = WINDOW
 
     @property
     def given(self) -> bool:
@@ -78,16 +85,10 @@ def estimate(times: Array, values: Array) -> Estimate:
     Returns:
         The rate over the last :data:`WINDOW` seconds, or why there is none.
     """
-    lately = times > times[-1] - WINDOW - _MARGIN
-    grid = _regular(times[lately], steadied(values[lately]))
-    missing = np.isnan(grid)
-    if missing.mean() > _MOST_MISSING:
+    level = evened(times, values)
+    if level is None:
         return Estimate(np.nan, 0.0, "not seen")
-    places = np.arange(len(grid))
-    level = signal.detrend(np.interp(places, places[~missing], grid[~missing]))
-    if not level.std():
-        return Estimate(np.nan, 0.0, "no rhythm")
-    return _of_window(level)
+    return estimate_window(level, band_passed(level))
 
 
 def estimate_best(times: Array, parts: Mapping[str, Array]) -> Estimate:
@@ -103,11 +104,36 @@ def estimate_best(times: Array, parts: Mapping[str, Array]) -> Estimate:
     """
     found: list[Estimate] = []
     for name, values in parts.items():
-        told = estimate(times, values)
-        found.append(Estimate(told.rate, told.quality, told.reason, name))
-        if told.given:
+        found.append(replace(estimate(times, values), part=name))
+        if found[-1].given:
             return found[-1]
     return max(found, key=lambda each: each.quality)
+
+
+def evened(times: Array, values: Array) -> Array | None:
+    """Return the last :data:`WINDOW` seconds on an even grid, without what the camera does.
+
+    Args:
+        times: ``(T,)`` seconds, rising.
+        values: ``(T,)`` deg C or grey levels; NaN where there is none.
+
+    Returns:
+        ``(WINDOW * GRID,)`` without mean and trend; ``None`` where too little was seen.
+    """
+    lately = times > times[-1] - WINDOW - _MARGIN
+    grid = _regular(times[lately], steadied(values[lately]))
+    missing = np.isnan(grid)
+    if missing.mean() > _MOST_MISSING:
+        return None
+    places = np.arange(len(grid))
+    return _detrended(np.interp(places, places[~missing], grid[~missing]))
+
+
+def band_passed(level: Array) -> Array:
+    """Return ``(..., T)`` values of the even grid within :data:`BAND`, without a lag."""
+    length = level.shape[-1]
+    breath: Array = signal.sosfiltfilt(_filters(), level, padlen=length // 2)
+    return breath
 
 
 def steadied(values: Array) -> Array:
@@ -144,6 +170,14 @@ class _Line(NamedTuple):
     strength: float  # 0 to 1
 
 
+def _detrended(values: Array) -> Array:
+    """Return values less their mean and linear trend (least squares)."""
+    ticks = np.arange(len(values)) - (len(values) - 1) / 2
+    level = values - values.mean()
+    rest: Array = level - ticks * (ticks @ level / (ticks @ ticks))
+    return rest
+
+
 def _regular(times: Array, values: Array) -> Array:
     """Return the window's values on the even grid; NaN in gaps that are too long to be bridged."""
     count = round(WINDOW * GRID)
@@ -159,22 +193,37 @@ def _regular(times: Array, values: Array) -> Array:
     return even
 
 
-def _of_window(level: Array) -> Estimate:
-    """Return what the evened, detrended values of a whole window tell."""
-    filters = signal.butter(3, BAND, "bandpass", fs=GRID, output="sos")
-    breath = signal.sosfiltfilt(filters, level, padlen=len(level) // 2)
+def estimate_window(level: Array, breath: Array) -> Estimate:
+    """Return what the values of a window tell: :func:`evened`, and :func:`band_passed`.
+
+    A rate that holds through the window is that of the model. While it changes, the window
+    repeats itself badly, but breaths are alike: then their number is their rate.
+    """
+    if not level.std():
+        return Estimate(np.nan, 0.0, "no rhythm")
     repeats = _autocorrelation(breath)
     peak = _spectral_peak(breath)
     model = _two_harmonics(breath, peak)
-    quality = float(
-        (max(repeats.strength, 0.0) * model.strength * _concentration(level, peak)) ** (1 / 3)
+    counted = breaths(breath, fastest=BAND[1], grid=GRID)
+    steady = max(repeats.strength, 0.0) * model.strength * _concentration(level, (peak, peak))
+    steady = float(steady ** (1 / 3))
+    spread = (0.8 * counted.rate, 1.25 * counted.rate)
+    alike = (
+        float(np.sqrt(counted.likeness * _concentration(level, spread)))
+        if counted.likeness
+        else 0.0
     )
-    if quality < LOWEST_QUALITY:
-        return Estimate(np.nan, quality, "no rhythm")
-    others = np.array([repeats.rate, peak, _rate_of_intervals(breath)])
-    if (60 * np.abs(others - model.rate) < _AGREEMENT).sum() < 2:  # NaN agrees with nothing
-        return Estimate(np.nan, quality, "estimators disagree")
-    return Estimate(60 * model.rate, quality, "")
+    others = np.array([repeats.rate, peak, counted.rate])
+    agreeing = (60 * np.abs(others - model.rate) < _AGREEMENT).sum()  # NaN agrees with nothing
+    if alike >= LOWEST_QUALITY and (
+        steady < LOWEST_QUALITY or 60 * abs(counted.rate - model.rate) > _CHANGING
+    ):
+        return Estimate(60 * counted.rate, alike, "")
+    if steady < LOWEST_QUALITY:
+        return Estimate(np.nan, max(steady, alike), "no rhythm")
+    if agreeing < 2:
+        return Estimate(np.nan, steady, "estimators disagree")
+    return Estimate(60 * model.rate, max(steady, alike), "")
 
 
 def _autocorrelation(breath: Array) -> _Line:
@@ -186,11 +235,9 @@ def _autocorrelation(breath: Array) -> _Line:
     """
     length = len(breath)
     lags = np.arange(int(GRID / BAND[1]), int(min(GRID / BAND[0] + 1, 0.62 * length)) + 1)
-    likeness = np.array([
-        breath[:-lag] @ breath[lag:]
-        / np.sqrt((breath[:-lag] @ breath[:-lag]) * (breath[lag:] @ breath[lag:]))
-        for lag in lags
-    ])  # fmt: skip
+    products = np.fft.irfft(np.abs(np.fft.rfft(breath, 2 * length)) ** 2)[lags]
+    energy = np.concatenate([[0.0], np.cumsum(breath**2)])
+    likeness = products / np.sqrt(energy[length - lags] * (energy[length] - energy[lags]))
     tops = signal.find_peaks(likeness)[0]
     if not len(tops) or likeness[tops].max() <= 0:
         return _Line(np.nan, 0.0)
@@ -215,11 +262,20 @@ def _spectral_peak(breath: Array) -> float:
     return float(frequencies[top] + _offset(np.log(power), top) * frequencies[1])
 
 
-def _concentration(level: Array, rate: float) -> float:
-    """Return the share of all that moves slowly enough to be seen which moves with the breath."""
+def _concentration(level: Array, rates: tuple[float, float]) -> float:
+    """Return the share of all that moves slowly enough to be seen which moves with the breath.
+
+    Args:
+        level: ``(T,)`` values of the window.
+        rates: Of the slowest and of the fastest breath, Hz; twice of them is theirs, too.
+    """
     power, frequencies = _spectrum(level)
     all_ = power[(frequencies > _ALL[0]) & (frequencies < _ALL[1])].sum()
-    of_breath = np.minimum(np.abs(frequencies - rate), np.abs(frequencies - 2 * rate)) < _NEAR
+    low, high = rates
+    of_breath = np.zeros(len(power), dtype=bool)
+    for harmonic in (1, 2):
+        below, above = harmonic * low - _NEAR, harmonic * high + _NEAR
+        of_breath |= (frequencies > below) & (frequencies < above)
     return float(min(power[of_breath].sum() / all_, 1.0))
 
 
@@ -230,32 +286,37 @@ def _spectrum(values: Array) -> tuple[Array, Array]:
     return power, frequencies
 
 
-def _rate_of_intervals(breath: Array) -> float:
-    """Return the rate in Hz at which tops of breaths follow each other; NaN if fewer than 3."""
-    apart = max(1, int(0.8 * GRID / BAND[1]))
-    tops = signal.find_peaks(breath, prominence=0.7 * breath.std(), distance=apart)[0]
-    if len(tops) < 3:
-        return np.nan
-    places = [top + _offset(breath, top) for top in tops]
-    return float(GRID * (len(places) - 1) / (places[-1] - places[0]))
-
-
 def _two_harmonics(breath: Array, rate: float) -> _Line:
     """Return the fundamental of the best two sines, and the share of the energy that they have.
 
     With white noise, least squares is the likeliest answer, and is bound to no bins.
     """
-    seconds = (np.arange(len(breath)) - len(breath) / 2) / GRID
-    rates = np.linspace(max(rate - _AROUND, 0.8 * BAND[0]), rate + _AROUND, 61)
-    angles = 2 * np.pi * rates[:, None] * seconds
-    sines = np.stack(
-        [np.cos(angles), np.sin(angles), np.cos(2 * angles), np.sin(2 * angles)], axis=-1
-    )  # (rates, samples, 4)
-    bases = np.linalg.qr(sines)[0]
-    energy = ((breath @ bases) ** 2).sum(axis=-1)
+    rates, bases = _harmonics(len(breath))
+    near = slice(*np.searchsorted(rates, [rate - _AROUND, rate + _AROUND]))
+    rates, bases = rates[near], bases[near]
+    energy = ((bases @ breath) ** 2).sum(axis=-1)
     top = int(np.argmax(energy))
     best = rates[top] + _offset(energy, top) * (rates[1] - rates[0])
     return _Line(float(best), float(energy[top] / (breath @ breath)))
+
+
+@lru_cache(maxsize=4)
+def _harmonics(length: int) -> tuple[Array, Array]:
+    """Return ``(R,)`` rates in Hz, and ``(R, 4, T)`` what sines of them and their doubles span."""
+    seconds = (np.arange(length) - length / 2) / GRID
+    rates = np.arange(0.8 * BAND[0], BAND[1] + _AROUND, _FINE)
+    angles = 2 * np.pi * rates[:, None] * seconds
+    sines = np.stack(
+        [np.cos(angles), np.sin(angles), np.cos(2 * angles), np.sin(2 * angles)], axis=-1
+    )
+    return rates, np.linalg.qr(sines)[0].transpose(0, 2, 1).copy()
+
+
+@lru_cache(maxsize=1)
+def _filters() -> Array:
+    """Return the band-pass, second-order sections."""
+    sections: Array = signal.butter(3, BAND, "bandpass", fs=GRID, output="sos")
+    return sections
 
 
 def _offset(values: Array, top: int) -> float:

@@ -8,9 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from cycada.cli import main
-from cycada.cli.settings import settings_text
 from cycada.config import DetectorConfig, TranslatorConfig
-from cycada.settings import load_config
+from cycada.settings import load_config, settings_text
 
 if sys.version_info >= (3, 11):
     import tomllib

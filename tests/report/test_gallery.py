@@ -16,17 +16,9 @@ import torch
 from PIL import Image
 
 from cycada.errors import CycadaError, DataError
-from cycada.report.gallery import (
-    FigureColumn,
-    GallerySet,
-    Item,
-    SetWriter,
-    UnitColumns,
-    View,
-    path_digest,
-    remove_sets,
-    script_json,
-)
+from cycada.report.gallery import GallerySet, SetWriter, path_digest, script_json
+from cycada.report.gallery_folders import remove_sets
+from cycada.report.gallery_items import FigureColumn, Item, UnitColumns, View
 from cycada.report.page import Gallery, Page, Section, files_folder, write_page
 
 VIEWS = (

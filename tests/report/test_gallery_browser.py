@@ -16,26 +16,29 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, sync_playwright
+from playwright.sync_api import Locator
 from playwright.sync_api import Page as Tab
 
 from cycada.report.gallery import GallerySet, SetWriter, path_digest
 from cycada.report.images import coloured, rgb_uri
 from cycada.report.page import Gallery, Page, Scrubber, Section, Text, files_folder, write_page
 
+if TYPE_CHECKING:
+    from tests.report.conftest import Watched
+
 TOOLS = Path(__file__).parents[2] / "tools"
 FACES = 42
 SIDE = 32
-PATIENCE = 60_000  # ms: machines that run tests are busy
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 HOSTILE = "<img src=x onerror=document.title='run'></script><script>document.title='run'</script>"
 
@@ -46,19 +49,6 @@ def made() -> ModuleType:
     import bench_page
 
     return bench_page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.fail("These tests need a browser: apt-get install chromium.")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -83,55 +73,9 @@ def page(made: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@dataclass
-class Watched:
-    """Tabs, with what went wrong in them and what they asked for."""
-
-    browser: Browser
-    faults: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-    contexts: list[BrowserContext] = field(default_factory=list)
-
-    def open(self, page: Path | str, *, scripts: bool = True, **options: object) -> Tab:
-        """Open a page in a browser that has never seen it."""
-        context = self.browser.new_context(java_script_enabled=scripts, **options)
-        context.set_default_timeout(PATIENCE)
-        self.contexts.append(context)
-        return self.open_in(context, page, scripts=scripts)
-
-    def open_in(self, context: BrowserContext, page: Path | str, *, scripts: bool = True) -> Tab:
-        tab = context.new_page()
-        tab.on("console", lambda said: self.said(said.type, said.text))
-        tab.on("pageerror", lambda error: self.faults.append(str(error)))
-        tab.on("requestfailed", lambda request: self.failed(request.url))
-        tab.on("request", lambda request: self.requests.append(request.url))
-        tab.on("dialog", lambda dialog: dialog.accept())
-        tab.goto(page.as_uri() if isinstance(page, Path) else page)
-        if scripts:
-            tab.wait_for_selector(".tile, .gallery .message.warns")
-        return tab
-
-    def said(self, kind: str, text: str) -> None:
-        if kind in ("error", "assert"):
-            self.faults.append(text)
-
-    def failed(self, address: str) -> None:
-        # Pictures of tiles that have left the page while they were being read.
-        if not address.endswith(".webp"):
-            self.faults.append(f"failed: {address}")
-
-    def check(self, below: str) -> None:
-        """Refuse what went wrong and what was asked for elsewhere since the last look."""
-        faults, requests = self.faults[:], self.requests[:]
-        self.faults.clear()
-        self.requests.clear()
-        assert faults == []
-        assert [url for url in requests if not url.startswith((below, "data:", "blob:"))] == []
-
-
 @pytest.fixture
-def watched(browser: Browser, page: Path) -> Iterator[Watched]:
-    found = Watched(browser)
+def watched(watching: Callable[[], Watched], page: Path) -> Iterator[Watched]:
+    found = watching()
     yield found
     for context in found.contexts:
         context.close()
@@ -139,9 +83,9 @@ def watched(browser: Browser, page: Path) -> Iterator[Watched]:
 
 
 @pytest.fixture(scope="module")
-def shared(browser: Browser, page: Path) -> Iterator[tuple[Watched, Tab]]:
+def shared(watching: Callable[[], Watched], page: Path) -> Iterator[tuple[Watched, Tab]]:
     """Return a tab for all tests that need none of their own: starting one takes a second."""
-    found = Watched(browser)
+    found = watching()
     yield found, found.open(page, viewport={"width": 1280, "height": 900})
     found.contexts[0].close()
 
@@ -665,9 +609,9 @@ def test_hostile_names_stay_text_wherever_they_are_shown(
 
 
 def test_no_other_script_runs_and_nothing_outside_is_asked_for(
-    browser: Browser, page: Path
+    watching: Callable[[], Watched], page: Path
 ) -> None:
-    watched = Watched(browser)
+    watched = watching()
     tab = watched.open(page)
     tab.evaluate(
         """() => {
@@ -697,11 +641,15 @@ def test_no_other_script_runs_and_nothing_outside_is_asked_for(
     ],
 )
 def test_a_page_without_its_folder_says_so(
-    browser: Browser, page: Path, tmp_path: Path, spoil: Callable[[Path], object], said: str
+    watching: Callable[[], Watched],
+    page: Path,
+    tmp_path: Path,
+    spoil: Callable[[Path], object],
+    said: str,
 ) -> None:
     shutil.copytree(page.parent, tmp_path / "moved")
     spoil(tmp_path / "moved" / "report_files" / "one")
-    watched = Watched(browser)
+    watched = watching()
     tab = watched.open(tmp_path / "moved" / "report.html")
     told = tab.locator(".gallery").first.locator(".message.warns").inner_text()
     assert said in told
@@ -709,12 +657,12 @@ def test_a_page_without_its_folder_says_so(
 
 
 def test_a_face_whose_file_is_gone_says_so_and_the_next_is_shown(
-    browser: Browser, page: Path, tmp_path: Path
+    watching: Callable[[], Watched], page: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(page.parent, tmp_path / "moved")
     worst = sorted(range(FACES), key=cycle, reverse=True)
     (tmp_path / "moved" / "report_files" / "one" / "full" / f"{worst[0]:06d}.js").unlink()
-    watched = Watched(browser)
+    watched = watching()
     tab = watched.open(tmp_path / "moved" / "report.html")
     one(tab).locator(".tile").first.click()
     dialog = one(tab).locator("dialog.detail")

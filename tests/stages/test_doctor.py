@@ -125,7 +125,7 @@ def test_a_missing_extra_is_told_with_its_command_and_the_verbs_that_want_it(
     server = "the server (all it does): pip install 'cycada[view]'"
     faces = "faces found in RGB frames: pip install 'cycada[faces]'"
     assert verbs["view"] == [faces, server]
-    assert verbs["index"] == verbs["detect"] == [faces]
+    assert verbs["index"] == verbs["detect"] == verbs["monitor"] == [faces]
     assert verbs["demo"] == verbs["train-detector"] == []
     lines = told().output.splitlines()
     assert f"  view without {server}" in lines

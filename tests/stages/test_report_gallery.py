@@ -22,7 +22,7 @@ from cycada.data.index import Index, read_index, write_index
 from cycada.data.predictions import Predictions, read_predictions
 from cycada.errors import DataError
 from cycada.progress import Progress
-from cycada.report.at_a_glance import findings
+from cycada.report.findings import findings
 from cycada.report.gallery import path_digest
 from cycada.report.page import Gallery, Table, Text
 from cycada.stages import report_gallery
@@ -442,6 +442,35 @@ def test_an_interrupted_report_leaves_the_earlier_page_whole(place: Path, tmp_pa
     sets = [folder.name for folder in (tmp_path / "page_files").iterdir()]
     assert len(sets) == 2  # and nothing of what was interrupted
     assert all(name in out.read_text(encoding="utf-8") for name in sets)
+
+
+def test_sources_and_true_images_of_translations_are_there_in_full_size(
+    place: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(place / "data", tmp_path / "data")
+    index = read_index(data)
+    for path in {path for face in index.faces for path in (face.path, face.pair) if path}:
+        image = images.read_image(data / path)
+        images.write_image(data / path, torch.cat([image, image], dim=2))  # twice as wide
+    translator = drawn.by_hand(place / "translator", "honest")
+    shown = translations(translator, [index], [], options(tmp_path / "out", 4), title="").blocks
+    for block, keys in zip(shown, ({"source", "truth"}, {"source"}), strict=False):
+        assert set_of(block)["whole"] == "1111"
+        scripts = sorted((block.shown.folder / "whole").iterdir())
+        assert len(scripts) == 4
+        for script in scripts:
+            _, _, values = script.read_text().partition("{")
+            views = json.loads("{" + values.removesuffix(");\n"))["views"]
+            assert set(views) == keys
+            for view in views.values():
+                assert view["size"] == view["of"] == [drawn.SIDE, 2 * drawn.SIDE]
+
+
+def test_faces_that_are_shown_whole_are_not_written_twice(place: Path, tmp_path: Path) -> None:
+    report([place / "data"], tmp_path, count=4)
+    for folder in (tmp_path / "report_files").iterdir():
+        assert items_of(folder)["whole"] == "0000"
+        assert not (folder / "whole").exists()
 
 
 def test_a_page_does_not_write_through_a_link(place: Path, tmp_path: Path) -> None:

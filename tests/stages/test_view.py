@@ -17,15 +17,14 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import uvicorn
 from click.testing import CliRunner
 from PIL import Image
 
@@ -39,15 +38,13 @@ from cycada.locking import LOCK_NAME, sole_writer
 from cycada.progress import Progress
 from cycada.report.view import render_view, script
 from cycada.stages.detect import DetectOptions, detect
-from cycada.stages.report import find_runs
 from cycada.stages.train_detector import run_training as train_detector
 from cycada.stages.train_translator import run_training as train_translator
 from cycada.stages.translate import run_translation
 from cycada.stages.view import ViewOptions, bound, private_folder, view
 from cycada.stages.view_live import Watch, spoken_time
-from cycada.stages.view_server import LARGEST_UPLOAD, Site, make_app
-from cycada.stages.view_sets import WholeSets
-from cycada.stages.view_try import MOST_PIXELS, Trial
+from cycada.stages.view_server import LARGEST_UPLOAD
+from cycada.stages.view_try import MOST_PIXELS
 from cycada.training.loading import load_detector, load_translator
 from cycada.training.run import LOG_NAME
 
@@ -56,25 +53,11 @@ CPU = torch.device("cpu")
 
 
 @dataclass
-class Made:
-    """A report that is there already."""
-
-    folder: Path | None
-    asked: list[str] = field(default_factory=list)
-
-    def state(self) -> dict[str, Any]:
-        return {"making": False, "ready": "made", "page": "report.html", "at": "", "fault": ""}
-
-    def make(self) -> None:
-        self.asked.append("make")
-
-
-@dataclass
 class Server:
     """A server in a thread of this process."""
 
     port: int
-    report: Made
+    report: Any
 
     def ask(
         self, path: str, *, method: str = "GET", body: bytes | None = None,
@@ -110,29 +93,20 @@ class Server:
         return status, json.loads(answer)
 
 
-@contextmanager
-def serving(paths: list[Path], folder: Path, **changes: Any) -> Iterator[Server]:
-    report = Made(folder / "made")
-    (folder / "made" / "report_files").mkdir(parents=True, exist_ok=True)
-    (folder / "made" / "report.html").write_text("<p>the report</p>")
-    (folder / "secret.txt").write_text("a secret")
-    whole = WholeSets(paths, folder / "lists", CPU, subjects=False, outside=False)
-    site = Site(
-        find_runs=lambda: find_runs(paths), report=report, trial=Trial(CPU), whole=whole,
-        title="A title", **changes,
-    )  # fmt: skip
-    with bound(0) as listening:
-        port = listening.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(
-            make_app(site, token=TOKEN, port=port), log_level="warning", lifespan="off"
-        ))  # fmt: skip
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield Server(port, report)
-        finally:
-            server.should_exit = True
-            thread.join()
+Serving = Callable[..., AbstractContextManager[Server]]
+
+
+@pytest.fixture(scope="session")
+def serving(serve: Callable[..., Any]) -> Serving:
+    """Return what serves paths while it is entered, beside a secret."""
+
+    @contextmanager
+    def started(paths: list[Path], folder: Path, **changes: Any) -> Iterator[Server]:
+        (folder / "secret.txt").write_text("a secret")
+        with serve(paths, folder, token=TOKEN, **changes) as served:
+            yield Server(served.port, served.report)
+
+    return started
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +125,7 @@ def runs(
 
 
 @pytest.fixture
-def server(runs: Path, tmp_path: Path) -> Iterator[Server]:
+def server(runs: Path, tmp_path: Path, serving: Serving) -> Iterator[Server]:
     with serving([runs], tmp_path) as started:
         yield started
 
@@ -285,7 +259,7 @@ def test_no_path_leads_out_of_the_report(server: Server, tmp_path: Path, path: s
 
 def test_the_report_is_shown_in_this_page_alone(server: Server) -> None:
     status, content, headers = server.ask("report/report.html")
-    assert (status, content) == (200, b"<p>the report</p>")
+    assert (status, content) == (200, b"<!doctype html><p>the report</p>")
     assert "frame-ancestors 'self'" in headers["content-security-policy"]
     assert server.ask("report", method="POST", body=b"")[0] == 200
     assert server.report.asked == ["make"]
@@ -622,7 +596,9 @@ def training(runs: Path, tmp_path: Path) -> Iterator[Path]:
         trainer.wait()
 
 
-def test_new_lines_and_samples_appear_and_a_torn_one_waits(training: Path, tmp_path: Path) -> None:
+def test_new_lines_and_samples_appear_and_a_torn_one_waits(
+    training: Path, tmp_path: Path, serving: Serving
+) -> None:
     with serving([training.parent], tmp_path) as server:
         first = server.run("live")
         assert (first["state"], first["step"], first["steps"]) == ("training", 6, 100)
@@ -691,7 +667,7 @@ def test_a_process_with_the_number_of_one_that_was_killed_is_not_taken_for_it(
 
 
 def test_whoever_looks_on_locks_and_writes_nothing(
-    training: Path, tmp_path: Path, auditing: threading.Event
+    training: Path, tmp_path: Path, auditing: threading.Event, serving: Serving
 ) -> None:
     before = {file: file.stat().st_mtime_ns for file in training.rglob("*")}
     with serving([training.parent], tmp_path) as server:
@@ -706,7 +682,9 @@ def test_whoever_looks_on_locks_and_writes_nothing(
     assert {file: file.stat().st_mtime_ns for file in training.rglob("*")} == before
 
 
-def test_a_damaged_log_and_a_vanished_run_are_told(training: Path, tmp_path: Path) -> None:
+def test_a_damaged_log_and_a_vanished_run_are_told(
+    training: Path, tmp_path: Path, serving: Serving
+) -> None:
     with serving([training.parent], tmp_path) as server:
         (training / LOG_NAME).write_text("no json\n")
         run = server.run("live")
@@ -717,7 +695,9 @@ def test_a_damaged_log_and_a_vanished_run_are_told(training: Path, tmp_path: Pat
         assert server.run("live")["state"] == "broken"
 
 
-def test_without_samples_no_face_of_a_training_is_shown(runs: Path, tmp_path: Path) -> None:
+def test_without_samples_no_face_of_a_training_is_shown(
+    runs: Path, tmp_path: Path, serving: Serving
+) -> None:
     run = shutil.copytree(runs / "translator", tmp_path / "runs" / "t")
     images.write_image(run / "samples" / "000002.png", torch.zeros(3, 96, 16, dtype=torch.uint8))
     with serving([run], tmp_path, samples=False) as server:
@@ -728,7 +708,9 @@ def test_without_samples_no_face_of_a_training_is_shown(runs: Path, tmp_path: Pa
         assert b'href="#faces"' not in server.ask("")[1]
 
 
-def test_names_of_runs_cannot_become_a_part_of_the_page(runs: Path, tmp_path: Path) -> None:
+def test_names_of_runs_cannot_become_a_part_of_the_page(
+    runs: Path, tmp_path: Path, serving: Serving
+) -> None:
     name = "<img src=x onerror=alert(1)>"
     shutil.copytree(runs / "rgb", tmp_path / "runs" / name)
     with serving([tmp_path / "runs"], tmp_path) as server:
@@ -760,7 +742,7 @@ def read_script(content: bytes, call: str) -> list[Any]:
 
 
 def test_all_faces_are_listed_and_drawn_when_they_are_asked_for(
-    runs: Path, faces: Path, tmp_path: Path
+    runs: Path, faces: Path, tmp_path: Path, serving: Serving
 ) -> None:
     with serving([runs / "translator", faces], tmp_path) as server:
         status, page, _ = server.ask("faces/faces.html")
@@ -787,16 +769,29 @@ def test_all_faces_are_listed_and_drawn_when_they_are_asked_for(
         wanted = images.from_signed(images.resize(signed, (20, 16)), dtype=torch.uint8)
         assert np.array_equal(shown, wanted[:, 2:18].numpy().transpose(1, 2, 0))
 
+        for place, key in ((first, "source"), (list(dict.fromkeys(places))[2], "image")):
+            content = server.ask(f"faces/faces_files/{place}/whole/7.js")[1]
+            named, number, whole = read_script(content, "cycadaWhole")
+            assert (named, number, list(whole["views"])) == (place, 7, [key])
+            picture = base64.b64decode(whole["views"][key]["uri"].partition(",")[2])
+            shown = np.asarray(Image.open(io.BytesIO(picture)))
+            assert np.array_equal(shown, images.read_image(faces / rgb[7].path).permute(1, 2, 0))
+
         status, thumbs, headers = server.ask(f"faces/faces_files/{first}/thumbs/7.webp")
         assert (status, headers["content-type"]) == (200, "image/webp")
         width, height = Image.open(io.BytesIO(thumbs)).size
         assert width == 3 * height
-        for path in (f"{first}/full/20.js", "rgb-9/items.js", f"{first}/thumbs/x.webp"):
+        for path in (
+            f"{first}/full/20.js",
+            f"{first}/whole/20.js",
+            "rgb-9/items.js",
+            f"{first}/thumbs/x.webp",
+        ):
             assert server.ask(f"faces/faces_files/{path}")[0] == 404
 
 
 def test_a_face_that_cannot_be_read_is_a_sentence_and_the_others_are_shown(
-    own_faces: Path, tmp_path: Path
+    own_faces: Path, tmp_path: Path, serving: Serving
 ) -> None:
     face = read_index(own_faces).select(domain="rgb").faces[0]
     with serving([own_faces], tmp_path) as server:
@@ -807,6 +802,8 @@ def test_a_face_that_cannot_be_read_is_a_sentence_and_the_others_are_shown(
         assert status == 422
         assert json.loads(content) == {"error": "face 1: its image cannot be read."}
         assert server.ask(f"faces/faces_files/{first}/thumbs/1.webp")[0] == 200
+        whole = read_script(server.ask(f"faces/faces_files/{first}/whole/0.js")[1], "cycadaWhole")
+        assert whole[2]["views"] == {}
 
 
 # The whole.

@@ -9,10 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -29,32 +27,13 @@ from cycada import images, thermal
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.index import read_index
 from cycada.progress import Progress
-from cycada.stages.report import find_runs
 from cycada.stages.train_detector import run_training as train_detector
 from cycada.stages.train_translator import run_training as train_translator
 from cycada.stages.translate import run_translation
-from cycada.stages.view import bound
-from cycada.stages.view_server import Site, make_app
-from cycada.stages.view_sets import WholeSets
-from cycada.stages.view_try import Trial
 from cycada.training.run import LOG_NAME
 
 TOKEN = "abcdefgh" * 4
 PATIENCE = 90_000  # ms: machines that run tests are busy
-CPU = torch.device("cpu")
-
-
-@dataclass
-class Made:
-    """A report that is there already."""
-
-    folder: Path
-
-    def state(self) -> dict[str, Any]:
-        return {"making": False, "ready": "made", "page": "report.html", "at": "1:00", "fault": ""}
-
-    def make(self) -> None:
-        raise NotImplementedError
 
 
 @pytest.fixture(scope="module")
@@ -83,27 +62,19 @@ def runs(
     return folder
 
 
-@contextmanager
-def serving(paths: list[Path], folder: Path) -> Iterator[str]:
-    (folder / "made").mkdir(parents=True, exist_ok=True)
-    (folder / "made" / "report.html").write_text("<!doctype html><p>the report</p>")
-    site = Site(
-        find_runs=lambda: find_runs(paths), report=Made(folder / "made"), trial=Trial(CPU),
-        whole=WholeSets(paths, folder / "lists", CPU, subjects=False, outside=False),
-        title="Trained in a test",
-    )  # fmt: skip
-    with bound(0) as listening:
-        port = listening.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(
-            make_app(site, token=TOKEN, port=port), log_level="warning", lifespan="off"
-        ))  # fmt: skip
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{port}/{TOKEN}/"
-        finally:
-            server.should_exit = True
-            thread.join()
+Serving = Callable[..., AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def serving(serve: Callable[..., Any]) -> Serving:
+    """Return what serves paths at the address that it gives, while it is entered."""
+
+    @contextmanager
+    def started(paths: list[Path], folder: Path) -> Iterator[str]:
+        with serve(paths, folder, token=TOKEN) as served:
+            yield served.address
+
+    return started
 
 
 @dataclass
@@ -165,7 +136,7 @@ def drop(tab: Page, *files: Path) -> None:
 
 
 def test_an_image_that_is_dropped_shows_the_translation_that_translate_makes(
-    browser: Browser, runs: Path, faces: Path, tmp_path: Path, quiet: Progress
+    browser: Browser, runs: Path, faces: Path, tmp_path: Path, quiet: Progress, serving: Serving
 ) -> None:
     face = faces / read_index(faces).select(domain="rgb").faces[0].path
     (tmp_path / "one").mkdir()
@@ -218,7 +189,7 @@ def save_as(download: Any, folder: Path) -> Path:
 
 
 def test_the_cursor_moves_by_keys_and_palettes_change(
-    browser: Browser, runs: Path, faces: Path, tmp_path: Path
+    browser: Browser, runs: Path, faces: Path, tmp_path: Path, serving: Serving
 ) -> None:
     face = faces / read_index(faces).select(domain="thermal").faces[0].path
     with serving([runs], tmp_path) as address, opened(browser, f"{address}#try") as watched:
@@ -250,7 +221,7 @@ def test_the_cursor_moves_by_keys_and_palettes_change(
 
 
 def test_a_training_that_goes_on_is_seen_without_loading_the_page_anew(
-    browser: Browser, runs: Path, tmp_path: Path
+    browser: Browser, runs: Path, tmp_path: Path, serving: Serving
 ) -> None:
     run = shutil.copytree(runs / "translator", tmp_path / "runs" / "live")
     head = json.loads((run / "config.json").read_text())
@@ -308,7 +279,7 @@ def test_a_training_that_goes_on_is_seen_without_loading_the_page_anew(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_fault_of_accessibility_is_serious(
-    browser: Browser, runs: Path, faces: Path, tmp_path: Path, scheme: str
+    browser: Browser, runs: Path, faces: Path, tmp_path: Path, scheme: str, serving: Serving
 ) -> None:
     face = faces / read_index(faces).select(domain="rgb").faces[0].path
     with serving([runs], tmp_path) as address:
@@ -339,7 +310,7 @@ def serious(tab: Page) -> list[str]:
 
 
 def test_all_faces_and_the_report_are_shown_in_the_page(
-    browser: Browser, faces: Path, tmp_path: Path
+    browser: Browser, faces: Path, tmp_path: Path, serving: Serving
 ) -> None:
     with serving([faces], tmp_path) as address, opened(browser, f"{address}#faces") as watched:
         inside = watched.tab.frame_locator("#faces-frame")
@@ -351,7 +322,7 @@ def test_all_faces_and_the_report_are_shown_in_the_page(
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(
-    browser: Browser, runs: Path, faces: Path, tmp_path: Path
+    browser: Browser, runs: Path, faces: Path, tmp_path: Path, serving: Serving
 ) -> None:
     face = faces / read_index(faces).select(domain="rgb").faces[0].path
     with serving([runs], tmp_path) as address:
@@ -372,7 +343,9 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(
         context.close()
 
 
-def test_it_is_told_when_the_server_has_ended(browser: Browser, runs: Path, tmp_path: Path) -> None:
+def test_it_is_told_when_the_server_has_ended(
+    browser: Browser, runs: Path, tmp_path: Path, serving: Serving
+) -> None:
     context = browser.new_context()
     tab = context.new_page()
     with serving([runs], tmp_path) as address:

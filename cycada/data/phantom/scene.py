@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BACKGROUND_CELLS = 7
 _SEED_LIMIT = 2**31 - 1
+_NETD = 0.05  # K, as data sheets of uncooled cameras have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,12 @@ class Scene(Rows):
     clothes: Tensor  # (N, 3) linear light
     breathing_phase: Tensor  # (N,) radians; its sine is the air flow, positive breathing out
     breathing_depth: Tensor  # (N,) K by which the air changes the nostrils
+    mouth_depth: Tensor  # (N,) K by which the air changes an open mouth
     ambient: Tensor  # (N,) deg C of the room
     clutter: Tensor  # (N,) K by which the background varies
     focus: Tensor  # (N,) 0 sharp to 1 soft thermal lens
     noise: Tensor  # (N,) standard deviation of RGB noise, share of full scale
+    netd: Tensor  # (N,) K, standard deviation of thermal noise (noise-equivalent difference)
     seed: Tensor  # (N,) int64, of this frame's camera noise
     camera: Tensor  # (N,) int64, of the fixed pattern of the thermal camera
 
@@ -71,11 +74,13 @@ def sample_scenes(count: int, *, generator: Generator) -> Scene:
         background=_backgrounds(count, generator),
         clothes=torch.rand(count, 3, generator=generator) ** 2 * 0.7,
         breathing_phase=uniform(0, 2 * torch.pi),
-        breathing_depth=uniform(0.3, 1.0),
+        breathing_depth=(depth := uniform(0.3, 1.0)),
+        mouth_depth=depth,
         ambient=uniform(19, 25),
         clutter=uniform(0.1, 0.9),
         focus=uniform(0.2, 1),
         noise=uniform(0.004, 0.02),
+        netd=torch.full((count,), _NETD),
         seed=seeds(),
         camera=seeds(),
     )

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from cycada.data.phantom.geometry import Face
 
 _FOREHEAD = 33.4  # deg C, +- 0.8 between persons (anchors: forehead, cornea and canthi)
-_NETD = 0.05  # K, noise-equivalent temperature difference
 _FIXED_PATTERN = 0.03  # K
 _VIGNETTE = 0.25  # K lost in the corners
 _BLUR = 0.010  # share of the image's side, standard deviation of the lens blur
@@ -54,7 +53,8 @@ def capture(heat: Tensor, face: Face) -> Tensor:
     seen = torch.lerp(heat, soft, column(scene.focus))
     ticks = torch.linspace(-1, 1, size)
     corner = (ticks[:, None] ** 2 + ticks[None, :] ** 2) / 2
-    noise = _NETD * _grain(scene.seed, size, 1) + _FIXED_PATTERN * _grain(scene.camera, size, 2)
+    noise = column(scene.netd) * _grain(scene.seed, size, 1)
+    noise = noise + _FIXED_PATTERN * _grain(scene.camera, size, 2)
     return (seen - _VIGNETTE * corner * corner + noise).float()
 
 
@@ -175,6 +175,6 @@ def _eyes(face: Face, skin: Tensor) -> Tensor:
 
 def _mouth(face: Face) -> Tensor:
     """Return the open mouth: warm inside, teeth cooled by the breath."""
-    flow = torch.sin(column(face.scene.breathing_phase)) * column(face.scene.breathing_depth)
+    flow = torch.sin(column(face.scene.breathing_phase)) * column(face.scene.mouth_depth)
     inside = 35.2 + 0.5 * flow - 0.6 * bump(face.mouth.along, 0.5)
     return inside - (3.4 - 0.4 * flow) * face.mouth.teeth

@@ -55,7 +55,7 @@ def sample_sequence(
         ``identity.take([person] * frames)``.
     """
     seconds = torch.arange(frames) / frames_per_second
-    intensities = _courses(
+    intensities = expression_courses(
         seconds, domain=domain, generator=generator, per_minute=events_per_minute
     )
     phase, rate = _breathing(seconds, breaths_per_minute, generator)
@@ -63,7 +63,9 @@ def sample_sequence(
     return Sequence(intensities, scene, SequenceTruth(rate, phase.sin(), seconds))
 
 
-def _courses(seconds: Tensor, *, domain: Domain, generator: Generator, per_minute: float) -> Tensor:
+def expression_courses(
+    seconds: Tensor, *, domain: Domain, generator: Generator, per_minute: float
+) -> Tensor:
     """Return the largest of overlapping events, each with onset, apex and offset."""
     last = float(seconds[-1]) if len(seconds) else 0.0
     events = max(1, round(last / 60 * per_minute))

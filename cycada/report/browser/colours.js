@@ -59,20 +59,25 @@ const palette = {
   },
 };
 
-/** Paint codes of 16 bits by the palette. */
-function paintCodes(pixels, codes) {
+/** Paint codes of 16 bits, from 0 to 1 of `span`, by the palette, whose colours span `window`. */
+function paintCodes(pixels, codes, { span, window }) {
   const table = new Uint32Array(palette.table().buffer);
   const target = new Uint32Array(pixels.data.buffer);
-  const scale = (LEVELS - 1) / LARGEST_CODE;
-  for (let i = 0; i < codes.length; i += 1) target[i] = table[Math.round(codes[i] * scale)];
+  const [low, high] = span && window ? span.map((end) =>
+    (end - window[0]) / (window[1] - window[0])) : [0, 1];
+  const [first, scale] = [low * (LEVELS - 1), ((high - low) * (LEVELS - 1)) / LARGEST_CODE];
+  for (let i = 0; i < codes.length; i += 1) {
+    target[i] = table[Math.min(LEVELS - 1, Math.max(0, Math.round(first + codes[i] * scale)))];
+  }
 }
 
 /** Paint how much warmer (orange) or colder (blue) `codes` are than `others`. */
-function paintWarmth(pixels, codes, others) {
+function paintWarmth(pixels, codes, others, { span, window }) {
   const target = new Uint32Array(pixels.data.buffer);
   const tables = [COLDER, WARMER].map((stops) => new Uint32Array(tableThrough(stops).buffer));
+  const stretch = span && window ? (span[1] - span[0]) / (window[1] - window[0]) : 1;
   for (let i = 0; i < codes.length; i += 1) {
-    const step = (codes[i] - others[i]) / LARGEST_CODE / DIFFERENCE_SHARE;
+    const step = (stretch * (codes[i] - others[i])) / LARGEST_CODE / DIFFERENCE_SHARE;
     const level = Math.round(Math.min(Math.abs(step), 1) * (LEVELS - 1));
     target[i] = tables[step < 0 ? 0 : 1][level];
   }
@@ -80,9 +85,11 @@ function paintWarmth(pixels, codes, others) {
 
 /** Paint the mean difference of three channels, amplified. */
 function paintContrast(pixels, colours, others) {
+  const { data } = pixels;
   for (let i = 0; i < colours.length; i += 4) {
     const level = DIFFERENCE_GAIN * meanStep(colours, others, i);
-    pixels.data.set([level, level, level, 255], i);
+    for (let channel = 0; channel < 3; channel += 1) data[i + channel] = level;
+    data[i + 3] = 255;
   }
 }
 
@@ -95,17 +102,19 @@ function meanStep(colours, others, i) {
 const celsius = (code, window) => window[0] + (code / LARGEST_CODE) * (window[1] - window[0]);
 
 /** Return what a code of 16 bits says: a temperature, or without a scale a share of the range. */
-function formatCode(code, window) {
+function formatCode(code, { span, window }) {
   if (!window) return `${Math.round((100 * code) / LARGEST_CODE)} %`;
+  if (span) return `${celsius(code, span).toFixed(2)} °C`; // holds all that there are
   const beyond = code === 0 ? "≤ " : code === LARGEST_CODE ? "≥ " : "";
   return `${beyond}${celsius(code, window).toFixed(2)} °C`;
 }
 
 /** Return what a step between two codes says. */
-function formatStep(step, window) {
+function formatStep(step, { span, window }) {
   const sign = step < 0 ? "−" : "+";
   const size = Math.abs(step) / LARGEST_CODE;
-  return window ? `${sign}${(size * (window[1] - window[0])).toFixed(2)} K`
+  const [low, high] = span ?? window ?? [];
+  return window ? `${sign}${(size * (high - low)).toFixed(2)} K`
     : `${sign}${Math.round(100 * size)} %`;
 }
 

@@ -1,19 +1,24 @@
 /* One item, large: its views in step or under a slider, its figures, and what was told of it. */
 
 const SHORTCUTS_OF_DETAIL = [["← →", "the face before, the next"], ["+ − 0", "zoom in, out, all"],
-  ["Shift + arrows", "move the cursor by a pixel"], ["s", "slider or side by side"]];
+  ["Shift + arrows", "move the cursor by a pixel"], ["s", "slider or side by side"],
+  ["f", "full size: the pictures as their files are"], ["1", "one pixel as one of the screen"]];
+const LEFT_OUT = "This face is not here in full size: the page holds the worst ones, up to a number "
+  + "of pixels that `cycada report --full-size` sets. `cycada view` shows any, under All faces.";
+const NO_MORE = "Its files hold no more than these pictures.";
 
 class Detail {
   /** `marks` changes are told by the marks themselves; `onmove` hears which item is shown. */
   constructor(set, { onmove, onclose, onhelp }) {
-    Object.assign(this, { set, onmove, onclose, onhelp, order: [], place: 0, overlaid: "" });
+    Object.assign(this, { set, onmove, onclose, onhelp, order: [], place: 0, overlaid: "",
+      wanted: false }); // whether pictures are wanted in full size
     this.mode = "beside";
     this.pair = defaultPair(set);
     this.stage = new Stage();
-    this.stage.onchange = ({ zoom }) => this.showZoom(zoom);
+    this.stage.onchange = () => this.showZoom();
     this.stage.onslide = (share) => { this.range.value = Math.round(share * 1000); };
     this.element = make("dialog", { class: "detail", "aria-labelledby": `${set.identity}-name`,
-      keydown: (event) => this.onKey(event), close: () => this.onclose(this.place) });
+      keydown: (event) => this.onKey(event), close: () => this.onClosed() });
     this.build();
   }
 
@@ -56,8 +61,13 @@ class Detail {
       makeButton("−", () => this.stage.zoomBy(1 / ZOOM_STEP), { class: "button sign", label: "Zoom out (-)" }),
       this.zoomText,
       makeButton("+", () => this.stage.zoomBy(ZOOM_STEP), { class: "button sign", label: "Zoom in (+)" }),
-      makeButton("Fit", () => this.stage.reset(), { class: "button", title: "Whole picture (0)" }));
-    this.tool = make("div", { class: "detail-tools" }, this.modes, zoom);
+      makeButton("Fit", () => this.stage.reset(), { class: "button", title: "Whole picture (0)" }),
+      makeButton("1:1", () => this.zoomToPixels(), { class: "button one-to-one",
+        label: "One pixel of the picture as one of the screen (1)" }));
+    this.fullSize = makeButton("Full size", () => this.toggleFullSize(), { class: "button",
+      title: "The pictures as their files are: whole, with all of their pixels (f)",
+      "aria-pressed": "false", hidden: !/[12]/.test(set.wholes) });
+    this.tool = make("div", { class: "detail-tools" }, this.modes, this.fullSize, zoom);
     if (set.views.some(({ kind }) => kind === "thermal")) {
       this.tool.append(makePaletteSwitch(), makeColourBar(set.window));
     }
@@ -72,6 +82,14 @@ class Detail {
       this.stage.reset();
     }
     this.show(place);
+  }
+
+  /** Let go of what takes memory. */
+  onClosed() {
+    this.number = undefined;
+    this.set.forgetWhole();
+    this.stage.show([]);
+    this.onclose(this.place);
   }
 
   step(by) {
@@ -96,22 +114,52 @@ class Detail {
     this.onmove(number, place);
     const full = await set.full(number).catch((error) => error);
     if (this.number !== number) return; // another one was asked for meanwhile
-    if (full instanceof Error) {
-      this.layers = undefined;
-      this.stage.show([]);
-      this.message.textContent = `The large pictures cannot be shown: the file of this face ${
-        full.message}. The folder beside the page has to be there as it was written.`;
-      return;
-    }
-    this.message.textContent = "";
+    if (full instanceof Error) { this.fail(full); return; }
     this.full = full;
-    this.layers = layersOf(set, full);
     this.showUnits();
-    this.showPairs();
-    this.arrange(this.mode);
+    await this.showPictures();
     for (const next of [place + 1, place - 1]) { // so that the next key shows at once
       if (next in this.order) set.full(this.order[next]).catch(() => {});
     }
+  }
+
+  /** Show the pictures of the item: as they were added, or as their files are. */
+  async showPictures() {
+    const { set, number } = this;
+    const found = set.wholeness(number);
+    const whole = this.wanted && found === "there";
+    this.whole = whole;
+    this.message.textContent = whole ? "Reading …"
+      : this.wanted ? { "left out": LEFT_OUT, "no more": NO_MORE }[found] : "";
+    if (!whole) set.forgetWhole();
+    const shown = whole ? await set.whole(number).catch((error) => error) : this.full;
+    if (this.number !== number || this.whole !== whole) return; // something else was asked for
+    if (shown instanceof Error || !shown.pictures.size) {
+      this.fail(shown instanceof Error ? shown : new Error("cannot be read"));
+      return;
+    }
+    if (whole) this.message.textContent = scaledNote(shown);
+    this.layers = layersOf(set, shown);
+    this.showPairs();
+    this.arrange(this.mode);
+  }
+
+  fail(error) {
+    this.layers = undefined;
+    this.stage.show([]);
+    this.message.textContent = `The large pictures cannot be shown: the file of this face ${
+      error.message}. The folder beside the page has to be there as it was written.`;
+  }
+
+  toggleFullSize() {
+    this.wanted = !this.wanted;
+    this.fullSize.setAttribute("aria-pressed", String(this.wanted));
+    this.stage.reset();
+    if (this.full) this.showPictures();
+  }
+
+  zoomToPixels() {
+    this.stage.zoomBy(this.stage.pixelZoom() / this.stage.view.zoom);
   }
 
   /** Put the layers side by side, or two of them under a slider. */
@@ -121,17 +169,22 @@ class Detail {
     const slides = mode === "slider";
     this.slider.hidden = !slides;
     if (!this.layers) return;
-    const chosen = this.pair.map((key) => this.layers.find((layer) => layer.key === key)
-      ?? this.layers[0]);
-    this.stage.show(slides ? [new Panel(chosen)] : this.layers.map((layer) => new Panel([layer])));
+    this.stage.show(slides ? [new Panel(this.chosenPair())] : this.layers.map((layer) => new Panel([layer])));
     this.lay();
+  }
+
+  /** Return the two layers that were chosen for the slider; others where they are not there. */
+  chosenPair() {
+    const [left, right] = this.pair.map((key) => this.layers.find((layer) => layer.key === key));
+    const first = left ?? this.layers.find((layer) => layer !== right) ?? right;
+    return [first, right ?? this.layers.find((layer) => layer !== first) ?? first];
   }
 
   /** Let the two pictures of the slider be chosen at its ends. */
   showPairs() {
     const options = this.layers.map(({ key, label }) => [key, label]);
     const [left, right] = ["Left", "Right"].map((label, side) =>
-      makeSelect(label, options, this.pair[side], (key) => {
+      makeSelect(label, options, this.chosenPair()[side].key, (key) => {
         this.pair[side] = key;
         this.arrange("slider");
       }));
@@ -199,6 +252,7 @@ class Detail {
 
   /** Lay the activation of a unit over the faces, or take it away. */
   overlay(name) {
+    if (this.whole) this.toggleFullSize(); // places are those of the squares
     this.overlaid = this.overlaid === name ? "" : name;
     for (const button of this.units.querySelectorAll(".unit-button")) {
       button.setAttribute("aria-pressed", String(button.dataset.unit === this.overlaid));
@@ -208,7 +262,7 @@ class Detail {
 
   lay() {
     for (const panel of this.stage.panels) {
-      panel.lay((key) => this.full.activation[key]?.[this.overlaid]);
+      panel.lay((key) => this.whole ? undefined : this.full.activation[key]?.[this.overlaid]);
     }
   }
 
@@ -230,8 +284,11 @@ class Detail {
     if (this.reason.value !== reason) this.reason.value = reason;
   }
 
-  showZoom(zoom) {
-    if (this.zoomText) this.zoomText.textContent = `${Math.round(zoom * 100)} %`;
+  /** Tell the zoom: in full size that of the pixels, else that of the pictures. */
+  showZoom() {
+    if (!this.zoomText) return; // not built yet
+    const share = this.stage.view.zoom / (this.whole ? this.stage.pixelZoom() : 1);
+    this.zoomText.textContent = `${Math.round(share * 100)} %`;
   }
 
   onKey(event) {
@@ -243,6 +300,7 @@ class Detail {
       ArrowLeft: () => this.step(-1), ArrowRight: () => this.step(1),
       "+": () => this.stage.zoomBy(ZOOM_STEP), "=": () => this.stage.zoomBy(ZOOM_STEP),
       "-": () => this.stage.zoomBy(1 / ZOOM_STEP), 0: () => this.stage.reset(),
+      1: () => this.zoomToPixels(), f: () => { if (!this.fullSize.hidden) this.toggleFullSize(); },
       s: () => this.arrange(this.mode === "slider" ? "beside" : "slider"),
       m: () => this.mark(), p: () => palette.next(), "?": () => this.onhelp(),
     }[event.key];
@@ -252,6 +310,13 @@ class Detail {
     else return;
     event.preventDefault();
   }
+}
+
+/** Return a sentence where pictures are smaller than their files. */
+function scaledNote({ pictures }) {
+  const scaled = [...pictures.values()].some(({ of, width, height }) =>
+    of[0] !== height || of[1] !== width);
+  return scaled ? "Larger than a browser can hold: scaled to 16 million pixels." : "";
 }
 
 /** Return the views that one wants to compare first: the source and what was made of it. */

@@ -1,5 +1,5 @@
 /* Sets of pictures. A page from disk may not fetch, so that data come as scripts, which call
-   `cycadaSet` and `cycadaFull` with plain values. */
+   `cycadaSet`, `cycadaFull` and `cycadaWhole` with plain values. */
 
 const KEPT = 16; // large pictures in memory
 const UNKNOWN = 65535; // code of a probability that is not known
@@ -7,6 +7,8 @@ const waiting = new Map(); // key of a script -> what takes its values
 
 globalThis.cycadaSet = (identity, values) => waiting.get(identity)?.(values);
 globalThis.cycadaFull = (identity, number, values) => waiting.get(`${identity}/${number}`)?.(values);
+globalThis.cycadaWhole = (identity, number, values) =>
+  waiting.get(`${identity}/${number}/whole`)?.(values);
 
 /** Return what the script at an address hands over under a key. */
 function loadValues(key, address) {
@@ -25,7 +27,13 @@ function loadValues(key, address) {
   });
 }
 
-const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+/** Return the bytes that a text in base64 stands for. */
+function bytesOf(text) {
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i += 1) bytes[i] = letters.charCodeAt(i);
+  return bytes;
+}
 
 /** Return codes of 16 bits from deflated steps along the rows, low bytes before high ones. */
 async function unpackCodes(text, height, width) {
@@ -33,21 +41,26 @@ async function unpackCodes(text, height, width) {
     .pipeThrough(new DecompressionStream("deflate"));
   const planes = new Uint8Array(await new Response(stream).arrayBuffer());
   const codes = new Uint16Array(height * width);
-  for (let i = 0; i < codes.length; i += 1) {
-    const step = planes[i] | (planes[codes.length + i] << 8);
-    codes[i] = i % width ? codes[i - 1] + step : step; // modulo 2^16
+  for (let start = 0; start < codes.length; start += width) {
+    let code = 0;
+    for (let i = start; i < start + width; i += 1) {
+      code += planes[i] | (planes[codes.length + i] << 8);
+      codes[i] = code; // modulo 2^16
+    }
   }
   return codes;
 }
 
 /** Return the pixels of a picture in a data URI, four bytes each. */
 async function unpackColours(uri, height, width) {
-  const picture = new Image();
-  picture.src = uri;
-  await picture.decode();
+  const [head, text] = uri.split(",", 2);
+  const type = head.slice("data:".length).split(";", 1)[0];
+  // Not by its address: those of large pictures are longer than some browsers take.
+  const picture = await createImageBitmap(new Blob([bytesOf(text)], { type }));
   const canvas = make("canvas", { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(picture, 0, 0);
+  picture.close();
   return context.getImageData(0, 0, width, height).data;
 }
 
@@ -65,7 +78,7 @@ class PictureSet {
     Object.assign(this, {
       identity, place, count: values.count, views: values.views, columns: values.columns,
       units: values.units, window: values.window, named: values.named, names: values.names,
-      words: values.words, truths: values.true,
+      words: values.words, truths: values.true, wholes: values.whole,
     });
     this.differences = this.views.flatMap(({ kind, of }, view) => { // places of two views each
       const model = this.views.findIndex(({ key }) => key === of);
@@ -154,16 +167,37 @@ class PictureSet {
     return found;
   }
 
-  async read(number) {
-    const address = `${this.place}/full/${String(number).padStart(6, "0")}.js`;
-    const values = await loadValues(`${this.identity}/${number}`, address);
+  /** Tell what there is of an item in full size: "there", "left out", or "no more" to show. */
+  wholeness(number) {
+    return { 0: "no more", 1: "there", 2: "left out" }[this.wholes[number]];
+  }
+
+  /** Return the pictures of an item in full size: the latest alone stay in memory. */
+  whole(number) {
+    if (this.largest?.number !== number) {
+      const found = this.readFrom("whole", number, `${this.identity}/${number}/whole`);
+      this.largest = { number, found };
+      found.catch(() => { if (this.largest?.found === found) this.forgetWhole(); });
+    }
+    return this.largest.found;
+  }
+
+  forgetWhole() { this.largest = undefined; }
+
+  read(number) {
+    return this.readFrom("full", number, `${this.identity}/${number}`);
+  }
+
+  async readFrom(folder, number, key) {
+    const address = `${this.place}/${folder}/${String(number).padStart(6, "0")}.js`;
+    const values = await loadValues(key, address);
     const pictures = new Map();
-    await Promise.all(Object.entries(values.views).map(async ([key, { size, uri, codes }]) => {
+    await Promise.all(Object.entries(values.views).map(async ([key, { size, of, uri, codes }]) => {
       const [height, width] = size;
-      pictures.set(key, { height, width,
+      pictures.set(key, { height, width, of,
         colours: uri && await unpackColours(uri, height, width),
         codes: codes && await unpackCodes(codes, height, width) });
     }));
-    return { pictures, activation: values.activation };
+    return { pictures, span: values.span, activation: values.activation ?? {} };
   }
 }

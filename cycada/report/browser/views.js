@@ -1,6 +1,6 @@
 /* Large pictures of one item that are looked at together: zoom, place and cursor are shared. */
 
-const LARGEST_ZOOM = 16;
+const LARGEST_ZOOM = 16; // or more, until the pixels of a large picture are squares
 const ZOOM_STEP = 1.4;
 const SHARP_FROM = 6; // px of the screen for one of a magnified picture: pixels become squares
 const OVERLAY_STRENGTH = 0.5; // the face has to be seen through it
@@ -16,39 +16,45 @@ class Layer {
 /** Return the layers of an item: its views in their order, and differences after both of theirs. */
 function layersOf(set, full) {
   const layers = [];
+  const scale = { window: set.window, span: full.span };
   set.views.forEach((view, place) => {
     const picture = full.pictures.get(view.key);
-    if (picture) layers.push(pictureLayer(set, view, picture));
+    if (picture) layers.push(pictureLayer(view, picture, scale));
     for (const { view: other, model } of set.differences) {
       if (Math.max(other, model) !== place) continue;
       const pair = [other, model].map((each) => full.pictures.get(set.views[each].key));
       if (pair.every(Boolean) && pair[0].width === pair[1].width
           && pair[0].height === pair[1].height) {
-        layers.push(differenceLayer(set, set.views[other], ...pair));
+        layers.push(differenceLayer(set, set.views[other], ...pair, scale));
       }
     }
   });
   return layers;
 }
 
-function pictureLayer(set, view, { width, height, codes, colours }) {
-  return new Layer({ key: view.key, label: view.label, width, height,
-    paint: (pixels) => { if (codes) paintCodes(pixels, codes); else pixels.data.set(colours); },
-    read: (i) => codes ? formatCode(codes[i], set.window)
+function pictureLayer(view, { width, height, of, codes, colours }, scale) {
+  return new Layer({ key: view.key, label: view.label, width, height, scale: of ? formatSize(of) : "",
+    paint: (pixels) => {
+      if (codes) paintCodes(pixels, codes, scale);
+      else pixels.data.set(colours);
+    },
+    read: (i) => codes ? formatCode(codes[i], scale)
       : `${colours[4 * i]} ${colours[4 * i + 1]} ${colours[4 * i + 2]}` });
 }
 
-function differenceLayer(set, view, picture, model) {
+const formatSize = ([height, width]) => `${width} × ${height}`;
+
+function differenceLayer(set, view, picture, model, scale) {
   const { width, height, codes, colours } = picture;
   const span = DIFFERENCE_SHARE * (set.window ? set.window[1] - set.window[0] : 100);
   return new Layer({ key: `${view.key}-difference`, width, height,
     label: `Δ ${view.label}`, title: `${view.label} − ${set.label(view.of)}`,
     scale: codes ? `±${Number(span.toFixed(2))} ${set.window ? "K" : "%"}` : `×${DIFFERENCE_GAIN}`,
     paint: (pixels) => {
-      if (codes) paintWarmth(pixels, codes, model.codes);
+      if (codes) paintWarmth(pixels, codes, model.codes, scale);
       else paintContrast(pixels, colours, model.colours);
     },
-    read: (i) => codes ? formatStep(codes[i] - model.codes[i], set.window)
+    read: (i) => codes ? formatStep(codes[i] - model.codes[i], scale)
       : `${Math.round(meanStep(colours, model.colours, 4 * i))} of 255` });
 }
 
@@ -162,7 +168,8 @@ class Stage {
     const count = this.panels.length;
     if (!width || !count) return;
     const [gap, caption] = [14, 30];
-    const ratio = this.panels[0].layers[0].width / this.panels[0].layers[0].height;
+    // Of the highest, so that all fit.
+    const ratio = Math.min(...this.panels.map(({ layers: [{ width: w, height: h }] }) => w / h));
     const across = (columns) => (width - gap * (columns - 1)) / columns;
     let best = { columns: Math.min(2, count), size: 0 };
     if (getComputedStyle(this.element).overflowY === "visible") {
@@ -185,10 +192,20 @@ class Stage {
     this.update();
   }
 
+  /** Return the zoom that shows a pixel of the first picture as one of the screen. */
+  pixelZoom() {
+    const [panel] = this.panels;
+    return panel ? panel.layers[0].width / (panel.frame.clientWidth * devicePixelRatio || 1) : 1;
+  }
+
+  largestZoom() {
+    return Math.max(LARGEST_ZOOM, 2 * SHARP_FROM * this.pixelZoom());
+  }
+
   /** Magnify, with a place of the panel (in [0, 1]) staying where it is. */
   zoomBy(factor, place = { left: 0.5, top: 0.5 }) {
     const { zoom, x, y } = this.view;
-    const target = Math.min(LARGEST_ZOOM, Math.max(1, zoom * factor));
+    const target = Math.min(this.largestZoom(), Math.max(1, zoom * factor));
     const stay = (at, side) => at + (side - 0.5) * (1 / zoom - 1 / target);
     this.view = { zoom: target, x: stay(x, place.left), y: stay(y, place.top) };
     this.update();

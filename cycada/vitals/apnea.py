@@ -1,0 +1,99 @@
+"""Whether breathing has stopped: it was there, and what is left of it is far below its usual."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cycada.vitals.respiration import GRID, WINDOW
+
+Array = NDArray[Any]
+
+SHORTEST = 10.0
+"""Seconds without a breath that make an apnea, as in sleep medicine."""
+
+_BEGINS, _ENDS = 0.35, 0.5  # share of the usual depth
+_BACK = 5.0  # s by whose depth it is told that breathing is back
+_EDGE = 1.0  # s at the end of a window that its filter knows badly
+_SHARE = 75  # per cent of the time in which breaths are not as deep: short moves are left out
+_KNOWN = 20.0  # s in which a rate was told before breathing counts as known
+_FORGIVEN = 5.0  # s without one among them
+_DEEPER, _SHALLOWER = 0.2, 0.03  # of a depth that is learned; an apnea must not become usual
+
+
+class ApneaWatch:
+    """Follows how deep the breathing is, in each part of the face that has told of it.
+
+    Attributes:
+        since: Time in s at which breathing stopped; NaN where it goes on, or where nobody knows.
+    """
+
+    def __init__(self) -> None:
+        """Begin without knowing the breathing."""
+        self.since = math.nan
+        self._quiet = math.nan  # the same, while it is too short for an apnea as well
+        self._usual: dict[str, float] = {}
+        self._first = self._last = math.nan  # time at which a rate was told
+        self._known = False
+
+    @property
+    def known(self) -> bool:
+        """Whether breathing has been seen long enough to be missed."""
+        return self._known
+
+    def see(self, now: float, breaths: Mapping[str, Array], *, told: Sequence[str]) -> None:
+        """Take in a window.
+
+        Args:
+            now: s, its end.
+            breaths: Part of the face -> ``(T,)`` band-passed values on the even grid; parts that
+                were not seen throughout the last :data:`SHORTEST` s are missing.
+            told: Parts by which a rate can be told.
+        """
+        if told:
+            if not now - self._last <= _FORGIVEN:
+                self._first = now
+            self._last = now
+            self._known |= now - self._first >= _KNOWN
+            if now - self._quiet > WINDOW:  # a rate was told of nothing but shallow breaths
+                self._usual.clear()
+                self._quiet = math.nan
+            if math.isnan(self._quiet):
+                self._learn(breaths, told)
+        deep = {name: np.abs(breaths[name]) for name in self._usual if name in breaths}
+        if not self._known or not deep:
+            self._quiet = math.nan
+        elif math.isnan(self._quiet):
+            if self._depth(deep, SHORTEST) < _BEGINS:
+                self._quiet = now - self._still(deep)
+        elif self._depth(deep, _BACK) > _ENDS:
+            self._quiet = math.nan
+        # A pause that is shorter is none; a short move in a longer one does not end it.
+        if not now - self._quiet < SHORTEST:
+            self.since = self._quiet
+
+    def _learn(self, breaths: Mapping[str, Array], told: Sequence[str]) -> None:
+        for name in set(told) & set(breaths):
+            depth = float(np.percentile(np.abs(breaths[name]), _SHARE))
+            usual = self._usual.setdefault(name, depth)
+            self._usual[name] += (_DEEPER if depth > usual else _SHALLOWER) * (depth - usual)
+
+    def _depth(self, deep: Mapping[str, Array], seconds: float) -> float:
+        """Return how deep breaths are lately, as a share of the usual, where they are deepest."""
+        lately = slice(-round(seconds * GRID), -round(_EDGE * GRID))
+        return max(
+            float(np.percentile(values[lately], _SHARE)) / self._usual[name]
+            for name, values in deep.items()
+        )
+
+    def _still(self, deep: Mapping[str, Array]) -> float:
+        """Return for how many seconds there has been no usual breath."""
+        last = max(
+            int(np.max(np.flatnonzero(values > _ENDS * self._usual[name]), initial=0))
+            for name, values in deep.items()
+        )
+        return (len(next(iter(deep.values()))) - last) / GRID
