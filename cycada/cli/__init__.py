@@ -31,6 +31,7 @@ VERBS = (
     "report",
     "sheet",
     "view",
+    "doctor",
 )
 """In the order of the way that the data goes."""
 

@@ -51,7 +51,7 @@ from cycada.stages.report_health import health_section
 from cycada.stages.report_scores import score_sections
 from cycada.stages.scoring import SCORES_NAME
 from cycada.training.loading import load_translator
-from cycada.training.run import CONFIG_NAME, read_log, run_config, run_kind
+from cycada.training.run import CONFIG_NAME, read_log, run_config, run_kind, trained_with
 
 Kind = Literal["translator", "detector", "evaluation", "dataset", "audit"]
 
@@ -307,6 +307,8 @@ def _translator_sections(
     blocks += curves.blocks if curves else ()
     title = f"Translator {spoken(run.name)}" if many else "Translations"
     intro = f"{config.steps:,} steps at {config.size} px, batches of {config.batch_size}."
+    if other := trained_with(run):
+        intro = f"Trained with {other}'s code; it is shown images of {config.size} px."
     return glance, Section(title=title, intro=intro, blocks=tuple(blocks)), heroes
 
 

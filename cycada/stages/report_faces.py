@@ -43,15 +43,17 @@ def translated_strips(
         rows = [
             _row("RGB", "source", real, rgb.faces, named=named),
             _row("As thermal", "made", made, rgb.faces, named=named),
-            _row("Back in RGB", "made", translator.to_rgb(made), rgb.faces, named=named),
         ]
+        if translator.goes_back:
+            again = translator.to_rgb(made)
+            rows.append(_row("Back in RGB", "made", again, rgb.faces, named=named))
         pairs = paired_faces(rgb)
         if pairs is not None and len(pairs[1].faces) == len(rgb.faces):
             truth = _images(pairs[1], "thermal", size)
             rows.append(_row("True thermal", "the same face", truth, rgb.faces, named=named))
         strips.append(Strip(rows=tuple(rows), scale=_scale(window), caption=_told(split)))
     thermal, split = _examples(indexes, "thermal")
-    if thermal is not None:
+    if thermal is not None and translator.goes_back:
         real = _images(thermal, "thermal", size)
         made = translator.to_rgb(real)
         rows = [

@@ -9,7 +9,7 @@ that was aligned to them, else by one that sees only what both domains share.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,14 @@ class Readers:
     rgb_name: str = ""
     thermal_name: str = ""
     thermal_is: str = ""  # what is to be known of it
+    there_and_back: bool = True  # False: the translator knows one direction alone
 
     def sides(self, source: Domain) -> tuple[str, ...]:
         """Return the views that can be read of faces of a domain and their translations."""
         here, there = (self.rgb, self.thermal) if source == "rgb" else (self.thermal, self.rgb)
         views = (("source", here), ("made", there), ("again", here))
-        return tuple(key for key, reader in views if reader is not None)
+        seen = views if self.there_and_back else views[:-1]
+        return tuple(key for key, reader in seen if reader is not None)
 
     def told(self) -> str:
         """Return who reads, as a sentence or two."""
@@ -162,7 +164,8 @@ def choose_readers(
         why = rank[1]
     if first is None and second is None:
         return None
-    return _joined(first, second, why, device)
+    readers = _joined(first, second, why, device)
+    return readers and replace(readers, there_and_back=translator.goes_back)
 
 
 def _joined(

@@ -58,7 +58,7 @@ def translations(
     """Write the sets of a translator and say what they show.
 
     Args:
-        translator: Both directions.
+        translator: Both directions, or that from RGB to thermal.
         indexes: Of its RGB and thermal faces.
         detectors: Runs on the page, some of which may judge it.
         options: Of the page.
@@ -88,7 +88,9 @@ def translations(
         real = None if bank is None else bank.seen
         found = summary.result(real, window=translator.window)
         glance = glance_section(found, title=title)
-    for index in chosen(indexes, "thermal", options.count):
+    if not translator.goes_back:
+        notes.append("The translator knows the way from RGB to thermal alone.")
+    for index in chosen(indexes, "thermal", options.count) if translator.goes_back else ():
         blocks.append(maker.from_thermal(index, _intro(indexes, index, "thermal", readers)))
     return Translations(glance, (*blocks, *(Text(text=note) for note in notes)))
 
@@ -177,15 +179,16 @@ class _Maker:
         views = [
             View(key="source", label="RGB", kind="rgb"),
             View(key="made", label="As thermal", kind="thermal", of="truth" if truths else ""),
-            View(key="again", label="Back in RGB", kind="rgb", of="source"),
         ]
+        if self.translator.goes_back:
+            views.append(View(key="again", label="Back in RGB", kind="rgb", of="source"))
         if truths:
             views.append(View(key="truth", label="True thermal", kind="thermal"))
         if bank is not None:
             views.append(View(key="nearest", label="Nearest real thermal", kind="thermal"))
         figures = [
             *au_figures(self.readers, "rgb"),
-            *cycle_figures("RGB", None),
+            *(cycle_figures("RGB", None) if self.translator.goes_back else ()),
             *(paired_figures(self.window) if truths else ()),
             *(judge_figure(self.translator.config, "thermal") if self.judges else ()),
             *(nearest_figure(self.window) if bank else ()),
@@ -255,9 +258,10 @@ class _Maker:
             progress=self.options.progress, desc=f"{self.name}: {kind} faces"
         ):
             made = there(source)
-            again = back(made)
-            pictures = {"source": source, "made": made, "again": again}
-            batch = _Batch(numbers, pictures, {"cycle": metrics.absolute_error(source, again)})
+            batch = _Batch(numbers, {"source": source, "made": made}, {})
+            if self.translator.goes_back:
+                again = batch.pictures["again"] = back(made)
+                batch.values["cycle"] = metrics.absolute_error(source, again)
             self._add_judged(batch.values, other, made)
             read = look(batch)
             batch.values.update(read.change("source", "made"))

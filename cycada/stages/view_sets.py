@@ -105,7 +105,8 @@ class DrawnSet:
         ways = (self.translator.to_thermal, self.translator.to_rgb)
         there, back = ways if self.faces.images.domain == "rgb" else ways[::-1]
         made = there(picture[None])
-        return {"source": picture, "made": made[0], "again": back(made)[0]}
+        pictures = {"source": picture, "made": made[0]}
+        return pictures | ({"again": back(made)[0]} if self.translator.goes_back else {})
 
 
 @dataclass(slots=True)
@@ -152,7 +153,7 @@ class WholeSets:
             config = run_config(run, "translator", TranslatorConfig)
             indexes = [self._index(near(text, run)) for text in config.data]
             for domain in DOMAINS:
-                for index in indexes:
+                for index in indexes if domain == "rgb" or translator.goes_back else ():
                     blocks += self._set(index, domain, sets, translator=translator)
         except CycadaError as error:
             blocks.append(self._told(error))
@@ -194,7 +195,7 @@ class WholeSets:
         task = labels_of(some[0])
         faces = ReadableFaces.of(some, domain, size)
         known = KnownLabels(some, task)
-        views = _views(domain, translated=translator is not None)
+        views = _views(domain, translator)
         there = {view.key: torch.empty(0) for view in views}
         with SetWriter(
             self.folder / PLACE / identity, identity=identity,
@@ -219,11 +220,11 @@ class WholeSets:
         return [Gallery(shown=shown)]
 
 
-def _views(domain: Domain, *, translated: bool) -> list[View]:
+def _views(domain: Domain, translator: LoadedTranslator | None) -> list[View]:
     label, other = ("RGB", "thermal") if domain == "rgb" else ("Thermal", "rgb")
-    if not translated:
+    if translator is None:
         return [View(key="image", label=label, kind=domain)]
-    return [
+    views = [
         View(key="source", label=label, kind=domain),
         View(
             key="made", label=f"As {other.replace('rgb', 'RGB')}",
@@ -234,6 +235,7 @@ def _views(domain: Domain, *, translated: bool) -> list[View]:
             of="source",
         ),
     ]  # fmt: skip
+    return views if translator.goes_back else views[:-1]
 
 
 def _newest(run: Path) -> int:

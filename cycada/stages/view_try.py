@@ -202,10 +202,13 @@ def try_image(
         made, again, seen = _translated(signed, shows, translator)
         other: Domain = "thermal" if shows == "rgb" else "rgb"
         pictures.append(Picture(key="made", label=f"As {_LABELS[other]}", kind=other, pixels=made))
-        pictures.append(
-            Picture(key="again", label=f"Back in {_LABELS[shows]}", kind=shows, pixels=again)
-        )
-        difference = (again - seen).abs().mean(0) / 2 * _range(shows, translator.window)
+        if again is None:
+            notes.append("The translator does not go back, so nothing tells how much it keeps.")
+        else:
+            pictures.append(
+                Picture(key="again", label=f"Back in {_LABELS[shows]}", kind=shows, pixels=again)
+            )
+            difference = (again - seen).abs().mean(0) / 2 * _range(shows, translator.window)
         file = _file(made, other, image.dtype, translator)
     readings = _read(pictures, shows, translator, detector, hidden, notes) if detector else ()
     task = detector.task if detector else None
@@ -330,8 +333,8 @@ def _face(image: Tensor, shows: Domain, unit: Unit, name: str) -> Square:
 
 def _translated(
     signed: Tensor, shows: Domain, translator: LoadedTranslator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the translation and its way back in the size of the image, and what was compared.
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Return the translation in the size of the image, its way back, and what was compared.
 
     As `cycada translate` does, the translator is shown the image in the size of its training. The
     difference is to be taken there, where nothing but the translator has changed anything.
@@ -341,7 +344,7 @@ def _translated(
     there, back = ways if shows == "rgb" else ways[::-1]
     seen = images.resize(signed, scaled_size(size, translator.size))
     made = translate_any_size(there, seen)
-    again = translate_any_size(back, made)
+    again = translate_any_size(back, made) if translator.goes_back else None
     # The way back stays in the size of the network: only the translation is also saved.
     return images.resize(made, size), again, seen
 

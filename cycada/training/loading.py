@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cycada import images
 from cycada.config import DetectorConfig, TranslatorConfig
@@ -20,12 +20,12 @@ from cycada.metrics.intensity import IntensityReading
 from cycada.models.activation import class_activation
 from cycada.models.build import build_detector, build_discriminators, build_generators
 from cycada.models.cycle import Discriminators, Generators
+from cycada.models.cyclegan import CycleGANGenerators
 from cycada.models.detector import Detector
-from cycada.models.generator import Generator
 from cycada.task import Task, decided, probabilities_of
 from cycada.thermal import Unit, Window
 from cycada.training.launch import multiplies_in_bf16
-from cycada.training.run import finished_checkpoint, run_config
+from cycada.training.run import FOREIGN_KEY, finished_checkpoint, run_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class LoadedTranslator:
     """A trained translator with what is needed to use it."""
 
     root: Path
-    module: Generators
+    module: Generators | CycleGANGenerators
     config: TranslatorConfig
     window: Window | None  # deg C of thermal [-1, 1]; None for grey images
     unit: Unit  # of the thermal images that it learned from
@@ -108,6 +108,11 @@ class LoadedTranslator:
     fingerprint: str
     device: torch.device
     in_bf16: bool = False  # whether it computes in bfloat16; what it returns is float32
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether it makes RGB images of thermal ones, too; weights from elsewhere may not."""
+        return self.module.to_rgb is not None
 
     @property
     def size(self) -> int:
@@ -124,10 +129,20 @@ class LoadedTranslator:
 
     @torch.no_grad()
     def to_rgb(self, thermal: Tensor) -> Tensor:
-        """Return ``(B, 3, H, W)`` for ``(B, 1, H, W)`` in [-1, 1]; sides are multiples of 4."""
+        """Return ``(B, 3, H, W)`` for ``(B, 1, H, W)`` in [-1, 1]; sides are multiples of 4.
+
+        Raises:
+            RunError: The translator is one from elsewhere, without this direction.
+        """
+        if self.module.to_rgb is None:
+            raise RunError(
+                f"{self.root}: translates RGB into thermal alone, for the checkpoint of the other "
+                "direction was not given when it was brought here; give tools/compare_cyclegan.py "
+                "both."
+            )
         return self._translated(self.module.to_rgb, thermal)
 
-    def _translated(self, generator: Generator, pictures: Tensor) -> Tensor:
+    def _translated(self, generator: nn.Module, pictures: Tensor) -> Tensor:
         there = pictures.to(self.device, non_blocking=True)  # does not wait where it is pinned
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.in_bf16):
             made: Tensor = generator(there)
@@ -214,7 +229,11 @@ def load_translator(
     config = run_config(root, "translator", TranslatorConfig)
     checkpoint = finished_checkpoint(root, step=step)
     about = checkpoint.about()
-    module = build_generators(config)
+    module = (
+        CycleGANGenerators.from_json(about[FOREIGN_KEY])
+        if FOREIGN_KEY in about
+        else build_generators(config)
+    )
     checkpoint.load_weights("generators", module)
     device = device or default_device()
     in_bf16 = _computes_in_bf16(config, device)

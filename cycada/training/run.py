@@ -52,6 +52,14 @@ Config = TypeVar("Config")
 
 CONFIG_NAME, LOG_NAME, STEPS_BACK_NAME = "config.json", "metrics.jsonl", "steps-back.jsonl"
 
+FOREIGN_KEY = "cyclegan"
+"""In ``about.json`` of weights that were trained with CycleGAN's code: the shapes of its networks.
+
+tools/compare_cyclegan.py writes it.
+"""
+
+_TRAINED_WITH = "trained_with"
+
 _MAY_CHANGE = frozenset(
     {
         "workers",
@@ -232,6 +240,11 @@ def running(
 
 def _check_fits(root: Path, kind: Kind, config: Any, *, inputs: Mapping[str, str] | None) -> None:
     if (root / CONFIG_NAME).exists():
+        if other := trained_with(root):
+            raise RunError(
+                f"{root}: was trained with {other}'s code, and holds nothing to go on from; choose "
+                "another --out."
+            )
         _check_same(root, kind, config)
         _check_inputs(root, inputs or {})
     elif root.exists() and (not root.is_dir() or holds_anything(root)):
@@ -246,6 +259,7 @@ def open_run(
     writes: bool,
     inputs: Mapping[str, str] | None = None,
     machine: Mapping[str, Any] | None = None,
+    trained_with: str = "",
 ) -> Run:
     """Make a run directory, or come back to one that was made with the same settings.
 
@@ -256,6 +270,7 @@ def open_run(
         writes: Whether this process is the one that writes.
         inputs: Path, as in the settings -> fingerprint of each index and network to learn from.
         machine: What it is trained on; a run that went on elsewhere names all of them in order.
+        trained_with: Whose code has trained what it is to hold; empty: ours will.
 
     Raises:
         RunError: ``root`` holds something else, or a run with other settings or inputs.
@@ -272,6 +287,7 @@ def open_run(
             "machines": _machines(root, machine),
             "settings": to_dict(config),
             "inputs": dict(inputs or {}),
+            **({_TRAINED_WITH: trained_with} if trained_with else {}),
         }
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -295,6 +311,15 @@ def run_kind(root: Path) -> Kind:
     if kind not in ("translator", "detector"):
         raise RunError(f"{root / CONFIG_NAME}: unknown kind of run {kind!r}.")
     return kind  # type: ignore[no-any-return]
+
+
+def trained_with(root: Path) -> str:
+    """Return the name of the code that trained a run that was brought here; empty for our own.
+
+    Raises:
+        RunError: ``root`` is no run directory.
+    """
+    return str(_read_config(root).get(_TRAINED_WITH, ""))
 
 
 def run_config(root: Path, kind: Kind, cls: type[Config]) -> Config:
