@@ -25,6 +25,7 @@ VERBS = (
     "translate",
     "evaluate",
     "detect",
+    "export",
     "report",
     "sheet",
     "view",
