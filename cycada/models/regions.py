@@ -79,7 +79,7 @@ class LandmarkFinder(nn.Module):
     def forward(self, structure: Tensor) -> Tensor:
         """Return ``(B, K, 2)`` x and y in px for ``(B, 3, S, S)`` of :func:`local_structure`."""
         offset: Tensor = self.head(self.network(structure))
-        wide = offset.to(self.mean.dtype).unflatten(1, (-1, 2))  # not in half precision
+        wide = offset.to(self.mean.dtype).view(structure.shape[0], -1, 2)  # not in half precision
         return (self.mean + _REACH * wide) * structure.shape[-1] - 0.5
 
 
@@ -157,7 +157,7 @@ class RegionBackbone(nn.Module):
             seen = torch.cat(shown)
             network = self.networks[region.name]
             read: Tensor = network(local_structure(seen) if self.view == "structure" else seen)
-            parts.append(read.unflatten(0, (len(shown), -1)).mean(0))
+            parts.append(read.view(len(shown), -1, network.features).mean(0))
         return torch.cat(parts, dim=1), landmarks
 
 

@@ -5,6 +5,7 @@ The file is read back and compared with PyTorch on phantom faces before it gets 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -139,14 +140,14 @@ def _translator_parts(run: Path, directions: Sequence[Direction]) -> list[_Part]
     def part(direction: Direction) -> _Part:
         rgb = direction == "to_thermal"
         drawn = _drawn(size, None if rgb else translator.window or Window())
-        first, second = drawn.split((sum(_BATCHES), sum(_BATCHES_OF_OTHER_SIZE)))
+        count = sum(_BATCHES)
         return _Part(
             name=direction,
             module=_plain(translator.module.to_thermal if rgb else translator.module.to_rgb),
             reference=translator.to_thermal if rgb else translator.to_rgb,
             faces=[
-                *first.split(_BATCHES),
-                *images.resize(second, other).split(_BATCHES_OF_OTHER_SIZE),
+                *_batches(drawn[:count], _BATCHES),
+                *_batches(images.resize(drawn[count:], other), _BATCHES_OF_OTHER_SIZE),
             ],
             facts=translator_facts(translator, direction),
             any_size=True,
@@ -163,10 +164,15 @@ def _detector_part(run: Path) -> _Part:
         name="detector",
         module=_plain(DetectorForExport(detector.module, detector.task.kind)).eval(),
         reference=detector.predict,
-        faces=drawn.split((*_BATCHES, *_BATCHES_OF_OTHER_SIZE)),
+        faces=_batches(drawn, (*_BATCHES, *_BATCHES_OF_OTHER_SIZE)),
         facts=detector_facts(detector, detector_fingerprint(run)),
         any_size=False,
     )
+
+
+def _batches(faces: Tensor, counts: Sequence[int]) -> list[Tensor]:
+    ends = itertools.accumulate(counts)
+    return [faces[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
 
 def _plain(module: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 
@@ -30,6 +30,7 @@ from cycada.thermal import Unit, Window
 from cycada.training.loading import DetectorFacts, LoadedDetector, LoadedTranslator, window_of
 
 Direction = Literal["to_thermal", "to_rgb"]
+Facts = TypeVar("Facts")
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 KEY, SUM_KEY, JSON_NAME = "cycada", "cycada_sha256", "cycada.json"
@@ -160,7 +161,7 @@ def read_detector_facts(text: str, file: Path) -> ExportedDetectorFacts:
     return _read(text, file, "detector", read)
 
 
-def _read(text: str, file: Path, kind: str, read: Callable[[dict[str, Any]], Any]) -> Any:
+def _read(text: str, file: Path, kind: str, read: Callable[[dict[str, Any]], Facts]) -> Facts:
     try:
         facts = json.loads(text)
         layout, found = facts["layout"], facts["kind"]

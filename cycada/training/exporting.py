@@ -116,7 +116,7 @@ def write_exported(
             torch.export.save(program, file, extra_files={JSON_NAME: text})
         else:
             # Asked for first: exporting takes a while.
-            for name in ("onnx", "onnxscript"):
+            for name in ("onnx", "onnxscript", "onnxruntime"):
                 optional(name, extra="onnx", what="--format onnx")
             _write_onnx(_program(module, example, any_size=any_size), file, text=text)
 
@@ -161,7 +161,7 @@ def _write_onnx(program: ExportedProgram, file: Path, *, text: str) -> None:
 
 
 def _write_torchscript(module: nn.Module, file: Path, *, example: Tensor, text: str) -> None:
-    traced = torch.jit.trace(module, example)
+    traced = torch.jit.trace(module, example)  # type: ignore[no-untyped-call]
     whole = io.BytesIO()
     torch.jit.save(traced, whole, _extra_files={JSON_NAME: text})
     with zipfile.ZipFile(whole) as read, zipfile.ZipFile(file, "w") as written:
@@ -178,7 +178,9 @@ def load_archive(form: Format, file: Path) -> tuple[Callable[[Tensor], Tensor], 
     extra = {JSON_NAME: ""}
     with _quiet():
         if form == "torchscript":
-            network = torch.jit.load(file, map_location="cpu", _extra_files=extra)
+            network = torch.jit.load(  # type: ignore[no-untyped-call]
+                file, map_location="cpu", _extra_files=extra
+            )
         else:
             network = torch.export.load(file, extra_files=extra).module()
     return network, json.loads(extra[JSON_NAME])
