@@ -195,7 +195,7 @@ def cut_out(
     Returns:
         ``(B, C, height, width)``, bilinear; outside of the image its border is repeated.
     """
-    side = image.shape[-1]
+    side = int(image.shape[-1])  # a tensor while TorchScript traces
     along, below = axes(apart, side)
     height, width = region.shape(side)
     v, u = _places(region, height, width, mirrored, image.dtype, image.device)

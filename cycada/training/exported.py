@@ -39,6 +39,7 @@ INPUT, OUTPUT = "image", "made"
 _LAYOUT = 1  # of the facts; another number when older readers would misread them
 _LARGEST = (1 << 31) - 1  # bytes of a message of Protocol Buffers
 _SEAL = 83  # bytes
+_LARGEST_SIDE = 4096  # px
 
 
 def translator_facts(translator: LoadedTranslator, direction: Direction) -> dict[str, Any]:
@@ -107,10 +108,10 @@ def read_translator_facts(text: str, file: Path) -> TranslatorFacts:
             raise ValueError("an unknown direction or unit")
         return TranslatorFacts(
             direction=facts["direction"],
-            size=int(facts["size"]),
+            size=_side(facts),
             window=window_of(facts),
             unit=facts["unit"],
-            seen=seen_digests(facts),
+            seen=_seen(facts),
             weights=str(facts["weights"]),
         )
 
@@ -136,24 +137,28 @@ def read_detector_facts(text: str, file: Path) -> ExportedDetectorFacts:
 
     def read(facts: dict[str, Any]) -> ExportedDetectorFacts:
         task = Task.from_json(facts)
+        answers = (len(task),)
         thresholds = torch.tensor(facts["thresholds"], dtype=torch.float32)
-        if not len(task) or thresholds.shape != (len(task),):
-            raise ValueError("as many thresholds as answers are needed")
-        graded = facts.get("intensity")
+        line, grades = facts.get("calibration"), facts.get("intensity")
+        calibration = Calibration.from_json(line) if line is not None else None
+        intensity = IntensityReading.from_json(grades) if grades is not None else None
+        shapes = [thresholds.shape]
+        shapes += [calibration.slope.shape, calibration.offset.shape] if calibration else []
+        shapes += [intensity.slope.shape, intensity.offset.shape[1:]] if intensity else []
+        if not len(task) or any(tuple(shape) != answers for shape in shapes):
+            raise ValueError("as many numbers of a kind as answers are needed")
         return ExportedDetectorFacts(
             meaning=DetectorFacts(
                 root=file,
                 task=task,
                 thresholds=thresholds,
-                calibration=(
-                    Calibration.from_json(facts["calibration"]) if "calibration" in facts else None
-                ),
-                intensity=IntensityReading.from_json(graded) if graded is not None else None,
+                calibration=calibration,
+                intensity=intensity,
                 source_domains=tuple(facts["source_domains"]),
-                seen=seen_digests(facts),
+                seen=_seen(facts),
                 window=window_of(facts),
             ),
-            size=int(facts["size"]),
+            size=_side(facts),
             channels=int(facts["channels"]),
             weights=str(facts["weights"]),
         )
@@ -180,6 +185,20 @@ def _read(text: str, file: Path, kind: str, read: Callable[[dict[str, Any]], Fac
         raise RunError(
             f"{file}: its metadata lack something or are wrong ({reason(error)}); export it again."
         ) from error
+
+
+def _side(facts: dict[str, Any]) -> int:
+    side = int(facts["size"])
+    if not SMALLEST <= side <= _LARGEST_SIDE:
+        raise ValueError(f"a size of {side} px")
+    return side
+
+
+def _seen(facts: dict[str, Any]) -> frozenset[str]:
+    seen = seen_digests(facts)
+    if not all(isinstance(digest, str) for digest in seen):
+        raise ValueError("digests of subjects are texts")
+    return seen
 
 
 def seal(content: bytes) -> bytes:

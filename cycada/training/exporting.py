@@ -71,7 +71,8 @@ class FixedMaxPool(nn.Module):
         rows = torch.stack([x[:, :, a:b].amax(2) for a, b in self._windows(x.shape[2])], 2)
         return torch.stack([rows[..., a:b].amax(3) for a, b in self._windows(x.shape[3])], 3)
 
-    def _windows(self, side: int) -> list[tuple[int, int]]:
+    def _windows(self, length: int) -> list[tuple[int, int]]:
+        side = int(length)  # a tensor while TorchScript traces
         return [
             (place * side // self.grid, math.ceil((place + 1) * side / self.grid))
             for place in range(self.grid)

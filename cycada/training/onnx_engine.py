@@ -33,7 +33,7 @@ from cycada.training.loading import DetectorFacts
 DETECTOR_NAME = "detector.onnx"
 
 _PROCESSOR = torch.device("cpu")
-_TOLD = 3  # of ONNX Runtime's severities: errors
+_TOLD = 4  # of the severities that ONNX Runtime prints: fatal ones; errors are raised
 _SIDES: Mapping[Direction, tuple[int, int]] = MappingProxyType(
     {
         "to_thermal": (RGB_CHANNELS, THERMAL_CHANNELS),
@@ -121,7 +121,7 @@ def load_onnx_translator(path: Path) -> OnnxTranslator:
         session, text = _opened(file)
         facts = read_translator_facts(text, file)
         takes, gives = _SIDES[facts.direction]
-        _check_channels(session, file, takes=takes, gives=gives)
+        _check_fits(session, file, takes=[takes], gives=gives)
         sessions[facts.direction] = session
         found.append(facts)
     if len({facts.weights for facts in found}) > 1:
@@ -149,7 +149,8 @@ def load_onnx_detector(path: Path) -> OnnxDetector:
     session, text = _opened(file)
     facts = read_detector_facts(text, file)
     meaning = facts.meaning
-    _check_channels(session, file, takes=facts.channels, gives=len(meaning.task))
+    takes = [facts.channels, facts.size, facts.size]
+    _check_fits(session, file, takes=takes, gives=len(meaning.task))
     return OnnxDetector(
         root=meaning.root,
         task=meaning.task,
@@ -186,10 +187,11 @@ def _opened(file: Path) -> tuple[Any, str]:
     return session, facts.get(KEY, "")
 
 
-def _check_channels(session: Any, file: Path, *, takes: int, gives: int) -> None:
-    ends: Sequence[Sequence[Any]] = (session.get_inputs(), session.get_outputs())
-    channels = [[end.shape[1] for end in side if len(end.shape) > 1] for side in ends]
-    if channels != [[takes], [gives]]:
+def _check_fits(session: Any, file: Path, *, takes: Sequence[int], gives: int) -> None:
+    """Compare the axes after the first of a network's input and output with the metadata."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    taken = [end.shape[1 : 1 + len(takes)] for end in inputs]
+    if taken != [list(takes)] or [end.shape[1:2] for end in outputs] != [[gives]]:
         raise RunError(f"{file}: its network does not fit its metadata; export it again.")
 
 
