@@ -5,6 +5,7 @@ A file of ONNX describes sums and products; opening it runs no code of its own.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ DETECTOR_NAME = "detector.onnx"
 
 _PROCESSOR = torch.device("cpu")
 _TOLD = 4  # of the severities that ONNX Runtime prints: fatal ones; errors are raised
+_WEIGHTS_AT = "session.model_external_initializers_file_folder_path"
 _SIDES: Mapping[Direction, tuple[int, int]] = MappingProxyType(
     {
         "to_thermal": (RGB_CHANNELS, THERMAL_CHANNELS),
@@ -177,7 +179,10 @@ def _opened(file: Path) -> tuple[Any, str]:
     # Threads that spin while they wait take the cores from those that read and write images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        with tempfile.TemporaryDirectory() as nowhere:
+            # A model may name files to take weights from; this one is whole.
+            options.add_session_config_entry(_WEIGHTS_AT, nowhere)
+            session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         facts = session.get_modelmeta().custom_metadata_map
     except Exception as error:  # its errors have no class of their own in common
         raise RunError(

@@ -22,6 +22,7 @@ from cycada.cli import main
 from cycada.config import DetectorConfig
 from cycada.data.index import read_index
 from cycada.errors import CycadaError, RunError, UsageError
+from cycada.footage import ReadOptions
 from cycada.progress import Progress
 from cycada.stages import export as stage
 from cycada.stages.detect import DetectOptions, detect
@@ -201,12 +202,13 @@ def test_detections_by_onnx_runtime_are_those_of_pytorch(
     tables = []
     for engine, path in (("torch", detector_run), ("onnx", detector_file)):
         options = DetectOptions(
-            run=path, sources=(faces,), out=tmp_path / engine, engine=engine, device=CPU  # type: ignore[arg-type]
+            run=path, sources=(faces,), out=tmp_path / engine, read=ReadOptions(domain="rgb"),
+            engine=engine, device=CPU,  # type: ignore[arg-type]
         )  # fmt: skip
         (done,) = detect(options, progress=quiet)
         with done.table.open(encoding="utf-8", newline="") as stream:
             tables.append(list(csv.DictReader(stream)))
-    assert len(tables[0]) == len(tables[1]) == len(read_index(faces).faces)
+    assert len(tables[0]) == len(tables[1]) == len(read_index(faces).select(domain="rgb").faces)
     for one, other in zip(*tables, strict=True):
         for name in ("AU01", "AU12", "AU51", "AU52"):
             assert float(one[name]) == pytest.approx(float(other[name]), abs=2e-3)
@@ -214,7 +216,7 @@ def test_detections_by_onnx_runtime_are_those_of_pytorch(
 
 
 def test_the_verbs_take_exports(faces: Path, detector_file: Path, tmp_path: Path) -> None:
-    words = ["detect", str(detector_file), str(faces), "--engine", "onnx", "--faces", "whole"]
+    words = ["detect", str(detector_file), str(faces), "--engine", "onnx", "--domain", "rgb"]
     done = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     refused = CliRunner().invoke(main, [*words, "--device", "cuda", "--out", str(tmp_path / "b")])
@@ -266,10 +268,27 @@ def test_a_file_that_was_changed_is_refused_in_a_sentence(
     assert str(caught.value).startswith(str(tmp_path / "spoilt.onnx"))
 
 
+def test_no_other_file_is_read_for_a_network(
+    detector_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX can keep weights beside the model, at a path in it: here a stranger's path."""
+    model = onnx.load(detector_file)
+    weights = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+    (tmp_path / "secret.bin").write_bytes(weights.raw_data)
+    onnx.external_data_helper.set_external_data(weights, "secret.bin")
+    weights.ClearField("raw_data")
+    body = model.SerializeToString()
+    (tmp_path / "spoilt.onnx").write_bytes(body + seal(body))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match="cannot open it"):
+        open_detector(Path("spoilt.onnx"), "onnx", device=CPU)
+
+
 def test_metadata_of_another_network_are_refused(detector_file: Path, tmp_path: Path) -> None:
     model = onnx.load(detector_file)
     facts = json.loads(next(each.value for each in model.metadata_props if each.key == KEY))
     facts["action_units"], facts["thresholds"] = [1, 12], [0.5, 0.5]
+    del facts["calibration"]
     spoilt = spoiled(detector_file, resealed(json.dumps(facts)), tmp_path)
     with pytest.raises(RunError, match="its network does not fit its metadata"):
         open_detector(spoilt, "onnx", device=CPU)
