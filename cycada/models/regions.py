@@ -157,7 +157,7 @@ class RegionBackbone(nn.Module):
             seen = torch.cat(shown)
             network = self.networks[region.name]
             read: Tensor = network(local_structure(seen) if self.view == "structure" else seen)
-            parts.append(read.view(len(shown), -1, network.features).mean(0))
+            parts.append(read.view(len(shown), -1, read.shape[1]).mean(0))
         return torch.cat(parts, dim=1), landmarks
 
 

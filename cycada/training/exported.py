@@ -142,7 +142,7 @@ def read_detector_facts(text: str, file: Path) -> ExportedDetectorFacts:
         line, grades = facts.get("calibration"), facts.get("intensity")
         calibration = Calibration.from_json(line) if line is not None else None
         intensity = IntensityReading.from_json(grades) if grades is not None else None
-        shapes = [thresholds.shape]
+        shapes: list[tuple[int, ...]] = [thresholds.shape]
         shapes += [calibration.slope.shape, calibration.offset.shape] if calibration else []
         shapes += [intensity.slope.shape, intensity.offset.shape[1:]] if intensity else []
         if not len(task) or any(tuple(shape) != answers for shape in shapes):
