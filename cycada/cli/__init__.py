@@ -25,6 +25,7 @@ VERBS = (
     "translate",
     "evaluate",
     "detect",
+    "export",
     "monitor",
     "fit-dyspnea",
     "evaluate-vitals",

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from cycada.cli.output import progress, say
 from cycada.cli.reading import read_options, reading
 from cycada.cli.rejecting import max_rejected
-from cycada.cli.settings import allow_outside
+from cycada.cli.settings import allow_outside, engine
+from cycada.errors import UsageError
 from cycada.rejecting import Limit
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command()
-@click.argument("run", type=_FOLDER)
+@click.argument("run", type=click.Path(path_type=Path))
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the tables.")
 @click.option(
@@ -44,12 +45,14 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 )
 @click.option("--overlay", is_flag=True, help="Draw the results on the frames, too.")
 @click.option("--download", is_flag=True, help="Fetch the weights of yunet if they are not here.")
+@engine
 @max_rejected
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @allow_outside
 def detect(
     *, run: Path, sources: tuple[Path, ...], out: Path, faces: str, overlay: bool, download: bool,
-    device: str, limit: Limit, allow_outside: bool, **given: Any,
+    engine: Literal["torch", "onnx"], device: str, limit: Limit, allow_outside: bool,
+    **given: Any,
 ) -> None:  # fmt: skip
     """Detect AUs in images, folders, videos and indexes with the detector of RUN.
 
@@ -67,6 +70,8 @@ def detect(
     from cycada.stages.detect import detect as detect_in
     from cycada.training.loading import device_named
 
+    if engine == "onnx" and device not in ("auto", "cpu"):
+        raise UsageError(f"--device {device}: ONNX Runtime computes on the processor here.")
     if download:
         from cycada.data.faces.detectors import fetch_weights
 
@@ -78,7 +83,8 @@ def detect(
         read=read_options(**given),
         faces=faces,
         overlay=overlay,
-        device=device_named(device),
+        engine=engine,
+        device=device_named("cpu" if engine == "onnx" else device),
         allow_outside=allow_outside,
         limit=limit,
     )

@@ -19,6 +19,14 @@ allow_outside = click.option(
     help="Believe paths of an index from elsewhere that leave its folder.",
 )
 
+engine = click.option(
+    "--engine",
+    type=click.Choice(("torch", "onnx")),
+    default="torch",
+    show_default=True,
+    help="What computes; onnx: ONNX Runtime, from what `cycada export` wrote instead of RUN.",
+)
+
 
 def training_options(function: Function) -> Function:
     """Add the options that every training has."""

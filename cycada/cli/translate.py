@@ -9,12 +9,12 @@ import click
 
 from cycada.cli.output import progress, say
 from cycada.cli.rejecting import max_rejected
-from cycada.cli.settings import allow_outside
+from cycada.cli.settings import allow_outside, engine
 from cycada.rejecting import Limit
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("run", type=click.Path(path_type=Path))
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--out",
@@ -36,6 +36,7 @@ from cycada.rejecting import Limit
     show_default=True,
     help="Show faces at the size of training, or (whole frames) the pixels as they are.",
 )
+@engine
 @max_rejected
 @allow_outside
 def translate(
@@ -45,6 +46,7 @@ def translate(
     out: Path,
     depth: Literal["auto", "8", "16"],
     scale: Literal["fit", "keep"],
+    engine: Literal["torch", "onnx"],
     allow_outside: bool,
     limit: Limit,
 ) -> None:
@@ -62,6 +64,6 @@ def translate(
 
     made = run_translation(
         run, source, out, depth=depth, scale=scale, limit=limit, allow_outside=allow_outside,
-        progress=progress(),
+        engine=engine, progress=progress(),
     )  # fmt: skip
     say(f"{len(made.faces)} faces translated into {out}")

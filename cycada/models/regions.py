@@ -79,7 +79,7 @@ class LandmarkFinder(nn.Module):
     def forward(self, structure: Tensor) -> Tensor:
         """Return ``(B, K, 2)`` x and y in px for ``(B, 3, S, S)`` of :func:`local_structure`."""
         offset: Tensor = self.head(self.network(structure))
-        wide = offset.to(self.mean.dtype).view(len(structure), -1, 2)  # not in half precision
+        wide = offset.to(self.mean.dtype).view(structure.shape[0], -1, 2)  # not in half precision
         return (self.mean + _REACH * wide) * structure.shape[-1] - 0.5
 
 
@@ -157,7 +157,7 @@ class RegionBackbone(nn.Module):
             seen = torch.cat(shown)
             network = self.networks[region.name]
             read: Tensor = network(local_structure(seen) if self.view == "structure" else seen)
-            parts.append(torch.stack(read.chunk(len(shown))).mean(0))
+            parts.append(read.view(len(shown), -1, read.shape[1]).mean(0))
         return torch.cat(parts, dim=1), landmarks
 
 
@@ -195,7 +195,7 @@ def cut_out(
     Returns:
         ``(B, C, height, width)``, bilinear; outside of the image its border is repeated.
     """
-    side = image.shape[-1]
+    side = int(image.shape[-1])  # a tensor while TorchScript traces
     along, below = axes(apart, side)
     height, width = region.shape(side)
     v, u = _places(region, height, width, mirrored, image.dtype, image.device)

@@ -55,7 +55,8 @@ def local_structure(image: Tensor) -> Tensor:
 def _mean(image: Tensor, window: int) -> Tensor:
     # Two products with banded matrices: many times as fast on processors as average pooling.
     height, width = (
-        _average_around(length, window, image.dtype, image.device) for length in image.shape[-2:]
+        _average_around(int(length), window, image.dtype, image.device)  # see cycada.models.regions
+        for length in image.shape[-2:]
     )
     with torch.autocast(image.device.type, enabled=False):
         return height @ image @ width.T

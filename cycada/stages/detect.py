@@ -30,12 +30,8 @@ from cycada.stages.finding import WHOLE, FaceSource, face_source
 from cycada.stages.flow import in_order, lone_threads
 from cycada.stages.sources import Source, open_sources
 from cycada.thermal import Window
-from cycada.training.loading import (
-    LoadedDetector,
-    default_device,
-    detector_fingerprint,
-    load_detector,
-)
+from cycada.training.engines import Engine, UsableDetector, detector_weights, open_detector
+from cycada.training.loading import default_device
 
 _BATCH = 32
 _FRAMES_AHEAD = 8  # read and not yet seen: frames may be much larger than the faces in them
@@ -46,13 +42,14 @@ _USUAL_RATE = 10.0  # frames per second of an overlay where the source has no ti
 class DetectOptions:
     """What to detect, where, and how to read it."""
 
-    run: Path
+    run: Path  # of a detector, or what was exported from one
     sources: tuple[Path, ...]
     out: Path  # folder of the tables
     read: ReadOptions = field(default_factory=ReadOptions)
     faces: str = "auto"  # how faces are found: cycada.stages.finding
     overlay: bool = False  # also draw what was detected on the frames
     allow_outside: bool = False  # believe paths of an index from elsewhere that leave its folder
+    engine: Engine = "torch"  # what computes: PyTorch a run, ONNX Runtime an export
     device: torch.device = field(default_factory=default_device)
     limit: Limit = field(default_factory=Limit)  # how many sources may be set aside
 
@@ -86,7 +83,7 @@ def detect(options: DetectOptions, *, progress: Progress) -> list[Detection]:
         CycadaError: The run, too many sources or what is in ``out`` cannot be used, or another
             process writes there.
     """
-    detector = load_detector(options.run, options.device)
+    detector = open_detector(options.run, options.engine, device=options.device)
     sources, faults = open_sources(
         options.sources, options.read, cut_out=options.faces == WHOLE,
         allow_outside=options.allow_outside,
@@ -105,10 +102,10 @@ def detect(options: DetectOptions, *, progress: Progress) -> list[Detection]:
 
 
 def _detect(
-    options: DetectOptions, detector: LoadedDetector, sources: Sequence[Source],
+    options: DetectOptions, detector: UsableDetector, sources: Sequence[Source],
     rejected: Rejections, progress: Progress,
 ) -> list[Detection]:  # fmt: skip
-    weights = detector_fingerprint(options.run)
+    weights = detector_weights(detector)
     done = []
     for number, source in enumerate(sources):
         window = detector_window(source, detector, options.read)
@@ -138,7 +135,7 @@ def _detect(
 
 
 def _fill(
-    table: DetectionTable, source: Source, detector: LoadedDetector, finder: FaceSource | None, *,
+    table: DetectionTable, source: Source, detector: UsableDetector, finder: FaceSource | None, *,
     window: Window | None, progress: Progress,
 ) -> None:  # fmt: skip
     """Add the rows that are missing."""
@@ -160,7 +157,7 @@ def _fill(
 
 def _seen_ahead(
     source: Source, start: int, pool: ThreadPoolExecutor, finding: ThreadPoolExecutor,
-    detector: LoadedDetector, finder: FaceSource | None, *, window: Window | None,
+    detector: UsableDetector, finder: FaceSource | None, *, window: Window | None,
 ) -> Iterator[_Seen]:  # fmt: skip
     """Yield the frames from ``start`` on, read and seen by threads while the network computes."""
 
@@ -195,7 +192,7 @@ def _to_its_end(source: Source) -> Iterator[Frame]:
 
 
 def _seen(
-    frame: Frame, source: Source, detector: LoadedDetector, finder: FaceSource | None, *,
+    frame: Frame, source: Source, detector: UsableDetector, finder: FaceSource | None, *,
     window: Window | None,
 ) -> _Seen:  # fmt: skip
     """Find the face of a frame and cut it out."""
@@ -231,7 +228,7 @@ def signed_picture(image: Tensor, source: Source, window: Window | None) -> Tens
     return images.to_signed(image, unit=source.unit, window=window)
 
 
-def _answered(seen: Sequence[_Seen], detector: LoadedDetector) -> Iterator[Detected]:
+def _answered(seen: Sequence[_Seen], detector: UsableDetector) -> Iterator[Detected]:
     """Yield the rows with what the detector says of those that show a face."""
     crops = [each.crop for each in seen if each.crop is not None]
     raw = detector.predict(torch.stack(crops)) if crops else torch.empty(0, len(detector.task))
@@ -254,7 +251,7 @@ def _answered(seen: Sequence[_Seen], detector: LoadedDetector) -> Iterator[Detec
 
 
 def _overlay(
-    table: Path, source: Source, detector: LoadedDetector, *, window: Window | None,
+    table: Path, source: Source, detector: UsableDetector, *, window: Window | None,
     progress: Progress,
 ) -> None:  # fmt: skip
     """Draw the rows of a table on the frames: a video, or pictures where frames are files."""
@@ -285,7 +282,7 @@ def _overlay(
     )  # fmt: skip
 
 
-def detector_window(source: Source, detector: LoadedDetector, read: ReadOptions) -> Window | None:
+def detector_window(source: Source, detector: UsableDetector, read: ReadOptions) -> Window | None:
     """Return the temperatures that the detector sees as -1 and 1, ``None`` for grey and RGB.
 
     Raises:
@@ -325,6 +322,8 @@ def _settings(
         "window": None if window is None else [window.low, window.high],
         "faces": WHOLE if source.cut_out else options.faces,
         "read": read,
+        # Engines differ in the last bits, so a table is written by one of them.
+        **({"engine": options.engine} if options.engine != "torch" else {}),
     }
 
 
@@ -339,7 +338,7 @@ def _check_names(sources: Sequence[Source], out: Path) -> None:
             )
 
 
-def detector_notes(detector: LoadedDetector, source: Source) -> Iterator[str]:
+def detector_notes(detector: UsableDetector, source: Source) -> Iterator[str]:
     """Yield what to know of the detector before its answers are believed."""
     if detector.calibration is None:
         yield (

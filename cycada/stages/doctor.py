@@ -74,6 +74,12 @@ EXTRAS = (
         name="video", packages={"av": "av"}, brings="videos, read and written", verbs=_RECORDINGS
     ),
     Extra(
+        name="onnx",
+        packages={"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
+        brings="exports to ONNX, and the engine that runs them",
+        verbs=("export", "translate", "detect"),
+    ),
+    Extra(
         name="sheet",
         packages={"matplotlib": "matplotlib", "opencv-python-headless": "cv2", "av": "av"},
         brings="sheets and videos for papers and talks", verbs=("sheet",), needed=("sheet",),

@@ -23,8 +23,8 @@ from cycada.progress import Progress
 from cycada.rejecting import Limit, Rejections
 from cycada.stages.translate_images import WINDOW, Bits, Job, Scale, Translating, translate_all
 from cycada.thermal import INTEGER_UNITS, Unit
+from cycada.training.engines import Engine, UsableTranslator, open_translator
 from cycada.training.launch import joins_on_processor
-from cycada.training.loading import LoadedTranslator, load_translator
 
 Depth = Literal["auto", "8", "16"]
 
@@ -33,7 +33,8 @@ CLAIM_NAME = ".translator"
 
 def run_translation(
     run: Path, source: Path, out: Path, *, depth: Depth, scale: Scale = "fit",
-    limit: Limit | None = None, allow_outside: bool = False, progress: Progress,
+    limit: Limit | None = None, allow_outside: bool = False, engine: Engine = "torch",
+    progress: Progress,
 ) -> Index:  # fmt: skip
     """Translate every RGB face of ``source`` and write the new index into ``out``.
 
@@ -45,7 +46,7 @@ def run_translation(
     new index, and are tried again by the next run.
 
     Args:
-        run: Run of a translator.
+        run: Run of a translator, or what was exported from one.
         source: An index, or a plain folder of images (then without labels).
         out: Folder of the new index.
         depth: Bits of the written images: ``auto`` writes 16 where the translator learned from
@@ -55,6 +56,7 @@ def run_translation(
             frames whose faces are about as large as those it was trained on.
         limit: How many images may be set aside; ``None`` for the default.
         allow_outside: Believe paths of an index from elsewhere that leave its folder.
+        engine: What computes: PyTorch a run, ONNX Runtime an export.
         progress: Shows the images.
 
     Returns:
@@ -65,7 +67,7 @@ def run_translation(
             process writes there.
     """
     state = PartialState(cpu=joins_on_processor())
-    translator = load_translator(run, state.device)
+    translator = open_translator(run, engine, device=state.device)
     index = _source_index(source, out, allow_outside=allow_outside)
     landmarks = read_landmarks(index.root) if (index.root / CSV_NAME).exists() else None
     unit = _unit_to_write(translator, depth)
@@ -88,7 +90,9 @@ def run_translation(
         "weights": translator.fingerprint,
         "originals": _relative(index.root, out),
         "pixels": f"{'as many' if bits == 'original' else bits} bit {unit}"
-        + (", scale kept" if scale == "keep" else ""),
+        + (", scale kept" if scale == "keep" else "")
+        # Engines differ in the last bits, so a folder is filled by one of them.
+        + (", by ONNX Runtime" if engine == "onnx" else ""),
     }
     with ExitStack() as held:
         with state.main_process_first():
@@ -150,7 +154,7 @@ def _source_index(source: Path, out: Path, *, allow_outside: bool) -> Index:
     return Index(source, IndexInfo(kind="none"), tuple(faces))
 
 
-def _unit_to_write(translator: LoadedTranslator, depth: Depth) -> Unit:
+def _unit_to_write(translator: UsableTranslator, depth: Depth) -> Unit:
     if translator.window is None or depth == "8":
         return "grey"
     return translator.unit if translator.unit in INTEGER_UNITS else "centikelvin"

@@ -23,7 +23,7 @@ from cycada.progress import Progress
 from cycada.rejecting import Rejections, fault_of_file
 from cycada.stages.flow import in_order, lone_threads
 from cycada.thermal import Unit
-from cycada.training.loading import LoadedTranslator
+from cycada.training.engines import UsableTranslator
 
 Scale = Literal["fit", "keep"]
 Bits = Literal["8", "16", "original"]
@@ -75,7 +75,7 @@ class Batch:
 class Translating:
     """A translator, and what it is to make of each image."""
 
-    translator: LoadedTranslator
+    translator: UsableTranslator
     unit: Unit
     bits: Bits
     scale: Scale

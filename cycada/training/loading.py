@@ -29,12 +29,10 @@ from cycada.training.run import FOREIGN_KEY, finished_checkpoint, run_config
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedDetector:
-    """A trained detector with what is needed to use it."""
+class DetectorFacts:
+    """What a detector's probabilities mean, whatever computes them."""
 
-    root: Path
-    module: Detector
-    config: DetectorConfig
+    root: Path  # its run, or the file that it was exported to
     task: Task
     thresholds: Tensor  # (A,) probabilities from which an AU counts as present
     calibration: Calibration | None  # of the probabilities; None: an earlier version noted none
@@ -42,6 +40,33 @@ class LoadedDetector:
     source_domains: tuple[Domain, ...]  # of its labelled source faces; empty where unknown
     seen: frozenset[str]  # digests of subjects that this or an earlier stage has learned from
     window: Window | None  # deg C of [-1, 1]; None for RGB and grey images
+
+    def calibrated(self, probabilities: Tensor) -> Tensor:
+        """Return ``(B, A)`` probabilities that mean what they say, where that could be learned."""
+        if self.calibration is None or self.task.kind == "classes":
+            return probabilities
+        return torch.from_numpy(self.calibration(probabilities.numpy()))
+
+    def intensities(self, calibrated: Tensor) -> Tensor | None:
+        """Return ``(B, A)`` intensities from 0 to 5 for calibrated probabilities.
+
+        NaN for an AU that was graded too seldom; ``None`` if all were.
+        """
+        if self.intensity is None:
+            return None
+        return torch.from_numpy(self.intensity(calibrated.numpy()))
+
+    def decide(self, probabilities: Tensor) -> Tensor:
+        """Return ``(B, A)`` bool: the AUs that count as present, or the one class."""
+        return decided(probabilities, self.thresholds.to(probabilities.dtype), self.task.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDetector(DetectorFacts):
+    """A trained detector with what is needed to use it."""
+
+    module: Detector
+    config: DetectorConfig
     device: torch.device
     in_bf16: bool = False  # whether it computes in bfloat16; what it returns is float32
 
@@ -74,25 +99,6 @@ class LoadedDetector:
             pictures: ``(B, 1 or 3, size, size)`` in [-1, 1].
         """
         return class_activation(self.module, pictures.to(self.device)).cpu()
-
-    def calibrated(self, probabilities: Tensor) -> Tensor:
-        """Return ``(B, A)`` probabilities that mean what they say, where that could be learned."""
-        if self.calibration is None or self.task.kind == "classes":
-            return probabilities
-        return torch.from_numpy(self.calibration(probabilities.numpy()))
-
-    def intensities(self, calibrated: Tensor) -> Tensor | None:
-        """Return ``(B, A)`` intensities from 0 to 5 for calibrated probabilities.
-
-        NaN for an AU that was graded too seldom; ``None`` if all were.
-        """
-        if self.intensity is None:
-            return None
-        return torch.from_numpy(self.intensity(calibrated.numpy()))
-
-    def decide(self, probabilities: Tensor) -> Tensor:
-        """Return ``(B, A)`` bool: the AUs that count as present, or the one class."""
-        return decided(probabilities, self.thresholds.to(probabilities.dtype), self.task.kind)
 
 
 @dataclass(frozen=True, slots=True)

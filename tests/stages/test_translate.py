@@ -194,7 +194,7 @@ class _Identity:
 def identity(monkeypatch: pytest.MonkeyPatch, translator_run: Path) -> LoadedTranslator:
     """Put an identity in place of the generators of a grey translator."""
     loaded = replace(load_translator(translator_run), module=_Identity(), window=None, unit="grey")  # type: ignore[arg-type]
-    monkeypatch.setattr("cycada.stages.translate.load_translator", lambda *_: loaded)
+    monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_: loaded)
     return loaded
 
 
@@ -312,7 +312,7 @@ def test_images_are_read_and_written_while_the_network_computes(
     """The first pass waits for the reading of later images; the writing, for the second pass."""
     network = _Watched()
     loaded = replace(identity, module=network)  # type: ignore[arg-type]
-    monkeypatch.setattr("cycada.stages.translate.load_translator", lambda *_: loaded)
+    monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_: loaded)
     monkeypatch.setattr(translate_images, "_PASS_PIXELS", 2 * 16 * 16)
     for number in range(6):
         images.write_image(
@@ -350,7 +350,7 @@ def test_an_image_is_the_same_whichever_are_there_already(
 ) -> None:
     """Kernels for one image and for several differ in the last bits; here they differ much."""
     loaded = replace(identity, module=_Counting())  # type: ignore[arg-type]
-    monkeypatch.setattr("cycada.stages.translate.load_translator", lambda *_: loaded)
+    monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_: loaded)
     sides = [16, 32, 16, 20, 32, 16, 64]  # scaled to 16 px all, so that they share one pass
     for number, side in enumerate(sides):
         images.write_image(
