@@ -144,7 +144,7 @@ def _translator_parts(run: Path, *, single: bool) -> list[_Part]:
         count = sum(_BATCHES)
         return _Part(
             name=direction,
-            module=_plain(translator.module.to_thermal if rgb else translator.module.to_rgb),
+            module=_plain(getattr(translator.module, direction)),
             reference=translator.to_thermal if rgb else translator.to_rgb,
             faces=[
                 *_batches(drawn[:count], _BATCHES),
