@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,7 +112,7 @@ def _detect(
     weights = detector_fingerprint(options.run)
     done = []
     for number, source in enumerate(sources):
-        window = _window(source, detector, options)
+        window = window_for(source, detector, options.read.window)
         finder = None if source.cut_out else face_source(options.faces, options.read.domain)
         settings = _settings(source, options, window=window, weights=weights)
         table = DetectionTable(
@@ -131,7 +132,7 @@ def _detect(
         for row in read_detections(table.path, detector.task):
             frames, faces = frames + 1, faces + row.success
         notes = (
-            *source.notes, *(finder.notes if finder else ()), *_detector_notes(detector, source)
+            *source.notes, *(finder.notes if finder else ()), *detector_notes(detector, source)
         )  # fmt: skip
         done.append(Detection(table.path, frames, faces, notes, kept))
     return done
@@ -144,18 +145,41 @@ def _fill(
     """Add the rows that are missing."""
     # A batch is begun again whole: what a face shares it with may change its last bits.
     written = start = table.done - table.done % _BATCH
+    with closing(
+        answers(source, detector, finder, window=window, start=start, progress=progress)
+    ) as found:
+        for rows in found:
+            table.add(rows[max(0, table.done - written) :])
+            written += len(rows)
+    if not written:
+        raise _BreaksOffError(f"{source.path}: holds no frame.")
+    table.finish(frames=written)
+
+
+def answers(
+    source: Source, detector: LoadedDetector, finder: FaceSource | None, *, window: Window | None,
+    start: int = 0, progress: Progress,
+) -> Generator[list[Detected]]:  # fmt: skip
+    """Yield the rows of a source from the frame ``start`` on, some at a time.
+
+    Args:
+        source: Frames.
+        detector: Is asked about them.
+        finder: Finds their faces; ``None``: each frame is one.
+        window: Temperatures that the detector sees as -1 and 1 (:func:`window_for`).
+        start: Number of the first frame, a multiple of the batch.
+        progress: Shows the frames.
+
+    Raises:
+        DataError: The source breaks off.
+    """
     with lone_threads() as pool, lone_threads(1) as finding:
         frames = progress(
             _seen_ahead(source, start, pool, finding, detector, finder, window=window),
             total=source.count or 0, desc=source.name, done=start,
         )  # fmt: skip
         while batch := list(itertools.islice(frames, _BATCH)):
-            rows = _answered(batch, detector)
-            table.add(itertools.islice(rows, max(0, table.done - written), None))
-            written += len(batch)
-    if not written:
-        raise _BreaksOffError(f"{source.path}: holds no frame.")
-    table.finish(frames=written)
+            yield list(_answered(batch, detector))
 
 
 def _seen_ahead(
@@ -285,15 +309,20 @@ def _overlay(
     )  # fmt: skip
 
 
-def _window(source: Source, detector: LoadedDetector, options: DetectOptions) -> Window | None:
+def window_for(source: Source, detector: LoadedDetector, stated: Window | None) -> Window | None:
     """Return the temperatures that the detector sees as -1 and 1, ``None`` for grey and RGB.
+
+    Args:
+        source: Frames.
+        detector: Is to be asked about them.
+        stated: By the user, for pictures or a detector that know no temperatures.
 
     Raises:
         DataError: The detector knows temperatures and the source has none, or the other way round.
     """
     if source.domain == "rgb":
         return None
-    known, stated = detector.window, options.read.window
+    known = detector.window
     if source.unit == "grey" and known is not None:
         raise DataError(
             f"{source.path}: has no temperatures, and the detector {detector.root} learned from "
@@ -339,7 +368,7 @@ def _check_names(sources: Sequence[Source], out: Path) -> None:
             )
 
 
-def _detector_notes(detector: LoadedDetector, source: Source) -> Iterator[str]:
+def detector_notes(detector: LoadedDetector, source: Source) -> Iterator[str]:
     """Yield what to know of the detector before its answers are believed."""
     if detector.calibration is None:
         yield (

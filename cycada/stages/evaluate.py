@@ -42,6 +42,7 @@ from cycada.task import Task, decided
 from cycada.training.loading import (
     LoadedDetector,
     check_reads_rgb,
+    detector_fingerprint,
     load_detector,
     load_translator,
 )
@@ -134,7 +135,7 @@ def evaluate_detector(
     strengths, graded = detector.intensities(calibrated), index.intensities(task.action_units)
     notes = _notes(scores, index, task, int((~annotated).sum()))
     result = {
-        **described(options, "detector"),
+        **described(options, "detector", weights=detector_fingerprint(detector.root)),
         "domain": options.domain,
         "notes": notes,
         "scores": scores.to_json(),

@@ -142,7 +142,7 @@ def evaluate_translator(
         not_available=missing,
     )
     result = {
-        **described(options, "translator"),
+        **described(options, "translator", weights=translator.fingerprint),
         "window": None if window is None else [window.low, window.high],
         "notes": [],
         "scores": scores.to_json(),
