@@ -101,6 +101,7 @@ class Card:
     licence: str
     fingerprint: str  # SHA-256 of the weights
     subjects: int | None  # all whom it has learned from; None: not noted
+    digests: bool  # whether digests of their names are handed on
     learned: tuple[Learned, ...]
     evaluations: tuple[Evaluated, ...]
     settings: tuple[tuple[str, str], ...]  # that tell the method
@@ -251,8 +252,12 @@ def _learned(card: Card) -> Iterator[str]:
     else:
         yield (
             f"In all it has learned from {card.subjects:,} subjects, itself or through networks "
-            "before it. Of their names digests alone are kept, so that nobody is scored whom it "
-            "knows."
+            "before it. "
+            + (
+                "Of their names digests alone are kept, so that nobody is scored whom it knows."
+                if card.digests
+                else "Nothing in it tells who they are, so nothing keeps them from being scored."
+            )
         )
     yield ""
     yield (
@@ -282,10 +287,8 @@ def _evaluated(card: Card) -> Iterator[str]:
     for found in card.evaluations:
         yield ""
         of = f" of {_escaped(without_paths(found.source))}" if found.source else ""
-        yield (
-            f"{_escaped(found.faces)} faces{of}: {found.images:,} images of {found.subjects:,} "
-            "subjects."
-        )
+        counts = f"images: {found.images:,}, subjects: {found.subjects:,}"
+        yield f"{_escaped(found.faces).capitalize()} faces{of} ({counts}):"
         yield ""
         yield "| Figure | Value | Interval |"
         yield "|---|---|---|"
@@ -317,7 +320,10 @@ def _limits(card: Card) -> Iterator[str]:
         "camera, distance or room temperature, may be read wrongly without a sign of it."
     )
     if card.kind == "translator":
-        yield "- It invents what RGB images do not show, and keeps what its detector could see."
+        yield (
+            "- It invents what RGB images do not show, and may lose Action Units, or make some "
+            "that are not there."
+        )
         yield "- A translation of a real face shows that person, and falls under the same rules."
     else:
         yield (

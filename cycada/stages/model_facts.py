@@ -10,31 +10,53 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from cycada.data.index import CSV_NAME, Domain, Index, read_index
+from cycada.config import DetectorConfig, TranslatorConfig
+from cycada.data.index import CSV_NAME, Index, Split, read_index
 from cycada.data.index_info import TOML_NAME, read_info
 from cycada.data.subjects import seen_digests
 from cycada.errors import CycadaError, DataError, RunError
 from cycada.metrics.scores import DetectionScores
 from cycada.report.card import Card, Evaluated, Figure, Learned, told_settings
 from cycada.settings import flatten
+from cycada.stages.detector_rows import source_rows
 from cycada.stages.scoring import SCORES_NAME
 from cycada.task import Task
 from cycada.training.checkpoint import Checkpoint, read_json
 from cycada.training.loading import window_of
-from cycada.training.run import CONFIG_NAME
+from cycada.training.run import CONFIG_NAME, Kind, finished_checkpoint, run_config, run_kind
+
+CONFIGS: Mapping[Kind, type[Any]] = MappingProxyType(
+    {"detector": DetectorConfig, "translator": TranslatorConfig}
+)
+"""Settings of each kind of run."""
 
 SHARED_KEY = "shared"
 """In ``about.json`` of what was handed on: the facts of the card, whose origins it has not."""
 
-_ROLES: Mapping[str, tuple[str, tuple[Domain, ...]]] = {
-    "source": ("labelled source", ("rgb", "thermal")),
-    "labelled_target": ("labelled target", ("thermal",)),
-    "target": ("unlabelled target", ("thermal",)),
-    "data": ("both domains, unpaired", ("rgb", "thermal")),
-}
-_NETWORKS = ("initial", "teachers", "detector", "thermal_detector")
+_ROLES: Mapping[str, tuple[str, tuple[Split, ...]]] = MappingProxyType(
+    {
+        "source": ("labelled source", ("train", "val")),
+        "labelled_target": ("labelled target", ("train",)),
+        "target": ("unlabelled target", ("train",)),
+        "data": ("both domains, unpaired", ("train",)),
+    }
+)
+"""Setting that names indexes -> what they are for, and the splits that are read of them."""
+
+_NETWORKS: Mapping[str, str] = MappingProxyType(
+    {
+        "initial": "of the network that it began from",
+        "teachers": "of a teacher",
+        "detector": "of the detector that judged",
+        "thermal_detector": "of the detector that judged",
+    }
+)
+"""Setting that names runs -> what their data are for, where these are not known any more."""
+
+_MADE_BY = "of the translator that made images"
 _TOLD = (
     "backbone", "width", "view", "size", "alignment.method", "generator.blocks",
     "generator.width", "adversarial", "weights.cycle", "weights.semantic", "semantic_judge",
@@ -44,8 +66,8 @@ _BESIDE = ("*", "evaluation/*")  # of the folder that a run is in
 
 
 def card_of(
-    root: Path, checkpoint: Checkpoint, config: Any, *, kind: str, place: str, licence: str,
-    evaluations: Sequence[Path],
+    root: Path, checkpoint: Checkpoint, config: Any, *, kind: Kind, place: str, licence: str,
+    evaluations: Sequence[Path], digests: bool,
 ) -> Card:  # fmt: skip
     """Return what the model card of a checkpoint tells.
 
@@ -57,15 +79,14 @@ def card_of(
         place: What ``from_pretrained`` is to be given.
         licence: Of the weights; empty: as before, if it was handed on before.
         evaluations: Folders beside those that are found.
+        digests: Whether those of subjects are handed on.
 
     Raises:
         RunError: One of ``evaluations`` is none, or of other weights.
     """
     about, head = checkpoint.about(), read_json(root / CONFIG_NAME)
     before = about.get(SHARED_KEY, {})
-    learned = tuple(map(Learned.from_json, before.get("learned", ()))) or tuple(
-        _distinct(_learned_by(root, frozenset()))
-    )
+    learned = tuple(dict.fromkeys(_learned_by(root, frozenset())))
     told = [Evaluated.from_json(each) for each in before.get("evaluations", ())]
     told += _evaluations(root, checkpoint.fingerprint(), evaluations)
     seen = len(seen_digests(about))
@@ -74,7 +95,7 @@ def card_of(
         kind=kind, place=place, version=str(head.get("version", "")),
         steps=int(about.get("chosen_step", checkpoint.step)), size=config.size,
         licence=licence or before.get("licence", ""), fingerprint=checkpoint.fingerprint(),
-        subjects=before.get("subjects", seen or None), learned=learned,
+        subjects=before.get("subjects", seen or None), digests=digests, learned=learned,
         evaluations=tuple(each for n, each in enumerate(told) if each not in told[:n]),
         settings=told_settings(flatten(config), _TOLD), window=window_of(about),
         task=Task.from_json(about) if detector else None,
@@ -98,25 +119,40 @@ def _learned_by(root: Path, known: frozenset[Path]) -> Iterator[Learned]:
     if root.resolve() in known:
         return
     known |= {root.resolve()}
-    head = read_json(root / CONFIG_NAME)
-    settings, inputs = head.get("settings", {}), head.get("inputs", {})
-    for name, (role, domains) in _ROLES.items():
-        for path in settings.get(name, ()):
+    shared = finished_checkpoint(root, told=False).about().get(SHARED_KEY)
+    if shared is not None:
+        yield from map(Learned.from_json, shared["learned"])
+        return
+    settings: Any = run_config(root, kind := run_kind(root), CONFIGS[kind])
+    inputs = read_json(root / CONFIG_NAME).get("inputs", {})
+    for name, (role, splits) in _ROLES.items():
+        for path in getattr(settings, name, ()):
             place = _beside(root, path, CSV_NAME)
             index = None if place is None else _unchanged(place, inputs.get(path))
             if index is None:
                 yield Learned(role=role)
                 continue
-            yield _told(index, role, domains)
-            translator = _beside(place, index.info.translator, CONFIG_NAME) if place else None
-            if translator is not None:
-                yield from _learned_by(translator, known)
-    for name in _NETWORKS:
-        named = settings.get(name) or ()
-        for path in (named,) if isinstance(named, str) else named:
-            network = _beside(root, path, CONFIG_NAME)
-            if network is not None:
-                yield from _learned_by(network, known)
+            if name == "source":
+                index = source_rows(index, settings)
+            elif name != "data":
+                index = index.select(domain="thermal")
+            yield _told(index, role, splits)
+            if index.info.translator_hash:
+                yield from _before(index.root, index.info.translator, _MADE_BY, known)
+    for name, role in _NETWORKS.items():
+        named = getattr(settings, name, ())
+        for path in filter(None, (named,) if isinstance(named, str) else named):
+            yield from _before(root, path, role, known)
+
+
+def _before(root: Path, named: str, role: str, known: frozenset[Path]) -> Iterator[Learned]:
+    """Yield what a network before this one has learned from, or that it is not known."""
+    network = _beside(root, named, CONFIG_NAME)
+    try:
+        found = None if network is None else list(_learned_by(network, known))
+    except CycadaError:  # it has been changed since
+        found = None
+    yield from (Learned(role=role),) if found is None else found
 
 
 def _beside(root: Path, named: str, holds: str) -> Path | None:
@@ -134,8 +170,8 @@ def _unchanged(place: Path, fingerprint: str | None) -> Index | None:
     return index if fingerprint in (None, index.fingerprint()) else None
 
 
-def _told(index: Index, role: str, domains: Sequence[Domain]) -> Learned:
-    faces = [face for face in index.faces if face.split != "test" and face.domain in domains]
+def _told(index: Index, role: str, splits: Sequence[Split]) -> Learned:
+    faces = [face for face in index.faces if face.split in splits]
     info = index.info
     made = "; translated into thermal by cycada" if info.translator_hash else ""
     return Learned(
@@ -146,11 +182,6 @@ def _told(index: Index, role: str, domains: Sequence[Domain]) -> Learned:
         thermal=sum(face.domain == "thermal" for face in faces),
         subjects=len({face.subject for face in faces}),
     )  # fmt: skip
-
-
-def _distinct(found: Iterator[Learned]) -> Iterator[Learned]:
-    """Yield what differs; what was not found any more counts once for each role."""
-    yield from dict.fromkeys(found)
 
 
 def _evaluations(root: Path, weights: str, given: Sequence[Path]) -> Iterator[Evaluated]:

@@ -24,13 +24,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.subjects import DIGESTS_KEY, seen_digests
 from cycada.errors import RunError, UsageError, reason
 from cycada.files import sync, temporary_beside
 from cycada.report.card import model_card
 from cycada.settings import to_dict
-from cycada.stages.model_facts import SHARED_KEY, card_of, plain_json, shared_facts
+from cycada.stages.model_facts import CONFIGS, SHARED_KEY, card_of, plain_json, shared_facts
 from cycada.training.checkpoint import read_json, write_for_use
 from cycada.training.run import CONFIG_NAME, Kind, finished_checkpoint, run_config, run_kind
 
@@ -44,6 +43,8 @@ _KEPT = (
     "kept", "judged",
 )  # fmt: skip
 """Facts about the weights that are handed on; no other may hold a name or a path unseen."""
+
+_WORDS = ("none", "imagenet")  # of ``pretrained``, else a file
 
 _PREFIX = "hf://"
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -77,8 +78,7 @@ def located(given: str | Path, kind: Kind, *, revision: str | None = None) -> Pl
         root = path
     else:
         root = _fetched(_hub_id(given), revision)
-    config_class = TranslatorConfig if kind == "translator" else DetectorConfig
-    run_config(root, kind, config_class)
+    run_config(root, kind, CONFIGS[kind])
     return Place(root, finished_checkpoint(root).step)
 
 
@@ -122,11 +122,11 @@ def save_model(
     if folder.exists() and not (folder.is_dir() and next(folder.iterdir(), None) is None):
         raise RunError(f"{folder}: is not empty; choose another folder.")
     kind = run_kind(root)
-    config: Any = run_config(root, kind, DetectorConfig if kind == "detector" else TranslatorConfig)
+    config: Any = run_config(root, kind, CONFIGS[kind])
     checkpoint = finished_checkpoint(root, step=step)
     card = card_of(
         root, checkpoint, config, kind=kind, place=place or folder.name, licence=licence,
-        evaluations=evaluations,
+        evaluations=evaluations, digests=subject_digests,
     )  # fmt: skip
     facts = checkpoint.about()
     about = {name: facts[name] for name in _KEPT if name in facts}
@@ -249,11 +249,11 @@ def _told(error: Exception) -> str:
 
 
 def _without_paths(config: Any) -> dict[str, Any]:
-    """Return settings with the defaults of those that are free texts: paths, every one."""
+    """Return settings without those that are free texts, which are paths."""
     hints = typing.get_type_hints(type(config))
-    free = {
-        item.name: item.default
-        for item in dataclasses.fields(config)
-        if hints[item.name] in (str, tuple[str, ...])
+    free: dict[str, Any] = {
+        name: "" if hint is str else ()
+        for name, hint in hints.items()
+        if hint in (str, tuple[str, ...]) and getattr(config, name) not in _WORDS
     }
     return to_dict(dataclasses.replace(config, **free))

@@ -18,14 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = (cycada.api.detector, cycada.api.table, cycada.api.translator)
 
 
+@pytest.mark.usefixtures("there")
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_the_examples_in_the_docstrings_do_what_they_say(module: ModuleType, there: Path) -> None:
+def test_the_examples_in_the_docstrings_do_what_they_say(module: ModuleType) -> None:
     failed, tried = doctest.testmod(module)
     assert tried > 3
     assert not failed
 
 
-def test_the_examples_in_the_docs_do_what_they_say(there: Path) -> None:
+@pytest.mark.usefixtures("there")
+def test_the_examples_in_the_docs_do_what_they_say() -> None:
     failed, tried = doctest.testfile(str(ROOT / "docs" / "api.md"), module_relative=False)
     assert tried > 5
     assert not failed
