@@ -35,7 +35,7 @@ class Learned:
     """A dataset that a network, or one before it, has learned from."""
 
     role: str  # such as "labelled source"
-    source: str = ""  # as its index says
+    source: str = ""  # as its index says, without paths
     licence: str = ""
     labels: str = ""  # their kind
     rgb: int | None = None  # faces to learn from and to validate with; None: not known any more
@@ -63,7 +63,7 @@ class Evaluated:
     """What an evaluation says of these weights."""
 
     faces: str  # such as "thermal test"
-    source: str  # of the dataset, as its index says
+    source: str  # of the dataset, as its index says, without paths
     images: int
     subjects: int
     figures: tuple[Figure, ...]
@@ -234,8 +234,8 @@ def _learned(card: Card) -> Iterator[str]:
         for each in card.learned:
             counts = (each.rgb, each.thermal, each.subjects)
             cells = (
-                each.role, without_paths(each.source) or "not stated",
-                without_paths(each.licence) or "not stated", each.labels or "–",
+                each.role, each.source or "not stated",
+                each.licence or "not stated", each.labels or "–",
                 *("–" if count is None else f"{count:,}" for count in counts),
             )  # fmt: skip
             yield f"| {' | '.join(map(_escaped, cells))} |"
@@ -286,7 +286,7 @@ def _evaluated(card: Card) -> Iterator[str]:
     yield "On subjects that no stage has seen; intervals, 95 %, by resampling subjects."
     for found in card.evaluations:
         yield ""
-        of = f" of {_escaped(without_paths(found.source))}" if found.source else ""
+        of = f" of {_escaped(found.source)}" if found.source else ""
         counts = f"images: {found.images:,}, subjects: {found.subjects:,}"
         yield f"{_escaped(found.faces).capitalize()} faces{of} ({counts}):"
         yield ""

@@ -19,7 +19,7 @@ from cycada.data.index_info import TOML_NAME, read_info
 from cycada.data.subjects import seen_digests
 from cycada.errors import CycadaError, DataError, RunError
 from cycada.metrics.scores import DetectionScores
-from cycada.report.card import Card, Evaluated, Figure, Learned, told_settings
+from cycada.report.card import Card, Evaluated, Figure, Learned, told_settings, without_paths
 from cycada.settings import flatten
 from cycada.stages.detector_rows import source_rows
 from cycada.stages.scoring import SCORES_NAME
@@ -173,10 +173,11 @@ def _unchanged(place: Path, fingerprint: str | None) -> Index | None:
 def _told(index: Index, role: str, splits: Sequence[Split]) -> Learned:
     faces = [face for face in index.faces if face.split in splits]
     info = index.info
-    made = "; translated into thermal by cycada" if info.translator_hash else ""
+    source = without_paths(info.source)
+    if info.translator_hash:
+        source = f"{source or 'not stated'}; translated into thermal by cycada"
     return Learned(
-        role=role, source=f"{info.source or 'not stated'}{made}" if made else info.source,
-        licence=info.licence,
+        role=role, source=source, licence=without_paths(info.licence),
         labels="" if info.kind == "none" or role == _ROLES["target"][0] else info.kind,
         rgb=sum(face.domain == "rgb" for face in faces),
         thermal=sum(face.domain == "thermal" for face in faces),
@@ -219,7 +220,7 @@ def _evaluated(result: Mapping[str, Any], folder: Path) -> Evaluated:
 def _source_of(index: str, folder: Path) -> str:
     place = _beside(folder, index, TOML_NAME)
     try:
-        return read_info(place / TOML_NAME).source if place else ""
+        return without_paths(read_info(place / TOML_NAME).source) if place else ""
     except DataError:
         return ""
 
