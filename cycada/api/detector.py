@@ -159,12 +159,14 @@ def _is_single(picture: Picture, domain: Domain) -> bool:
 def _of_images(
     members: Sequence[tuple[int, Picture]], read: ReadOptions, *, cut_out: bool
 ) -> Source:
-    opened = [_opened(picture, number, read) for number, picture in members]
-    faults = [each for each in opened if isinstance(each, DataError)]
-    if len(faults) == len(opened):
+    understood = [_opened(picture, number, read) for number, picture in members]
+    faults = [each for each in understood if isinstance(each, DataError)]
+    if len(faults) == len(understood):
         raise faults[0]
     files = [name_of(picture, number) for number, picture in members]
-    source = source_of_images(files[0].parent, files, opened, domain=read.domain, cut_out=cut_out)
+    source = source_of_images(
+        files[0].parent, files, understood, domain=read.domain, cut_out=cut_out
+    )
     return replace(source, name="images")
 
 

@@ -30,8 +30,8 @@ class Shared:
 
         Args:
             folder: Is made; it must not hold anything.
-            licence: Under which the weights are handed on, such as ``cc-by-nc-4.0``; the card says
-                so if there is none.
+            licence: Under which the weights are handed on, such as ``cc-by-nc-4.0`` (the Hub has a
+                list of these names); the card says so if there is none.
             evaluations: Folders of ``cycada evaluate`` to tell of. Those of the same weights that
                 lie beside the run, or in a folder ``evaluation`` there, are found without.
             subject_digests: Hand the digests on. Whoever has a list of names can tell which of

@@ -26,7 +26,11 @@ _CLASSES: Mapping[str, str] = MappingProxyType(
 _KEYS: Mapping[str, str] = MappingProxyType(
     {"macro F1": "f1", "macro ROC-AUC": "roc_auc", "accuracy": "accuracy"}
 )
-_PATH = re.compile(r"(?<![\w:/.])(?:~|[A-Za-z]:|file:/)?[\\/](?:[^\s\\/]+[\\/])*[^\s\\/]+[\\/]?")
+_PATH = re.compile(
+    r"""(?<![^\s"'(\[=,;])"""  # at the beginning of a word: and/or, 1/2 and addresses are no paths
+    r"""(?:file:/*)?(?:~|[A-Za-z]:)?[\\/]{1,2}[^\s\\/"')\],;]+(?:[\\/]+[^\s\\/"')\],;]+)*[\\/]?"""
+)
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _MARKED = re.compile(r"([\\`*_{}\[\]<>|#])")
 
 
@@ -147,9 +151,12 @@ def _head(card: Card) -> str:
         for found in card.evaluations for figure in found.figures
         if figure.name in _KEYS and math.isfinite(figure.value)
     ]  # fmt: skip
+    known = card.licence.lower()
+    slug = re.sub(r"[^a-z0-9.-]+", "-", known).strip("-.")
     data = ModelCardData(
         library_name="cycada",
-        license=card.licence or None,
+        license=known if _LICENCE.fullmatch(known) else "other" if known else None,
+        license_name=None if _LICENCE.fullmatch(known) else slug or None,
         pipeline_tag=_TASKS[card.kind],
         tags=["facial-action-units", "infrared", "thermal", "domain-adaptation", "research-only"],
         model_name=card.title if results else None,

@@ -234,7 +234,7 @@ def hub(there: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         files += [str(p.relative_to(root / repo_id)) for p in (root / repo_id).rglob("SHA*")]
         for name in filter_repo_objects(set(files), allow_patterns=given["allow_patterns"]):
             (cache / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / repo_id / name, cache / name)
+            (cache / name).symlink_to(root / repo_id / name)  # as the cache of the Hub does
         return str(cache)
 
     class HfApi:
