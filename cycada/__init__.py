@@ -24,11 +24,13 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Return a class of the API, loading it."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'cycada' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:  # a name that is not there stays a fault for type checkers
+
+    def __getattr__(name: str) -> Any:
+        """Return a class of the API, loading it."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'cycada' has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -92,7 +92,7 @@ def test_what_was_saved_names_no_subject_and_no_path(there: Path) -> None:
             assert not hidden, (file, hidden)
         settings = json.loads(Path(folder, "config.json").read_text())["settings"]
         assert not any(settings.get(name) for name in ("source", "data", "detector", "initial"))
-        assert "our ward, (a folder) (a folder) and https://a.org/b" in _card(folder)
+        assert "our ward, (a folder), (a folder) and https://a.org/b" in _card(folder)
 
 
 @pytest.mark.usefixtures("there")
