@@ -112,6 +112,30 @@ def decode_image(content: bytes, name: str, *, most_pixels: int = MOST_PIXELS) -
     return torch.from_numpy(image_planes(pixels, path))
 
 
+def from_pillow(picture: Image.Image, name: Path) -> Tensor:
+    """Return a picture of Pillow as :func:`read_image` would give its file.
+
+    Raises:
+        DataError: it is broken, or of a kind that would lose values; ``name`` is named.
+    """
+    try:
+        pixels = _pixels(picture, name)
+    except DataError:
+        raise
+    except Exception as error:  # it may be decoded only here, and decoders raise anything
+        raise _unreadable(name, error) from error
+    return torch.from_numpy(image_planes(pixels, name))
+
+
+def from_array(pixels: NDArray[Any], name: Path) -> Tensor:
+    """Return ``(H, W)`` or ``(H, W, C)`` numbers as :func:`read_image` would give their NPY file.
+
+    Raises:
+        DataError: they are no image, or values would be lost; ``name`` is named.
+    """
+    return torch.from_numpy(image_planes(pixels, name))
+
+
 def _check_size(picture: Image.Image, name: str, most_pixels: int) -> None:
     width, height = picture.size
     if width * height > most_pixels:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,7 +109,7 @@ def _detect(
     weights = detector_weights(detector)
     done = []
     for number, source in enumerate(sources):
-        window = detector_window(source, detector, options.read)
+        window = detector_window(source, detector, options.read.window)
         finder = None if source.cut_out else face_source(options.faces, options.read.domain)
         settings = _settings(source, options, window=window, weights=weights)
         table = DetectionTable(
@@ -141,18 +142,41 @@ def _fill(
     """Add the rows that are missing."""
     # A batch is begun again whole: what a face shares it with may change its last bits.
     written = start = table.done - table.done % _BATCH
+    with closing(
+        answers(source, detector, finder, window=window, start=start, progress=progress)
+    ) as found:
+        for rows in found:
+            table.add(rows[max(0, table.done - written) :])
+            written += len(rows)
+    if not written:
+        raise _BreaksOffError(f"{source.path}: holds no frame.")
+    table.finish(frames=written)
+
+
+def answers(
+    source: Source, detector: UsableDetector, finder: FaceSource | None, *, window: Window | None,
+    start: int = 0, progress: Progress,
+) -> Generator[list[Detected]]:  # fmt: skip
+    """Yield the rows of a source from the frame ``start`` on, some at a time.
+
+    Args:
+        source: Frames.
+        detector: Is asked about them.
+        finder: Finds their faces; ``None``: each frame is one.
+        window: Temperatures that the detector sees as -1 and 1 (:func:`detector_window`).
+        start: Number of the first frame, a multiple of the batch.
+        progress: Shows the frames.
+
+    Raises:
+        DataError: The source breaks off.
+    """
     with lone_threads() as pool, lone_threads(1) as finding:
         frames = progress(
             _seen_ahead(source, start, pool, finding, detector, finder, window=window),
             total=source.count or 0, desc=source.name, done=start,
         )  # fmt: skip
         while batch := list(itertools.islice(frames, _BATCH)):
-            rows = _answered(batch, detector)
-            table.add(itertools.islice(rows, max(0, table.done - written), None))
-            written += len(batch)
-    if not written:
-        raise _BreaksOffError(f"{source.path}: holds no frame.")
-    table.finish(frames=written)
+            yield list(_answered(batch, detector))
 
 
 def _seen_ahead(
@@ -282,15 +306,22 @@ def _overlay(
     )  # fmt: skip
 
 
-def detector_window(source: Source, detector: UsableDetector, read: ReadOptions) -> Window | None:
+def detector_window(
+    source: Source, detector: UsableDetector, stated: Window | None
+) -> Window | None:
     """Return the temperatures that the detector sees as -1 and 1, ``None`` for grey and RGB.
+
+    Args:
+        source: Frames.
+        detector: Is to be asked about them.
+        stated: By the user, for pictures or a detector that know no temperatures.
 
     Raises:
         DataError: The detector knows temperatures and the source has none, or the other way round.
     """
     if source.domain == "rgb":
         return None
-    known, stated = detector.window, read.window
+    known = detector.window
     if source.unit == "grey" and known is not None:
         raise DataError(
             f"{source.path}: has no temperatures, and the detector {detector.root} learned from "

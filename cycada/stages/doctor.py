@@ -32,7 +32,7 @@ REQUIRED: Mapping[str, str] = {
     "torch": "torch", "torchvision": "torchvision", "accelerate": "accelerate", "kornia": "kornia",
     "lpips": "lpips", "safetensors": "safetensors", "numpy": "numpy", "scipy": "scipy",
     "pillow": "PIL", "psutil": "psutil", "click": "click", "jinja2": "jinja2", "tqdm": "tqdm",
-    "tensorboard": "tensorboard",
+    "tensorboard": "tensorboard", "huggingface-hub": "huggingface_hub",
     **({"tomli": "tomli"} if sys.version_info < (3, 11) else {}),
 }  # fmt: skip
 """Packages that every installation has, and what they are imported as."""

@@ -42,6 +42,7 @@ from cycada.task import Task, decided
 from cycada.training.loading import (
     LoadedDetector,
     check_reads_rgb,
+    detector_fingerprint,
     load_detector,
     load_translator,
 )
@@ -65,7 +66,8 @@ def evaluate(options: EvaluateOptions, *, progress: Progress) -> dict[str, Any]:
         detector = load_detector(options.run, device)
         chosen = _chosen(index, options.split, options.domain)
         check_unseen(chosen.subjects(), detector.seen, options.run)
-        return evaluate_detector(detector, chosen, options, progress=progress)
+        weights = detector_fingerprint(options.run)
+        return evaluate_detector(detector, chosen, options, weights=weights, progress=progress)
     translator = load_translator(options.run, device)
     chosen = _chosen(index, options.split, None)
     check_unseen(chosen.subjects(), translator.seen, options.run)
@@ -74,7 +76,9 @@ def evaluate(options: EvaluateOptions, *, progress: Progress) -> dict[str, Any]:
     if judge is not None and judge_path is not None:
         check_reads_rgb(judge, judge_path)
         check_unseen(chosen.subjects(), judge.seen, options.run)
-    return evaluate_translator(translator, judge, chosen, options, progress=progress)
+    return evaluate_translator(
+        translator, judge, chosen, options, weights=translator.fingerprint, progress=progress
+    )
 
 
 def check_unseen(subjects: Iterable[str], trained_on: Collection[str], run: Path) -> None:
@@ -99,9 +103,17 @@ def check_unseen(subjects: Iterable[str], trained_on: Collection[str], run: Path
 
 
 def evaluate_detector(
-    detector: LoadedDetector, index: Index, options: EvaluateOptions, *, progress: Progress
-) -> dict[str, Any]:
+    detector: LoadedDetector, index: Index, options: EvaluateOptions, *, weights: str = "",
+    progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
     """Score ``detector`` on all faces of ``index``; write scores, predictions and plot.
+
+    Args:
+        detector: Is asked.
+        index: Faces of one domain.
+        options: Settings.
+        weights: SHA-256 of the detector's weights; empty: of no run.
+        progress: Shows the batches.
 
     Raises:
         DataError: The faces carry no label of an AU that the detector knows.
@@ -134,7 +146,7 @@ def evaluate_detector(
     strengths, graded = detector.intensities(calibrated), index.intensities(task.action_units)
     notes = _notes(scores, index, task, int((~annotated).sum()))
     result = {
-        **described(options, "detector"),
+        **described(options, "detector", weights=weights),
         "domain": options.domain,
         "notes": notes,
         "scores": scores.to_json(),

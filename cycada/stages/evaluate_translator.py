@@ -74,6 +74,7 @@ def evaluate_translator(
     index: Index,
     options: EvaluateOptions,
     *,
+    weights: str = "",
     progress: Progress,
 ) -> dict[str, Any]:
     """Score ``translator`` on the faces of ``index``; write ``scores.json`` and the mean images.
@@ -83,6 +84,7 @@ def evaluate_translator(
         judge: RGB detector to ask before and after the way there and back; None leaves that out.
         index: RGB faces, thermal faces, or both; paired where ``pair`` is filled in.
         options: Settings.
+        weights: SHA-256 of the translator's weights; empty: of no run.
         progress: Shows the batches.
 
     Raises:
@@ -142,7 +144,7 @@ def evaluate_translator(
         not_available=missing,
     )
     result = {
-        **described(options, "translator"),
+        **described(options, "translator", weights=weights),
         "window": None if window is None else [window.low, window.high],
         "notes": [],
         "scores": scores.to_json(),

@@ -100,7 +100,7 @@ def monitor(options: MonitorOptions, *, listener: Listener | None = None) -> Mon
         source = _stream(options) if options.streams else _recording(options)
         window = None
         if detector is not None:
-            window = detector_window(source, detector, options.read)
+            window = detector_window(source, detector, options.read.window)
         reader = FaceReader(source, options.faces, detector, window)
         units = () if detector is None else detector.task.action_units
         record = Record(

@@ -77,11 +77,18 @@ def batches(faces: FaceImages, *, progress: Progress, desc: str) -> Iterable[Ten
         yield signed(stored)
 
 
-def described(options: EvaluateOptions, kind: str) -> dict[str, Any]:
-    """Return what was scored on what, for the head of ``scores.json``."""
+def described(options: EvaluateOptions, kind: str, *, weights: str) -> dict[str, Any]:
+    """Return what was scored on what, for the head of ``scores.json``.
+
+    Args:
+        options: Settings.
+        kind: Of the run.
+        weights: SHA-256 of its weights.
+    """
     return {
         "kind": kind,
         "run": str(options.run),
+        "weights": weights,
         "index": str(options.index),
         "split": options.split or "all",
         "version": cycada.__version__,

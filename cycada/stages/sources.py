@@ -126,13 +126,32 @@ class _NoneOpensError(Exception):
 
 def _of_images(folder: Path, files: Sequence[Path], read: ReadOptions, *, cut_out: bool) -> Source:
     """Return the single images of a folder as one source."""
-    opened = [_opened(path, read) for path in files]
-    whole = [each for each in opened if isinstance(each, Footage)]
-    if not whole:
+    opened = [opened_or_fault(path, read) for path in files]
+    if all(isinstance(each, DataError) for each in opened):
         raise _NoneOpensError([
             (path, each) for path, each in zip(files, opened, strict=True)
             if isinstance(each, DataError)
         ])  # fmt: skip
+    return source_of_images(folder, files, opened, domain=read.domain, cut_out=cut_out)
+
+
+def source_of_images(
+    folder: Path, files: Sequence[Path], opened: Sequence[Footage | DataError], *, domain: Domain,
+    cut_out: bool,
+) -> Source:  # fmt: skip
+    """Return opened images, of which one at least could be opened, as one source.
+
+    Args:
+        folder: What they are in, for errors and notes.
+        files: What each is called.
+        opened: Each as a footage of one frame, or what is wrong with it.
+        domain: What they show.
+        cut_out: Whether they are faces that have been cut out already.
+
+    Raises:
+        DataError: They count different units.
+    """
+    whole = [each for each in opened if isinstance(each, Footage)]
     units = {footage.unit: footage.path for footage in whole}
     if len(units) > 1:
         (one, first), (other, second) = list(units.items())[:2]
@@ -141,7 +160,7 @@ def _of_images(folder: Path, files: Sequence[Path], read: ReadOptions, *, cut_ou
         )
     single = partial(_single, tuple(zip(files, opened, strict=True)))
     return Source(
-        path=folder, name=folder.resolve().name, domain=read.domain, unit=whole[0].unit,
+        path=folder, name=folder.resolve().name, domain=domain, unit=whole[0].unit,
         frames=partial(map, single, range(len(opened))), frame=single, count=len(opened),
         files=tuple(files), cut_out=cut_out, convention=False,
         notes=tuple(f"{f.path}: {note}" for f in whole[:1] for note in f.notes),
@@ -167,7 +186,7 @@ def _series(folder: Path) -> dict[str, Path]:
     }
 
 
-def _opened(path: Path, read: ReadOptions) -> Footage | DataError:
+def opened_or_fault(path: Path, read: ReadOptions) -> Footage | DataError:
     """Open a file, or return what is wrong with it."""
     try:
         return open_footage(path, read)

@@ -70,7 +70,7 @@ def run_translation(
     translator = open_translator(run, engine, device=state.device)
     index = _source_index(source, out, allow_outside=allow_outside)
     landmarks = read_landmarks(index.root) if (index.root / CSV_NAME).exists() else None
-    unit = _unit_to_write(translator, depth)
+    unit = unit_to_write(translator, depth)
     info = dataclasses.replace(
         index.info,
         unit=unit,
@@ -154,7 +154,8 @@ def _source_index(source: Path, out: Path, *, allow_outside: bool) -> Index:
     return Index(source, IndexInfo(kind="none"), tuple(faces))
 
 
-def _unit_to_write(translator: UsableTranslator, depth: Depth) -> Unit:
+def unit_to_write(translator: UsableTranslator, depth: Depth) -> Unit:
+    """Return what the pixels of translations are to count."""
     if translator.window is None or depth == "8":
         return "grey"
     return translator.unit if translator.unit in INTEGER_UNITS else "centikelvin"

@@ -34,8 +34,10 @@ WINDOW = 32
 MOST_PIXELS = WINDOW * 512 * 512
 """Pixels of the images that are in memory at a time, unless one alone has more."""
 
+PASS_PIXELS = TILE * TILE
+"""Pixels of the images that share a pass: 16 images of 256 px take as much memory as a tile."""
+
 _DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"8": torch.uint8, "16": torch.uint16})
-_PASS_PIXELS = TILE * TILE  # the memory of a pass: 16 images of 256 px take as much as a tile
 _AHEAD = 2  # batches that are read, and as many that are written, while the network computes
 
 
@@ -227,7 +229,7 @@ def _batches(window: Sequence[tuple[Job, tuple[int, int]]], work: Translating) -
     for job, size in window:
         alike.setdefault(padded_size(work.scaled(size)), []).append((job, size))
     for shape, members in alike.items():
-        most = max(1, min(_PASS_PIXELS, MOST_PIXELS) // math.prod(shape))
+        most = max(1, min(PASS_PIXELS, MOST_PIXELS) // math.prod(shape))
         held: list[tuple[Job, tuple[int, int]]] = []
         pixels = 0
         for member in members:

@@ -222,11 +222,7 @@ def write_checkpoint(
         (part / ABOUT_NAME).write_text(
             json.dumps({"step": step, **about}, indent=1), encoding="utf-8"
         )
-        files = sorted(part.iterdir())
-        sums = "".join(f"{_sha256(file)}  {file.name}\n" for file in files)
-        (part / SUMS_NAME).write_text(sums, encoding="utf-8")
-        sync((*files, part / SUMS_NAME))
-        sync_folder(part)
+        _write_sums(part)
         part.rename(final)
         sync_folder(root)
     except BaseException as error:
@@ -235,6 +231,25 @@ def write_checkpoint(
         if why is None:
             raise
         raise cannot_be_written(final, why) from error
+
+
+def write_for_use(checkpoint: Checkpoint, root: Path, *, about: Mapping[str, Any]) -> None:
+    """Write the weights of a checkpoint, as they are, into another folder, without its state.
+
+    Args:
+        checkpoint: A whole one.
+        root: Folder that the checkpoint is to be in.
+        about: What is to be written about the weights.
+
+    Raises:
+        OSError: It cannot be written; then ``root`` holds a part of it.
+    """
+    folder = root / checkpoint.folder.name
+    folder.mkdir()
+    for file in sorted(checkpoint.folder.glob("*.safetensors")):
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / ABOUT_NAME).write_text(json.dumps(dict(about), indent=1), encoding="utf-8")
+    _write_sums(folder)
 
 
 def drop_old_checkpoints(root: Path, *, keep: int, every: int = 1) -> None:
@@ -301,6 +316,15 @@ def _intern(state: object) -> None:
     elif isinstance(state, list | tuple):
         for value in state:
             _intern(value)
+
+
+def _write_sums(folder: Path) -> None:
+    """Write the checksums of the files of a checkpoint; once this returns all survive."""
+    files = sorted(folder.iterdir())
+    sums = "".join(f"{_sha256(file)}  {file.name}\n" for file in files)
+    (folder / SUMS_NAME).write_text(sums, encoding="utf-8")
+    sync((*files, folder / SUMS_NAME))
+    sync_folder(folder)
 
 
 def _part_of(folder: Path) -> Path:

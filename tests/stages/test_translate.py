@@ -313,7 +313,7 @@ def test_images_are_read_and_written_while_the_network_computes(
     network = _Watched()
     loaded = replace(identity, module=network)  # type: ignore[arg-type]
     monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_: loaded)
-    monkeypatch.setattr(translate_images, "_PASS_PIXELS", 2 * 16 * 16)
+    monkeypatch.setattr(translate_images, "PASS_PIXELS", 2 * 16 * 16)
     for number in range(6):
         images.write_image(
             tmp_path / "in" / f"{number}.png", torch.full((3, 16, 16), number, dtype=torch.uint8)
