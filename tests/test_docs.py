@@ -64,7 +64,7 @@ def test_the_readme_tells_the_whole_way_in_order() -> None:
     ]
     way = [
         "index", "audit", "train-detector", "train-translator", "translate", "evaluate", "report",
-        "view", "sheet", "detect",
+        "view", "sheet", "detect", "monitor",
     ]  # fmt: skip
     assert sorted(set(told), key=told.index) == way
 
