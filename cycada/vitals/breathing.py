@@ -31,7 +31,7 @@ Array = NDArray[Any]
 
 _KEPT = WINDOW + 2.0  # s
 _MOST_PARTS = 6  # that swing most, of which rates are estimated
-_BAR = {"nostrils": LOWEST_QUALITY, "mouth": LOWEST_QUALITY + 0.02, "other": LOWEST_QUALITY + 0.1}
+_BAR = {"nostrils": LOWEST_QUALITY, "mouth": LOWEST_QUALITY + 0.02, "other": LOWEST_QUALITY + 0.08}
 _NEVER = frozenset(PARTS[2:8])  # forehead and eyes
 _SLOW, _OF_SLOW = 12.0, 0.2  # breaths per minute below which a head may sway; quality for it
 _FEWEST_AROUND = 6  # parts that make out what a face does as a rule

@@ -29,8 +29,10 @@ BAND = (0.1, 0.85)
 WINDOW = 30.0
 """Seconds that an estimate looks back."""
 
-LOWEST_QUALITY = 0.62
+LOWEST_QUALITY = 0.57
 """A rate of a lower quality is not given."""
+
+_LEAST_ALIKE = 0.62  # of breaths that are counted where they do not repeat themselves
 
 GRID = 10.0  # samples per second of the even grid
 _MARGIN = 1.0  # s before the window, to bridge to
@@ -215,7 +217,7 @@ def estimate_window(level: Array, breath: Array) -> Estimate:
     )
     others = np.array([repeats.rate, peak, counted.rate])
     agreeing = (60 * np.abs(others - model.rate) < _AGREEMENT).sum()  # NaN agrees with nothing
-    if alike >= LOWEST_QUALITY and (
+    if alike >= _LEAST_ALIKE and (
         steady < LOWEST_QUALITY or 60 * abs(counted.rate - model.rate) > _CHANGING
     ):
         return Estimate(60 * counted.rate, alike, "")
