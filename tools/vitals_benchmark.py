@@ -51,7 +51,7 @@ def watch(one: Patient) -> Course:
         if at >= due - 1e-6:
             told = monitor.tell()
             rate = told.estimate.rate if told.estimate.given else math.nan
-            rows.append((due, rate, told.estimate.quality, told.apnea))
+            rows.append((due, rate, told.estimate.quality, bool(told.apnea)))
             due += 1.0
     told_at, rate, quality, apnea = np.array(rows).T
     return Course(

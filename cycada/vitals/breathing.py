@@ -47,14 +47,16 @@ class Breathing:
     Attributes:
         estimate: The rate over the last 30 s and from which part of the face, or why there is
             none.
-        apnea: Whether breathing was there and has stopped for 10 s or more.
-        apnea_since: Time in seconds at which it stopped; NaN where it goes on.
+        apnea: Whether breathing was there and has stopped for 10 s or more; ``None`` where that
+            cannot be told: no breathing was known yet, or what told of it is not seen.
+        apnea_since: Time in seconds at which it stopped; NaN where it goes on. Where ``apnea`` is
+            ``None``, what was told last.
         not_applicable: Why breathing cannot be told from this face at all (an intubated patient
             has no flow at nose and mouth); empty where it can, or where that is not known yet.
     """
 
     estimate: Estimate
-    apnea: bool = False
+    apnea: bool | None = None
     apnea_since: float = math.nan
     not_applicable: str = ""
 
@@ -101,7 +103,10 @@ class BreathingMonitor:
         }
         if not found:
             self._breathless_since = math.nan
-            return Breathing(Estimate(math.nan, 0.0, "not seen"))
+            self._apnea.see_nothing()
+            return Breathing(
+                Estimate(math.nan, 0.0, "not seen"), apnea_since=self._apnea.since
+            )
         breaths = dict(zip(found, band_passed(np.stack(list(found.values()))), strict=True))
         told = self._told(found, breaths)
         best = max(told, key=self._worth)
@@ -112,7 +117,9 @@ class BreathingMonitor:
             if _longest_gap(times, values[:, PARTS.index(name)], SHORTEST) < _LONGEST_GAP
         }
         self._apnea.see(now, watched, told=[each.part for each in told if each.given])
-        stopped = not math.isnan(self._apnea.since)
+        stopped = None
+        if self._apnea.knows:
+            stopped = not math.isnan(self._apnea.since)
         if best.given or self._apnea.known:
             self._breathless_since = math.nan
         elif math.isnan(self._breathless_since):

@@ -141,6 +141,26 @@ def test_a_face_that_turns_away_is_no_apnea() -> None:
     assert found[85].estimate.reason == "not seen"
 
 
+def test_an_apnea_is_not_over_because_the_face_is_hidden() -> None:
+    times = seconds(120)
+    rates = np.where((times > 60) & (times < 105), 0.0, 16.0)
+    parts = face(len(times), {"nostrils": breathing(rates)})
+    parts = {name: np.where((times > 80) & (times < 83), np.nan, v) for name, v in parts.items()}
+    found = told(times, parts)
+    assert found[79].apnea
+    assert found[83].apnea is None
+    assert all(found[second].apnea is not False for second in range(75, 105))
+    assert all(found[second].apnea for second in range(94, 105))
+    assert found[100].apnea_since == pytest.approx(60, abs=2.5)
+    assert found[118].apnea is False
+
+
+def test_of_who_was_never_seen_breathing_no_apnea_can_be_told() -> None:
+    times = seconds(70)
+    found = told(times, face(len(times)), first=40)
+    assert {each.apnea for each in found.values()} == {None}
+
+
 def test_a_rate_that_changes_is_told_as_the_mean_of_its_window() -> None:
     times = seconds(120)
     rates = np.interp(times, [50, 60], [14, 21])
