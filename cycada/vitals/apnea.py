@@ -67,8 +67,8 @@ class ApneaWatch:
                 self._first = now
             self._last = now
             self._known |= now - self._first >= _KNOWN
-            if now - self._quiet > WINDOW:  # a rate was told of nothing but shallow breaths
-                self._usual.clear()
+            if now - self._quiet > WINDOW and self._breathes(now, told):
+                self._usual.clear()  # a rate was told of nothing but shallow breaths
                 self._quiet = math.nan
             if math.isnan(self._quiet):
                 self._learn(breaths, told)
@@ -86,6 +86,11 @@ class ApneaWatch:
         # A pause that is shorter is none; a short move in a longer one does not end it.
         if not now - self._quiet < SHORTEST:
             self.since = self._quiet
+
+    def _breathes(self, now: float, told: Sequence[str]) -> bool:
+        """Tell whether a rate was told for so long that it is no noise in an apnea."""
+        known = not self._usual.keys().isdisjoint(told)
+        return now - self._first >= (SHORTEST if known else _KNOWN)
 
     def _learn(self, breaths: Mapping[str, Array], told: Sequence[str]) -> None:
         for name in set(told) & set(breaths):
