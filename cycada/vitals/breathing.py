@@ -37,7 +37,7 @@ _SLOW, _OF_SLOW = 12.0, 0.2  # breaths per minute below which a head may sway; q
 _FEWEST_AROUND = 6  # parts that make out what a face does as a rule
 _KEEP = 0.05  # quality by which others must be better than the part of before
 _LONGEST_GAP = 2.0  # s in which a breath may have been missed
-_SILENT_FOR = 60.0  # s of a well seen face without any breathing: there is none to be seen
+_SILENT_FOR = 90.0  # s of a well seen face without any breathing: there is none to be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,9 @@ class Breathing:
             cannot be told: no breathing was known yet, or what told of it is not seen.
         apnea_since: Time in seconds at which it stopped; NaN where it goes on. Where ``apnea`` is
             ``None``, what was told last.
-        not_applicable: Why breathing cannot be told from this face at all (an intubated patient
-            has no flow at nose and mouth); empty where it can, or where that is not known yet.
+        not_applicable: That breathing could not be told from this face for a minute and a half:
+            an intubated patient has no flow at nose and mouth, others move or speak; empty where
+            it could, or where that is not known yet.
     """
 
     estimate: Estimate
@@ -70,7 +71,7 @@ class BreathingMonitor:
         self._values: deque[tuple[float, ...]] = deque()
         self._part = ""
         self._apnea = ApneaWatch()
-        self._breathless_since = math.nan
+        self._breathless_since = self._first = math.nan
 
     def see(self, seconds: float, parts: Mapping[str, float]) -> None:
         """Take in a frame.
@@ -84,6 +85,8 @@ class BreathingMonitor:
         """
         if self._seconds and seconds <= self._seconds[-1]:
             raise ValueError(f"{seconds} s comes after {self._seconds[-1]} s")
+        if not self._seconds:
+            self._first = seconds
         self._seconds.append(seconds)
         self._values.append(tuple(parts[name] for name in PARTS))
         while self._seconds[0] < seconds - _KEPT:
@@ -123,13 +126,13 @@ class BreathingMonitor:
         if best.given or self._apnea.known:
             self._breathless_since = math.nan
         elif math.isnan(self._breathless_since):
-            self._breathless_since = now - WINDOW
+            self._breathless_since = max(now - WINDOW, self._first)
         if stopped:
             best = replace(best, rate=math.nan, reason="breathing stopped")
         silent = now - self._breathless_since >= _SILENT_FOR
         return Breathing(
             best, apnea=stopped, apnea_since=self._apnea.since,
-            not_applicable="nothing breathes at nose or mouth" if silent else "",
+            not_applicable=f"no breathing could be told for {_SILENT_FOR:g} s" if silent else "",
         )  # fmt: skip
 
     def _told(
