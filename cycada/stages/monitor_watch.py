@@ -91,7 +91,8 @@ class Watch:
             ),
             self._config,
         )  # fmt: skip
-        self._note(self._alarms[0].see(now, dyspnea.score, dyspnea.reasons))
+        # By the lowest that the score can be: an item that is lost must raise no alarm.
+        self._note(self._alarms[0].see(now, dyspnea.lowest, dyspnea.reasons))
         self._see_apnea(now, breathing)
         row = Vitals(
             seconds=now, frames=self._frames, face=self._faces / max(self._looks, 1),
