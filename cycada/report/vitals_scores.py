@@ -42,7 +42,10 @@ def sentences(scores: VitalsScores) -> dict[str, list[str]]:
             f"{_figure(told.all.lower, '+.2f')} to {_figure(told.all.upper, '+.2f')} (Bland and "
             f"Altman 1986: bias and {LIMITS:g} standard deviations)."
         ),
-        f"{_share(told.all.wrong)} of the rates are off by more than {WRONG:g}.",
+        (
+            f"{_share(told.all.wrong)} of the rates are wrong: off by more than {WRONG:g}, or "
+            "given where there is no breathing."
+        ),
         (
             f"A rate was given for {_share(told.coverage)} of {told.windows:,} seconds in whose "
             "window the patient breathes throughout (coverage)."
@@ -135,7 +138,7 @@ def _large(scores: VitalsScores) -> tuple[Large, ...]:
     figures = [
         Large(value=_plain(told.all.mae.value), label="Error", note="breaths per minute, mean"),
         Large(value=_percent(told.coverage.value), label="Coverage", note="of the breathing"),
-        Large(value=_percent(told.all.wrong.value), label="Misleading", note=f"off by > {WRONG:g}"),
+        Large(value=_percent(told.all.wrong.value), label="Misleading", note=f"off by > {WRONG:g}, or of no breath"),
     ]
     if scores.apnea.events:
         found = _percent(scores.apnea.found.value)

@@ -109,8 +109,10 @@ def _breathing(
     return BreathingScores(
         windows=int(owed.sum()),
         windows_without=int(without.sum()),
-        all=agreement(told, true, subjects=subjects, **drawn),
-        high_quality=agreement(told[sure], true[sure], subjects=subjects[sure], **drawn),
+        all=agreement(told, true, subjects=subjects, without=without, **drawn),
+        high_quality=agreement(
+            told[sure], true[sure], subjects=subjects[sure], without=without[sure], **drawn
+        ),
         coverage=share(given[owed], subjects=subjects[owed], **drawn),
         coverage_high_quality=share((given & sure)[owed], subjects=subjects[owed], **drawn),
         silent=share(~given[without], subjects=subjects[without], **drawn),

@@ -71,7 +71,7 @@ def test_only_sure_rates_count_where_only_sure_ones_are_wanted() -> None:
     assert found.coverage_high_quality.value == pytest.approx(46 / 91)
 
 
-def test_rates_of_who_does_not_breathe_are_made_up_and_count_in_no_mean() -> None:
+def test_rates_of_who_does_not_breathe_count_in_no_mean_and_are_wrong() -> None:
     silent = course(truth(rate=0.0), lambda at: 12.0 if at > 110 else math.nan)
     tube = course(truth(seen=False), lambda _: math.nan, subject="b")
     found = score_courses([silent, tube]).breathing
@@ -79,6 +79,13 @@ def test_rates_of_who_does_not_breathe_are_made_up_and_count_in_no_mean() -> Non
     assert found.windows_without == 2 * 91
     assert found.silent.value == pytest.approx(1 - 10 / 182)
     assert found.all.pairs == 0
+    assert np.isnan(found.all.mae.value)
+    assert found.all.wrong.value == 1
+    right = course(truth(), lambda at: 15.5 if at > 90 else math.nan, subject="c")
+    found = score_courses([silent, tube, right]).breathing
+    assert found.all.pairs == 30
+    assert found.all.wrong.value == pytest.approx(10 / 40)
+    assert found.high_quality.wrong.value == pytest.approx(10 / 40)
 
 
 def test_an_apnea_is_found_while_it_lasts_and_flags_elsewhere_are_false() -> None:
