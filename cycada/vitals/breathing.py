@@ -22,9 +22,11 @@ from cycada.vitals.respiration import (
     LOWEST_QUALITY,
     WINDOW,
     Estimate,
+    Reason,
     band_passed,
     estimate_window,
     evened,
+    too_slow,
 )
 
 Array = NDArray[Any]
@@ -107,9 +109,8 @@ class BreathingMonitor:
         if not found:
             self._breathless_since = math.nan
             self._apnea.see_nothing()
-            return Breathing(
-                Estimate(math.nan, 0.0, "not seen"), apnea_since=self._apnea.since
-            )
+            why: Reason = "too few frames" if too_slow(times) else "not seen"
+            return Breathing(Estimate(math.nan, 0.0, why), apnea_since=self._apnea.since)
         breaths = dict(zip(found, band_passed(np.stack(list(found.values()))), strict=True))
         told = self._told(found, breaths)
         best = max(told, key=self._worth)

@@ -174,6 +174,20 @@ def test_a_rate_that_changes_is_told_as_the_mean_of_its_window() -> None:
     assert np.mean(given) > 0.9
 
 
+@pytest.mark.parametrize("rate", [15.0, 44.0])
+def test_of_less_than_two_frames_a_second_no_rate_is_told(rate: float) -> None:
+    for fps, reason in ((1.5, "too few frames"), (4.0, "")):
+        monitor, draw = BreathingMonitor(), np.random.default_rng(0)
+        for at in range(round(60 * fps)):
+            air = 0.06 * np.sin(2 * np.pi * rate / 60 * at / fps)
+            monitor.see(at / fps, {
+                name: 33 + draw.normal(0, 0.004) + air * (name == "nostrils") for name in PARTS
+            })  # fmt: skip
+        found = monitor.tell().estimate
+        assert found.reason == reason
+        assert found.given == (not reason)
+
+
 def test_no_more_is_kept_than_a_window_needs() -> None:
     monitor = BreathingMonitor()
     nothing = dict.fromkeys(PARTS, 33.0)
