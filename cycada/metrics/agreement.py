@@ -31,6 +31,10 @@ LIMITS = 1.96
 """Standard deviations on both sides of the bias, between which 95 % of the differences lie."""
 
 
+EARLY = 5.0
+"""Seconds by which something may be told before it happened: observers are late as well."""
+
+
 class Figure(NamedTuple):
     """A figure and its 95 % interval; NaN where it cannot be had."""
 
@@ -152,13 +156,16 @@ class Detection(NamedTuple):
 
     found: tuple[bool, ...]  # one for each that happened
     delays: tuple[float, ...]  # s from the start of each that was found until it was told
-    false: int  # told while nothing happened
+    false: int  # told while nothing happened, or had begun to
 
 
 def detect_spans(
     happened: Sequence[Span], told: Sequence[Span], *, forgiven: Sequence[Span] = ()
 ) -> Detection:
     """Return which of ``happened`` were told of while they lasted, how late, and false alarms.
+
+    What began to be told more than :data:`EARLY` before is not told of it: an alarm that never
+    stops would find everything.
 
     Args:
         happened: What should be told of.
@@ -167,12 +174,12 @@ def detect_spans(
     """
     found, delays = [], []
     for span in happened:
-        meeting = [each.start for each in told if _meet(span, each)]
+        meeting = [each.start for each in told if _begins_in(span, each)]
         found.append(bool(meeting))
         if meeting:
             delays.append(max(min(meeting) - span.start, 0.0))
     allowed = [*happened, *forgiven]
-    false = sum(not any(_meet(span, each) for span in allowed) for each in told)
+    false = sum(not any(_begins_in(span, each) for span in allowed) for each in told)
     return Detection(tuple(found), tuple(delays), false)
 
 
@@ -191,8 +198,9 @@ def spans_of(flags: npt.ArrayLike, seconds: npt.ArrayLike) -> list[Span]:
     ]
 
 
-def _meet(one: Span, other: Span) -> bool:
-    return one.start < other.end and other.start < one.end
+def _begins_in(span: Span, told: Span) -> bool:
+    """Tell whether it was told while the span lasted, or just before and still then."""
+    return span.start - EARLY <= told.start < span.end and span.start < told.end
 
 
 def _totals(

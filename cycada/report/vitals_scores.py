@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import cycada
 from cycada.metrics.agreement import LIMITS, WRONG, Figure, scaled
-from cycada.metrics.vitals import APNEA, HIGH_QUALITY, EventScores, VitalsScores
+from cycada.metrics.vitals import APNEA, HIGH_QUALITY, VitalsScores
 from cycada.report.agreement_plot import bland_altman_plot
 from cycada.report.page import Block, Cell, Page, Plot, Section, Table, Text
 from cycada.report.page import Figure as Large
@@ -81,7 +81,7 @@ def sentences(scores: VitalsScores) -> dict[str, list[str]]:
     return {
         "Breathing": breathing,
         "Apnea": stopped,
-        "Dyspnea": _dyspnea(scores.dyspnea, scores.dyspnea_auc),
+        "Dyspnea": _dyspnea(scores),
     }
 
 
@@ -149,7 +149,8 @@ def _large(scores: VitalsScores) -> tuple[Large, ...]:
     return tuple(figures)
 
 
-def _dyspnea(events: EventScores | None, area: Figure | None) -> list[str]:
+def _dyspnea(scores: VitalsScores) -> list[str]:
+    events, area = scores.dyspnea, scores.dyspnea_auc
     if events is None and area is None:
         return ["Nothing is known of dyspnea: the truths or the monitor do not speak of it."]
     said = []
@@ -170,6 +171,10 @@ def _dyspnea(events: EventScores | None, area: Figure | None) -> list[str]:
         said.append(
             f"{_figure(events.false_per_hour, '.1f')} false alarms per hour, in "
             f"{events.hours:.1f} hours."
+        )
+    if scores.dyspnea_false is not None and math.isfinite(scores.dyspnea_false.value):
+        said.append(
+            f"{_share(scores.dyspnea_false)} of the seconds without dyspnea were under an alarm."
         )
     return said
 

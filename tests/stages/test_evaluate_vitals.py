@@ -120,6 +120,8 @@ def test_alarms_are_late_or_false_and_the_score_separates() -> None:
     assert found.dyspnea.found.value == 1
     assert found.dyspnea.delay.value == pytest.approx(7)
     assert found.dyspnea.false_per_hour.value == pytest.approx(15)
+    assert found.dyspnea_false is not None
+    assert found.dyspnea_false.value == pytest.approx((4 + 10) / (80 + 120))
     assert found.dyspnea_auc is not None
     assert found.dyspnea_auc.value == 1
     assert score_courses([course(truth(), lambda _: 15.0)]).dyspnea is None
