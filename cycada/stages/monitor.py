@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -165,8 +166,9 @@ class _Sitting:
         ended = "stopped by the user" if isinstance(cause, KeyboardInterrupt) else ended
         self.watch.close()
         self._note_alarms()
-        self.record.finish(ended or AT_ITS_END, frames=self.frames.count)
+        # The page first: what is noted as ended is kept, and would never have one.
         self.page.write(self.course, self.record.alarms, ended=ended)
+        self.record.finish(ended or AT_ITS_END, frames=self.frames.count)
         if self.frames.left_out:
             self.listener.note(
                 f"{self.frames.source.path}: {self.frames.left_out} frames are not later than the "
@@ -290,15 +292,33 @@ def _settings(
     }
     return {
         "source": str(source.path),
+        "source_state": None if options.streams else _state(options.source, options.out),
         "detector": None if options.run is None else str(options.run),
         "weights": None if detector is None else detector_fingerprint(detector.root),
         "unit": source.unit,
         "faces": options.faces,
+        "faces_state": _state(Path(options.faces), options.out),
         "raw": options.size,
         "rate": options.rate,
         "read": read,
         "score": to_dict(config),
     }
+
+
+def _state(path: Path | BinaryIO, out: Path) -> str | None:
+    """Return what tells whether a file, or those of a folder, are still the same; no names.
+
+    Another recording under the same path is another patient. What lies in ``out`` is our own.
+    """
+    if not isinstance(path, Path) or not path.exists():
+        return None
+    listing = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file() and (path.is_file() or not file.resolve().is_relative_to(out.resolve())):
+            state = file.stat()
+            name = str(file.relative_to(path))
+            listing.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+    return listing.hexdigest()[:16]
 
 
 def _notes(
