@@ -22,7 +22,7 @@ from cycada.report.vitals_course import Course
 from cycada.report.vitals_plot import Levels
 from cycada.settings import load_config, to_dict
 from cycada.stages.detect import detector_notes, detector_window
-from cycada.stages.finding import WHOLE
+from cycada.stages.finding import WHOLE, finder_in_words
 from cycada.stages.monitor_face import FaceReader
 from cycada.stages.monitor_record import AT_ITS_END, Record
 from cycada.stages.monitor_watch import Watch
@@ -349,7 +349,7 @@ def _facts(
     return [
         ("Pixels", "grey, without temperatures" if source.unit == "grey" else source.unit),
         ("Frames a second", "by time stamps" if rate is None else f"{rate:.3g}"),
-        ("Faces found by", Path(options.faces).name if options.faces != "auto" else "heads"),
+        ("Faces found by", finder_in_words(options.faces)),
         ("Detector", "none" if detector is None else detector_fingerprint(detector.root)[:12]),
         ("Score", "as it comes" if options.score is None else "other settings"),
     ]
