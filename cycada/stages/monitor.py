@@ -138,6 +138,7 @@ class _Page:
         write_vitals(self.out, Watched(
             course=course, alarms=alarms, levels=Levels(alarm.on, alarm.off),
             items=_items(self.config) if course.units else (), facts=self.facts, ended=ended,
+            fitted=bool(self.config.fitted.features),
         ))  # fmt: skip
 
 
