@@ -95,10 +95,12 @@ def monitor(options: MonitorOptions, *, listener: Listener | None = None) -> Mon
         KeyboardInterrupt: The user has stopped a recording.
     """
     listener = listener or Listener()
+    if options.rate is not None and not (math.isfinite(options.rate) and options.rate > 0):
+        raise UsageError(f"--fps {options.rate:g}: expected a number of frames per second.")
     config = load_config(DyspneaConfig, options.score)
     detector = None if options.run is None else load_detector(options.run, options.device)
     with sole_writer(options.out):
-        source = _stream(options) if options.streams else _recording(options)
+        source = _stream(options, listener.note) if options.streams else _recording(options)
         window = None
         if detector is not None:
             window = detector_window(source, detector, options.read.window)
@@ -241,14 +243,14 @@ class _Times:
         raise DataError(f"{self.source.path}: frame {frame.number} has no time stamp.")
 
 
-def _stream(options: MonitorOptions) -> Source:
+def _stream(options: MonitorOptions, note: Callable[[str], None]) -> Source:
     assert not isinstance(options.source, Path)  # noqa: S101  # the caller has looked
     if options.size is None or options.rate is None:
         raise UsageError(
             "raw frames from standard input need --raw WIDTHxHEIGHT and --fps FRAMES_PER_SECOND."
         )
     layout = RawFrames(*options.size, options.rate)
-    return source_of(open_raw(options.source, layout, options.read), "thermal")
+    return source_of(open_raw(options.source, layout, options.read, note=note), "thermal")
 
 
 def _recording(options: MonitorOptions) -> Source:
