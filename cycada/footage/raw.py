@@ -85,13 +85,13 @@ def open_raw(
             f"{PIPE}: ended before the first frame did, which has {layout.bytes} bytes "
             f"({layout.width} x {layout.height} pixels of 16 bits)."
         )
-    note = (
+    understood = (
         f"raw frames of {layout.width} x {layout.height} pixels, 16 bits each, little-endian; "
         f"{layout.rate:g} a second, as stated"
     )
     reading = Reading(
         path=PIPE, shots=lambda: chain([first], shots), sample=(first,), frame_rate=layout.rate,
-        notes=(note,),
+        notes=(understood,),
     )  # fmt: skip
     return interpret(reading, options)
 

@@ -89,9 +89,7 @@ def agreement(
     made_up = made_up & np.isfinite(np.asarray(told, dtype=np.float64))
     judged = both | made_up
     misleads = made_up | (np.abs(np.nan_to_num(difference)) > WRONG)
-    wrong = share(
-        misleads[judged], subjects=everybody[judged], resamples=resamples, seed=seed
-    )
+    wrong = share(misleads[judged], subjects=everybody[judged], resamples=resamples, seed=seed)
     difference, which = difference[both], everybody[both]
     terms = np.stack(
         [np.ones_like(difference), np.abs(difference), difference, difference**2], axis=-1

@@ -138,7 +138,11 @@ def _large(scores: VitalsScores) -> tuple[Large, ...]:
     figures = [
         Large(value=_plain(told.all.mae.value), label="Error", note="breaths per minute, mean"),
         Large(value=_percent(told.coverage.value), label="Coverage", note="of the breathing"),
-        Large(value=_percent(told.all.wrong.value), label="Misleading", note=f"off by > {WRONG:g}, or of no breath"),
+        Large(
+            value=_percent(told.all.wrong.value),
+            label="Misleading",
+            note=f"off by > {WRONG:g}, or of no breath",
+        ),
     ]
     if scores.apnea.events:
         found = _percent(scores.apnea.found.value)

@@ -194,7 +194,8 @@ def _fit(
         between = "" if math.isnan(low) else f", 95 % {low:.2f} to {high:.2f}"
         raise CycadaError(
             f"on subjects that it had not seen the fit tells no more than chance (AUC "
-            f"{fit.auc:.2f}{between}); nothing is written. More labels, or other --feature, may help."
+            f"{fit.auc:.2f}{between}); nothing is written. More labels, or other "
+            "--feature, may help."
         )
     return fit, notes
 

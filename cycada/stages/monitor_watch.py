@@ -97,7 +97,8 @@ class Watch:
         row = Vitals(
             seconds=now, frames=self._frames, face=self._faces / max(self._looks, 1),
             rate=estimate.rate, quality=estimate.quality, reason=reason, part=estimate.part,
-            apnea=breathing.apnea, units={number: units.get(number, math.nan) for number in self._units},
+            apnea=breathing.apnea,
+            units={number: units.get(number, math.nan) for number in self._units},
             expressivity_rate=moving.rate, expressivity_entropy=moving.entropy,
             expressivity_lost=moving.lost,
             score=math.nan if dyspnea.score is None else dyspnea.score,

@@ -44,7 +44,9 @@ def test_what_is_less_than_a_frame_at_the_end_is_left_out() -> None:
     assert notes == ["standard input: ended with 11 of the 12 bytes of a frame; left out."]
 
 
-@pytest.mark.parametrize(("fault", "told"), [(ValueError("closed"), DataError), (EOFError(), EOFError)])
+@pytest.mark.parametrize(
+    ("fault", "told"), [(ValueError("closed"), DataError), (EOFError(), EOFError)]
+)
 def test_whatever_fails_while_reading_is_told(fault: Exception, told: type[Exception]) -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
@@ -61,6 +63,7 @@ def test_a_stream_that_does_not_block_is_waited_for() -> None:
     read, write = os.pipe()
     os.set_blocking(read, False)
     with os.fdopen(read, "rb", buffering=0) as stream, os.fdopen(write, "wb", 0) as camera:
+
         def later() -> None:
             for frame in PIXELS.astype("<u2"):
                 time.sleep(0.05)

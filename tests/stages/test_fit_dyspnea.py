@@ -205,7 +205,10 @@ def test_a_fit_whose_interval_reaches_chance_is_not_written(ward: Path, tmp_path
     labels = write(
         ward.parent / "weak.csv",
         header,
-        [[*row[:4], int(row[4]) if draw.random() < 0.2 else int(draw.random() < 0.5)] for row in rows],
+        [
+            [*row[:4], int(row[4]) if draw.random() < 0.2 else int(draw.random() < 0.5)]
+            for row in rows
+        ],
     )
     code, said = run(labels, "--feature", "AU04", "--out", tmp_path / "no.toml")
     assert code == 1
