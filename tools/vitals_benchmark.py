@@ -7,6 +7,10 @@ drift or change; apnea, speech, expressions, a moving head, a camera of 9 or 30 
 and 20 to 80 mK of noise whose shutter closes now and then. In one of five no breathing is to be
 seen. The package is shown the frames alone: it finds the face, follows it, and tells the rate
 every second. The truth of a window is the mean rate of the breaths in it.
+
+The loop that shows the frames is this tool's own, beside that of `cycada monitor`: it asks the
+finder of faces every two seconds, where the monitor's FaceReader asks three times a second. So it
+measures how faces are followed and breathing is told, not the whole of the monitor.
 """
 
 from __future__ import annotations
@@ -51,7 +55,7 @@ def watch(one: Patient) -> Course:
         if at >= due - 1e-6:
             told = monitor.tell()
             rate = told.estimate.rate if told.estimate.given else math.nan
-            rows.append((due, rate, told.estimate.quality, told.apnea))
+            rows.append((due, rate, told.estimate.quality, bool(told.apnea)))
             due += 1.0
     told_at, rate, quality, apnea = np.array(rows).T
     return Course(

@@ -77,8 +77,7 @@ def monitor(
     from cycada.training.loading import device_named
 
     options = MonitorOptions(
-        # Without a buffer, whose lock a thread that waits for a camera would hold to the end.
-        source=io.FileIO(_STDIN, closefd=False) if str(source) == "-" else source,
+        source=_standard_input() if str(source) == "-" else source,
         out=out,
         run=detector,
         score=score,
@@ -93,6 +92,18 @@ def monitor(
     told = watch(options, listener=Listener(row=said.row, alarm=said.alarm, note=said.note))
     said.clear()
     _sum_up(told)
+
+
+def _standard_input() -> io.FileIO:
+    """Return it without a buffer, whose lock a thread that waits for a camera would hold."""
+    from cycada.errors import UsageError
+
+    try:
+        if sys.stdin is not None:  # else descriptor 0 is closed, or some other file by now
+            return io.FileIO(_STDIN, closefd=False)
+    except OSError:
+        pass
+    raise UsageError("standard input is closed.")
 
 
 class _Terminal:

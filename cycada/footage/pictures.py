@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -141,6 +142,9 @@ def _times(file: Path, numbers: Sequence[int]) -> dict[int, float]:
         raise DataError(
             f"{file}: is no table of time stamps: it has the columns frame and seconds."
         ) from None
+    for number, seconds in known.items():
+        if not math.isfinite(seconds):
+            raise DataError(f"{file}: the time of frame {number} is {seconds}, which is none.")
     missing = [number for number in numbers if number not in known]
     if known and missing:
         raise DataError(f"{file}: tells no time of frame {missing[0]}, of which there is an image.")

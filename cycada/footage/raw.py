@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import re
+import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,7 +23,8 @@ PIPE = Path("standard input")
 """What messages call a stream without a name."""
 
 _SIZE = re.compile(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})")
-_WAITING = 64  # frames that are read ahead at most: whoever writes them is kept waiting no sooner
+_WAITING, _FEWEST = 64, 2  # frames that are read ahead at most, and if they are large
+_MOST_BYTES = 2**28  # that are read ahead; beyond, whoever writes them is kept waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +56,21 @@ def raw_size(text: str) -> tuple[int, int]:
     return size
 
 
-def open_raw(stream: BinaryIO, layout: RawFrames, options: ReadOptions) -> Footage:
+def open_raw(
+    stream: BinaryIO, layout: RawFrames, options: ReadOptions, *,
+    note: Callable[[str], None] = lambda _: None,
+) -> Footage:  # fmt: skip
     """Open a stream of uint16 frames; wait for the first one, by which it is understood.
 
     Frame n is of the time n / rate: a stream has no time stamps. A thread reads ahead, so that
     whoever looks at the frames may take longer for one now and then. What is left at the end, less
-    than a frame, is left out.
+    than a frame, is left out with a word.
 
     Args:
         stream: Where bytes come from; best without a buffer of its own.
         layout: How they are frames.
         options: What the pixels mean.
+        note: Is told what was left out, when the last frame has been asked for.
 
     Returns:
         The source. Its frames can be asked for once.
@@ -72,20 +78,20 @@ def open_raw(stream: BinaryIO, layout: RawFrames, options: ReadOptions) -> Foota
     Raises:
         DataError: The stream ends before the first frame does, or its pixels are in doubt.
     """
-    shots = _shots(_ahead(stream, layout.bytes), layout)
+    shots = _shots(_ahead(stream, layout.bytes, note), layout)
     first = next(shots, None)
     if first is None:
         raise DataError(
             f"{PIPE}: ended before the first frame did, which has {layout.bytes} bytes "
             f"({layout.width} x {layout.height} pixels of 16 bits)."
         )
-    note = (
+    understood = (
         f"raw frames of {layout.width} x {layout.height} pixels, 16 bits each, little-endian; "
         f"{layout.rate:g} a second, as stated"
     )
     reading = Reading(
         path=PIPE, shots=lambda: chain([first], shots), sample=(first,), frame_rate=layout.rate,
-        notes=(note,),
+        notes=(understood,),
     )  # fmt: skip
     return interpret(reading, options)
 
@@ -97,29 +103,41 @@ def _shots(frames: Iterator[bytes], layout: RawFrames) -> Iterator[Shot]:
         yield Shot(pixels, number / layout.rate, numbered(number))
 
 
-def _ahead(stream: BinaryIO, length: int) -> Iterator[bytes]:
+def _ahead(stream: BinaryIO, length: int, note: Callable[[str], None]) -> Iterator[bytes]:
     """Yield pieces of a length that a thread reads."""
-    waiting: queue.Queue[bytes | OSError] = queue.Queue(_WAITING)
+    waiting: queue.Queue[bytes | Exception] = queue.Queue(
+        max(_FEWEST, min(_WAITING, _MOST_BYTES // length))
+    )
 
     def read() -> None:
         try:
             while len(content := _exactly(stream, length)) == length:
                 waiting.put(content)
-        except OSError as error:
+            waiting.put(content)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits
             waiting.put(error)
-        waiting.put(b"")
 
     # A daemon: nobody waits for a camera that sends nothing any more.
     threading.Thread(target=read, name="raw frames", daemon=True).start()
-    while content := waiting.get():
-        if isinstance(content, OSError):
-            raise DataError(f"{PIPE}: cannot be read ({reason(content)}).") from content
+    while not isinstance(content := waiting.get(), Exception) and len(content) == length:
         yield content
+    if isinstance(content, (OSError, ValueError)):  # it failed, or was closed
+        raise DataError(f"{PIPE}: cannot be read ({reason(content)}).") from content
+    if isinstance(content, Exception):
+        raise content
+    if content:
+        note(f"{PIPE}: ended with {len(content)} of the {length} bytes of a frame; left out.")
 
 
 def _exactly(stream: BinaryIO, length: int) -> bytes:
     """Return the next bytes, fewer at the end; a pipe gives as many as there are just then."""
     parts = bytearray()
-    while len(parts) < length and (part := stream.read(length - len(parts))):
-        parts += part
+    while len(parts) < length:
+        part: bytes | None = stream.read(length - len(parts))
+        if part is None:  # it does not block, and there is nothing just now
+            select.select([stream], [], [])
+        elif part:
+            parts += part
+        else:
+            break
     return bytes(parts)

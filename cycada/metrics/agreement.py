@@ -31,6 +31,10 @@ LIMITS = 1.96
 """Standard deviations on both sides of the bias, between which 95 % of the differences lie."""
 
 
+EARLY = 5.0
+"""Seconds by which something may be told before it happened: observers are late as well."""
+
+
 class Figure(NamedTuple):
     """A figure and its 95 % interval; NaN where it cannot be had."""
 
@@ -54,7 +58,7 @@ class Agreement:
     bias: Figure  # mean of told - true
     lower: Figure  # limit of agreement
     upper: Figure
-    wrong: Figure  # share that is off by more than WRONG
+    wrong: Figure  # share of the told rates that is off by more than WRONG, or of no breathing
 
 
 def agreement(
@@ -62,34 +66,40 @@ def agreement(
     true: npt.ArrayLike,
     *,
     subjects: npt.ArrayLike,
+    without: npt.ArrayLike | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Agreement:
     """Return how ``(N,)`` told rates agree with true ones; pairs with a NaN are left out.
 
+    A rate that is told where there is no breathing is off by nothing, for there is no true one, but
+    misleads as much: it counts as wrong.
+
     Args:
         told: Breaths per minute; NaN where none was given.
         true: Breaths per minute; NaN where unknown.
         subjects: ``(N,)`` whose they are.
+        without: ``(N,)`` whether it is known that there is no breathing; nowhere if left out.
         resamples: Number of bootstrap samples.
         seed: Of the bootstrap.
     """
     difference = np.asarray(told, dtype=np.float64) - np.asarray(true, dtype=np.float64)
-    both = np.isfinite(difference)
-    difference, which = difference[both], np.asarray(subjects)[both]
+    both, everybody = np.isfinite(difference), np.asarray(subjects)
+    made_up = np.zeros_like(both) if without is None else np.asarray(without, dtype=bool)
+    made_up = made_up & np.isfinite(np.asarray(told, dtype=np.float64))
+    judged = both | made_up
+    misleads = made_up | (np.abs(np.nan_to_num(difference)) > WRONG)
+    wrong = share(misleads[judged], subjects=everybody[judged], resamples=resamples, seed=seed)
+    difference, which = difference[both], everybody[both]
     terms = np.stack(
-        [
-            np.ones_like(difference), np.abs(difference), difference, difference**2,
-            (np.abs(difference) > WRONG).astype(float),
-        ],
-        axis=-1,
-    )  # fmt: skip
+        [np.ones_like(difference), np.abs(difference), difference, difference**2], axis=-1
+    )
     values, draws = _totals(terms, which, resamples=resamples, seed=seed)
     figures = [
         Figure(float(value), interval(some))
         for value, some in zip(_figures(values), _figures(draws), strict=True)
     ]
-    mae, rmse, bias, lower, upper, wrong = figures
+    mae, rmse, bias, lower, upper = figures
     return Agreement(
         pairs=len(difference), mae=mae, rmse=rmse, bias=bias, lower=lower, upper=upper, wrong=wrong
     )
@@ -144,13 +154,16 @@ class Detection(NamedTuple):
 
     found: tuple[bool, ...]  # one for each that happened
     delays: tuple[float, ...]  # s from the start of each that was found until it was told
-    false: int  # told while nothing happened
+    false: int  # told while nothing happened, or had begun to
 
 
 def detect_spans(
     happened: Sequence[Span], told: Sequence[Span], *, forgiven: Sequence[Span] = ()
 ) -> Detection:
     """Return which of ``happened`` were told of while they lasted, how late, and false alarms.
+
+    What began to be told more than :data:`EARLY` before is not told of it: an alarm that never
+    stops would find everything.
 
     Args:
         happened: What should be told of.
@@ -159,12 +172,12 @@ def detect_spans(
     """
     found, delays = [], []
     for span in happened:
-        meeting = [each.start for each in told if _meet(span, each)]
+        meeting = [each.start for each in told if _begins_in(span, each)]
         found.append(bool(meeting))
         if meeting:
             delays.append(max(min(meeting) - span.start, 0.0))
     allowed = [*happened, *forgiven]
-    false = sum(not any(_meet(span, each) for span in allowed) for each in told)
+    false = sum(not any(_begins_in(span, each) for span in allowed) for each in told)
     return Detection(tuple(found), tuple(delays), false)
 
 
@@ -183,8 +196,9 @@ def spans_of(flags: npt.ArrayLike, seconds: npt.ArrayLike) -> list[Span]:
     ]
 
 
-def _meet(one: Span, other: Span) -> bool:
-    return one.start < other.end and other.start < one.end
+def _begins_in(span: Span, told: Span) -> bool:
+    """Tell whether it was told while the span lasted, or just before and still then."""
+    return span.start - EARLY <= told.start < span.end and span.start < told.end
 
 
 def _totals(
@@ -200,8 +214,8 @@ def _totals(
 
 
 def _figures(totals: Floats) -> tuple[Floats, ...]:
-    """Return mae, rmse, bias, both limits and the share that is wrong, from sums ``(..., 5)``."""
-    count, absolute, plain, squared, wrong = np.moveaxis(totals, -1, 0)
+    """Return mae, rmse, bias, both limits, from sums ``(..., 4)``."""
+    count, absolute, plain, squared = np.moveaxis(totals, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         bias = plain / count
         spread = np.sqrt(np.maximum(squared - count * bias**2, 0) / (count - 1))
@@ -211,5 +225,4 @@ def _figures(totals: Floats) -> tuple[Floats, ...]:
             bias,
             bias - LIMITS * spread,
             bias + LIMITS * spread,
-            wrong / count,
         )

@@ -51,6 +51,7 @@ class VitalsScores:
     apnea_seconds: Figure  # share of the seconds of apnea, after the first ten, that were flagged
     apnea_false: Figure  # share of the seconds of breathing that were flagged
     dyspnea: EventScores | None
+    dyspnea_false: Figure | None  # share of the seconds without dyspnea under an alarm of it
     dyspnea_auc: Figure | None
 
     def to_json(self) -> dict[str, Any]:

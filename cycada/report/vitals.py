@@ -41,6 +41,7 @@ class Watched:
     alarms: Sequence[Event]
     levels: Levels
     items: Sequence[tuple[str, str, bool]]  # of the score: name, source, whether a hypothesis
+    fitted: bool = False  # whether the score is a model fitted to labels
     facts: Sequence[tuple[str, str]] = ()  # of camera and detector
     ended: str = ""  # where it did not end as the recording does
 
@@ -153,11 +154,22 @@ def _rests_on(watched: Watched) -> Section:
     blocks.append(Facts(pairs=tuple(pairs)))
     return Section(
         title="What it rests on",
-        intro="The score adds up what a camera can see of the observation scales RDOS and MV-RDOS. "
-        "No study has tested it on patients."
-        if watched.items
-        else "Without a detector of Action Units there is breathing alone, and no score.",
+        intro=_what_the_score_is(watched),
         blocks=tuple(blocks),
+    )
+
+
+def _what_the_score_is(watched: Watched) -> str:
+    if not watched.items:
+        return "Without a detector of Action Units there is breathing alone, and no score."
+    if watched.fitted:
+        return (
+            "The score is the probability of a logistic regression that was fitted to a group's "
+            "own labels. It holds for patients, camera and detector like theirs, if at all."
+        )
+    return (
+        "The score adds up what a camera can see of the observation scales RDOS and MV-RDOS. No "
+        "study has tested it on patients."
     )
 
 

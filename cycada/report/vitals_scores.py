@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import cycada
 from cycada.metrics.agreement import LIMITS, WRONG, Figure, scaled
-from cycada.metrics.vitals import APNEA, HIGH_QUALITY, EventScores, VitalsScores
+from cycada.metrics.vitals import APNEA, HIGH_QUALITY, VitalsScores
 from cycada.report.agreement_plot import bland_altman_plot
 from cycada.report.page import Block, Cell, Page, Plot, Section, Table, Text
 from cycada.report.page import Figure as Large
@@ -42,7 +42,10 @@ def sentences(scores: VitalsScores) -> dict[str, list[str]]:
             f"{_figure(told.all.lower, '+.2f')} to {_figure(told.all.upper, '+.2f')} (Bland and "
             f"Altman 1986: bias and {LIMITS:g} standard deviations)."
         ),
-        f"{_share(told.all.wrong)} of the rates are off by more than {WRONG:g}.",
+        (
+            f"{_share(told.all.wrong)} of the rates are wrong: off by more than {WRONG:g}, or "
+            "given where there is no breathing."
+        ),
         (
             f"A rate was given for {_share(told.coverage)} of {told.windows:,} seconds in whose "
             "window the patient breathes throughout (coverage)."
@@ -78,7 +81,7 @@ def sentences(scores: VitalsScores) -> dict[str, list[str]]:
     return {
         "Breathing": breathing,
         "Apnea": stopped,
-        "Dyspnea": _dyspnea(scores.dyspnea, scores.dyspnea_auc),
+        "Dyspnea": _dyspnea(scores),
     }
 
 
@@ -135,7 +138,11 @@ def _large(scores: VitalsScores) -> tuple[Large, ...]:
     figures = [
         Large(value=_plain(told.all.mae.value), label="Error", note="breaths per minute, mean"),
         Large(value=_percent(told.coverage.value), label="Coverage", note="of the breathing"),
-        Large(value=_percent(told.all.wrong.value), label="Misleading", note=f"off by > {WRONG:g}"),
+        Large(
+            value=_percent(told.all.wrong.value),
+            label="Misleading",
+            note=f"off by > {WRONG:g}, or of no breath",
+        ),
     ]
     if scores.apnea.events:
         found = _percent(scores.apnea.found.value)
@@ -146,7 +153,8 @@ def _large(scores: VitalsScores) -> tuple[Large, ...]:
     return tuple(figures)
 
 
-def _dyspnea(events: EventScores | None, area: Figure | None) -> list[str]:
+def _dyspnea(scores: VitalsScores) -> list[str]:
+    events, area = scores.dyspnea, scores.dyspnea_auc
     if events is None and area is None:
         return ["Nothing is known of dyspnea: the truths or the monitor do not speak of it."]
     said = []
@@ -167,6 +175,10 @@ def _dyspnea(events: EventScores | None, area: Figure | None) -> list[str]:
         said.append(
             f"{_figure(events.false_per_hour, '.1f')} false alarms per hour, in "
             f"{events.hours:.1f} hours."
+        )
+    if scores.dyspnea_false is not None and math.isfinite(scores.dyspnea_false.value):
+        said.append(
+            f"{_share(scores.dyspnea_false)} of the seconds without dyspnea were under an alarm."
         )
     return said
 

@@ -79,6 +79,17 @@ def face_source(how: str, domain: Domain) -> FaceSource:
     )
 
 
+def finder_in_words(how: str) -> str:
+    """Return what finds faces, without the name of a file, for a page that others may see."""
+    if how == AUTO:
+        return "heads"
+    if how in (WHOLE, *_NAMED):
+        return how
+    if Path(how).suffix.lower() in _TABLES:
+        return "a table of boxes"
+    return "weights of one's own"
+
+
 def _looked_up(table: PlaceTable) -> Callable[[Frame, Source], Found]:
     """Return what finds the faces of a frame in a table, by its file or by its recording."""
 

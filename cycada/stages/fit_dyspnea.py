@@ -37,6 +37,7 @@ FOLDS = 5
 _FEWEST_SUBJECTS = 4
 _FEWEST_EITHER = 2  # subjects with dyspnea, and without
 _MOSTLY = 0.8  # share of intervals in which a feature must be known to be taken unasked
+_CHANCE = 0.5  # area under the ROC curve
 _FEW = 10  # examples of the rarer kind per feature, below which a word is said
 
 
@@ -188,10 +189,13 @@ def _fit(
         )
     judged = judged_fit(values, present, folds)
     fit = _described(features, subjects, present, judged, options)
-    if not judged.slope:
+    low, high = fit.auc_interval
+    if not judged.slope or low <= _CHANCE:
+        between = "" if math.isnan(low) else f", 95 % {low:.2f} to {high:.2f}"
         raise CycadaError(
             f"on subjects that it had not seen the fit tells no more than chance (AUC "
-            f"{fit.auc:.2f}); nothing is written. More labels, or other --feature, may help."
+            f"{fit.auc:.2f}{between}); nothing is written. More labels, or other "
+            "--feature, may help."
         )
     return fit, notes
 
@@ -232,7 +236,7 @@ def _described(
     line = judged.line
     model = FittedModel(
         features=features, weights=tuple(line.weights.tolist()), means=tuple(line.means.tolist()),
-        intercept=line.intercept, hypothesis=False, source=f"cycada fit-dyspnea: {_told(fit)}",
+        intercept=line.intercept, hypothesis=True, source=f"cycada fit-dyspnea: {_told(fit)}",
     )  # fmt: skip
     return dataclasses.replace(fit, model=model)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from cycada.report.vitals_course import Course
 from cycada.report.vitals_plot import Levels
 from cycada.settings import load_config, to_dict
 from cycada.stages.detect import detector_notes, detector_window
-from cycada.stages.finding import WHOLE
+from cycada.stages.finding import WHOLE, finder_in_words
 from cycada.stages.monitor_face import FaceReader
 from cycada.stages.monitor_record import AT_ITS_END, Record
 from cycada.stages.monitor_watch import Watch
@@ -94,10 +95,12 @@ def monitor(options: MonitorOptions, *, listener: Listener | None = None) -> Mon
         KeyboardInterrupt: The user has stopped a recording.
     """
     listener = listener or Listener()
+    if options.rate is not None and not (math.isfinite(options.rate) and options.rate > 0):
+        raise UsageError(f"--fps {options.rate:g}: expected a number of frames per second.")
     config = load_config(DyspneaConfig, options.score)
     detector = None if options.run is None else load_detector(options.run, options.device)
     with sole_writer(options.out):
-        source = _stream(options) if options.streams else _recording(options)
+        source = _stream(options, listener.note) if options.streams else _recording(options)
         window = None
         if detector is not None:
             window = detector_window(source, detector, options.read.window)
@@ -137,6 +140,7 @@ class _Page:
         write_vitals(self.out, Watched(
             course=course, alarms=alarms, levels=Levels(alarm.on, alarm.off),
             items=_items(self.config) if course.units else (), facts=self.facts, ended=ended,
+            fitted=bool(self.config.fitted.features),
         ))  # fmt: skip
 
 
@@ -165,8 +169,9 @@ class _Sitting:
         ended = "stopped by the user" if isinstance(cause, KeyboardInterrupt) else ended
         self.watch.close()
         self._note_alarms()
-        self.record.finish(ended or AT_ITS_END, frames=self.frames.count)
+        # The page first: what is noted as ended is kept, and would never have one.
         self.page.write(self.course, self.record.alarms, ended=ended)
+        self.record.finish(ended or AT_ITS_END, frames=self.frames.count)
         if self.frames.left_out:
             self.listener.note(
                 f"{self.frames.source.path}: {self.frames.left_out} frames are not later than the "
@@ -238,14 +243,14 @@ class _Times:
         raise DataError(f"{self.source.path}: frame {frame.number} has no time stamp.")
 
 
-def _stream(options: MonitorOptions) -> Source:
+def _stream(options: MonitorOptions, note: Callable[[str], None]) -> Source:
     assert not isinstance(options.source, Path)  # noqa: S101  # the caller has looked
     if options.size is None or options.rate is None:
         raise UsageError(
             "raw frames from standard input need --raw WIDTHxHEIGHT and --fps FRAMES_PER_SECOND."
         )
     layout = RawFrames(*options.size, options.rate)
-    return source_of(open_raw(options.source, layout, options.read), "thermal")
+    return source_of(open_raw(options.source, layout, options.read, note=note), "thermal")
 
 
 def _recording(options: MonitorOptions) -> Source:
@@ -290,15 +295,33 @@ def _settings(
     }
     return {
         "source": str(source.path),
+        "source_state": None if options.streams else _state(options.source, options.out),
         "detector": None if options.run is None else str(options.run),
         "weights": None if detector is None else detector_fingerprint(detector.root),
         "unit": source.unit,
         "faces": options.faces,
+        "faces_state": _state(Path(options.faces), options.out),
         "raw": options.size,
         "rate": options.rate,
         "read": read,
         "score": to_dict(config),
     }
+
+
+def _state(path: Path | BinaryIO, out: Path) -> str | None:
+    """Return what tells whether a file, or those of a folder, are still the same; no names.
+
+    Another recording under the same path is another patient. What lies in ``out`` is our own.
+    """
+    if not isinstance(path, Path) or not path.exists():
+        return None
+    listing = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file() and (path.is_file() or not file.resolve().is_relative_to(out.resolve())):
+            state = file.stat()
+            name = str(file.relative_to(path))
+            listing.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+    return listing.hexdigest()[:16]
 
 
 def _notes(
@@ -329,7 +352,7 @@ def _facts(
     return [
         ("Pixels", "grey, without temperatures" if source.unit == "grey" else source.unit),
         ("Frames a second", "by time stamps" if rate is None else f"{rate:.3g}"),
-        ("Faces found by", Path(options.faces).name if options.faces != "auto" else "heads"),
+        ("Faces found by", finder_in_words(options.faces)),
         ("Detector", "none" if detector is None else detector_fingerprint(detector.root)[:12]),
         ("Score", "as it comes" if options.score is None else "other settings"),
     ]

@@ -18,7 +18,8 @@ from cycada.vitals.smoothing import Smoother
 _UNSEEN = Breathing(Estimate(math.nan, 0.0, "not seen"))  # no frame came
 
 # That breathing has stopped is told after ten seconds of it: nothing more is waited for.
-_APNEA = AlarmConfig(on=0.5, off=0.4, raise_after=0.0, end_after=0.0)
+# It is not over because the face is hidden, only when breathing is seen again.
+_APNEA = AlarmConfig(on=0.5, off=0.4, raise_after=0.0, end_after=0.0, longest_gap=math.inf)
 
 
 class Watch:
@@ -90,14 +91,14 @@ class Watch:
             ),
             self._config,
         )  # fmt: skip
-        unknown = bool(breathing.not_applicable) or estimate.reason == "not seen"
-        apnea = True if breathing.apnea else None if unknown else False
-        self._note(self._alarms[0].see(now, dyspnea.score, dyspnea.reasons))
-        self._see_apnea(now, breathing, apnea=apnea)
+        # By the lowest that the score can be: an item that is lost must raise no alarm.
+        self._note(self._alarms[0].see(now, dyspnea.lowest, dyspnea.reasons))
+        self._see_apnea(now, breathing)
         row = Vitals(
             seconds=now, frames=self._frames, face=self._faces / max(self._looks, 1),
             rate=estimate.rate, quality=estimate.quality, reason=reason, part=estimate.part,
-            apnea=apnea, units={number: units.get(number, math.nan) for number in self._units},
+            apnea=breathing.apnea,
+            units={number: units.get(number, math.nan) for number in self._units},
             expressivity_rate=moving.rate, expressivity_entropy=moving.entropy,
             expressivity_lost=moving.lost,
             score=math.nan if dyspnea.score is None else dyspnea.score,
@@ -111,10 +112,10 @@ class Watch:
             return "no detector of Action Units was given"
         return self._why or ("" if self._frames else "no frame came")
 
-    def _see_apnea(self, now: float, breathing: Breathing, *, apnea: bool | None) -> None:
+    def _see_apnea(self, now: float, breathing: Breathing) -> None:
         if breathing.apnea and math.isnan(self._stopped):
             self._stopped = min(breathing.apnea_since, now)
-        told = None if apnea is None else float(apnea)
+        told = None if breathing.apnea is None else float(breathing.apnea)
         self._note(self._alarms[1].see(now, told, "breathing has stopped"))
         if self._alarms[1].event is None:
             self._stopped = math.nan

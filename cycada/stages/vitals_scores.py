@@ -90,6 +90,7 @@ def score_courses(
         apnea_seconds=share(flagged[standing], subjects=subjects[standing], **drawn),
         apnea_false=share(flagged[breathing], subjects=subjects[breathing], **drawn),
         dyspnea=_dyspnea(speaking, drawn) if speaking else None,
+        dyspnea_false=_false_alarm(speaking, drawn) if speaking else None,
         dyspnea_auc=_area(courses, drawn),
     )
 
@@ -109,8 +110,10 @@ def _breathing(
     return BreathingScores(
         windows=int(owed.sum()),
         windows_without=int(without.sum()),
-        all=agreement(told, true, subjects=subjects, **drawn),
-        high_quality=agreement(told[sure], true[sure], subjects=subjects[sure], **drawn),
+        all=agreement(told, true, subjects=subjects, without=without, **drawn),
+        high_quality=agreement(
+            told[sure], true[sure], subjects=subjects[sure], without=without[sure], **drawn
+        ),
         coverage=share(given[owed], subjects=subjects[owed], **drawn),
         coverage_high_quality=share((given & sure)[owed], subjects=subjects[owed], **drawn),
         silent=share(~given[without], subjects=subjects[without], **drawn),
@@ -136,6 +139,21 @@ def _dyspnea(courses: Sequence[Course], drawn: dict[str, int]) -> EventScores:
         if one.truth.dyspnea is not None
     ]
     return _events(courses, found, drawn)
+
+
+def _false_alarm(courses: Sequence[Course], drawn: dict[str, int]) -> Figure:
+    """Return the share of the seconds without dyspnea in which an alarm of it lasted."""
+    lasted, whose = [], []
+    for one in courses:
+        if one.truth.dyspnea is None:
+            continue
+        calm = one.seconds[~truth_at(one.truth, one.truth.dyspnea, one.seconds)]
+        on = np.zeros(len(calm), dtype=bool)
+        for span in one.alarms or ():
+            on |= (calm >= span.start) & (calm < span.end)
+        lasted.append(on)
+        whose.append(np.full(len(calm), one.subject))
+    return share(np.concatenate(lasted), subjects=np.concatenate(whose), **drawn)
 
 
 def _events(

@@ -29,12 +29,16 @@ class ApneaWatch:
     """Follows how deep the breathing is, in each part of the face that has told of it.
 
     Attributes:
-        since: Time in s at which breathing stopped; NaN where it goes on, or where nobody knows.
+        since: Time in s at which breathing stopped; NaN where it goes on. Where nobody knows, that
+            of before.
+        knows: Whether that is of the last window: breathing is known, and a part of the face that
+            has told of it was seen.
     """
 
     def __init__(self) -> None:
         """Begin without knowing the breathing."""
         self.since = math.nan
+        self.knows = False
         self._quiet = math.nan  # the same, while it is too short for an apnea as well
         self._usual: dict[str, float] = {}
         self._first = self._last = math.nan  # time at which a rate was told
@@ -44,6 +48,10 @@ class ApneaWatch:
     def known(self) -> bool:
         """Whether breathing has been seen long enough to be missed."""
         return self._known
+
+    def see_nothing(self) -> None:
+        """Take in a window in which nothing was seen."""
+        self.knows = False
 
     def see(self, now: float, breaths: Mapping[str, Array], *, told: Sequence[str]) -> None:
         """Take in a window.
@@ -59,12 +67,15 @@ class ApneaWatch:
                 self._first = now
             self._last = now
             self._known |= now - self._first >= _KNOWN
-            if now - self._quiet > WINDOW:  # a rate was told of nothing but shallow breaths
-                self._usual.clear()
+            if now - self._quiet > WINDOW and self._breathes(now, told):
+                self._usual.clear()  # a rate was told of nothing but shallow breaths
                 self._quiet = math.nan
             if math.isnan(self._quiet):
                 self._learn(breaths, told)
         deep = {name: np.abs(breaths[name]) for name in self._usual if name in breaths}
+        self.knows = self._known and bool(deep)
+        if self._usual and not deep:  # a face that hides breathes no more and no less than before
+            return
         if not self._known or not deep:
             self._quiet = math.nan
         elif math.isnan(self._quiet):
@@ -75,6 +86,11 @@ class ApneaWatch:
         # A pause that is shorter is none; a short move in a longer one does not end it.
         if not now - self._quiet < SHORTEST:
             self.since = self._quiet
+
+    def _breathes(self, now: float, told: Sequence[str]) -> bool:
+        """Tell whether a rate was told for so long that it is no noise in an apnea."""
+        known = not self._usual.keys().isdisjoint(told)
+        return now - self._first >= (SHORTEST if known else _KNOWN)
 
     def _learn(self, breaths: Mapping[str, Array], told: Sequence[str]) -> None:
         for name in set(told) & set(breaths):

@@ -22,9 +22,11 @@ from cycada.vitals.respiration import (
     LOWEST_QUALITY,
     WINDOW,
     Estimate,
+    Reason,
     band_passed,
     estimate_window,
     evened,
+    too_slow,
 )
 
 Array = NDArray[Any]
@@ -37,7 +39,7 @@ _SLOW, _OF_SLOW = 12.0, 0.2  # breaths per minute below which a head may sway; q
 _FEWEST_AROUND = 6  # parts that make out what a face does as a rule
 _KEEP = 0.05  # quality by which others must be better than the part of before
 _LONGEST_GAP = 2.0  # s in which a breath may have been missed
-_SILENT_FOR = 60.0  # s of a well seen face without any breathing: there is none to be seen
+_SILENT_FOR = 90.0  # s of a well seen face without any breathing: there is none to be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,17 @@ class Breathing:
     Attributes:
         estimate: The rate over the last 30 s and from which part of the face, or why there is
             none.
-        apnea: Whether breathing was there and has stopped for 10 s or more.
-        apnea_since: Time in seconds at which it stopped; NaN where it goes on.
-        not_applicable: Why breathing cannot be told from this face at all (an intubated patient
-            has no flow at nose and mouth); empty where it can, or where that is not known yet.
+        apnea: Whether breathing was there and has stopped for 10 s or more; ``None`` where that
+            cannot be told: no breathing was known yet, or what told of it is not seen.
+        apnea_since: Time in seconds at which it stopped; NaN where it goes on. Where ``apnea`` is
+            ``None``, what was told last.
+        not_applicable: That breathing could not be told from this face for a minute and a half:
+            an intubated patient has no flow at nose and mouth, others move or speak; empty where
+            it could, or where that is not known yet.
     """
 
     estimate: Estimate
-    apnea: bool = False
+    apnea: bool | None = None
     apnea_since: float = math.nan
     not_applicable: str = ""
 
@@ -68,7 +73,7 @@ class BreathingMonitor:
         self._values: deque[tuple[float, ...]] = deque()
         self._part = ""
         self._apnea = ApneaWatch()
-        self._breathless_since = math.nan
+        self._breathless_since = self._first = math.nan
 
     def see(self, seconds: float, parts: Mapping[str, float]) -> None:
         """Take in a frame.
@@ -82,6 +87,8 @@ class BreathingMonitor:
         """
         if self._seconds and seconds <= self._seconds[-1]:
             raise ValueError(f"{seconds} s comes after {self._seconds[-1]} s")
+        if not self._seconds:
+            self._first = seconds
         self._seconds.append(seconds)
         self._values.append(tuple(parts[name] for name in PARTS))
         while self._seconds[0] < seconds - _KEPT:
@@ -101,7 +108,9 @@ class BreathingMonitor:
         }
         if not found:
             self._breathless_since = math.nan
-            return Breathing(Estimate(math.nan, 0.0, "not seen"))
+            self._apnea.see_nothing()
+            why: Reason = "too few frames" if too_slow(times) else "not seen"
+            return Breathing(Estimate(math.nan, 0.0, why), apnea_since=self._apnea.since)
         breaths = dict(zip(found, band_passed(np.stack(list(found.values()))), strict=True))
         told = self._told(found, breaths)
         best = max(told, key=self._worth)
@@ -112,17 +121,19 @@ class BreathingMonitor:
             if _longest_gap(times, values[:, PARTS.index(name)], SHORTEST) < _LONGEST_GAP
         }
         self._apnea.see(now, watched, told=[each.part for each in told if each.given])
-        stopped = not math.isnan(self._apnea.since)
+        stopped = None
+        if self._apnea.knows:
+            stopped = not math.isnan(self._apnea.since)
         if best.given or self._apnea.known:
             self._breathless_since = math.nan
         elif math.isnan(self._breathless_since):
-            self._breathless_since = now - WINDOW
+            self._breathless_since = max(now - WINDOW, self._first)
         if stopped:
             best = replace(best, rate=math.nan, reason="breathing stopped")
         silent = now - self._breathless_since >= _SILENT_FOR
         return Breathing(
             best, apnea=stopped, apnea_since=self._apnea.since,
-            not_applicable="nothing breathes at nose or mouth" if silent else "",
+            not_applicable=f"no breathing could be told for {_SILENT_FOR:g} s" if silent else "",
         )  # fmt: skip
 
     def _told(

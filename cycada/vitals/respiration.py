@@ -21,7 +21,9 @@ from scipy import signal
 from cycada.vitals.breaths import breaths
 
 Array = NDArray[np.float64]
-Reason = Literal["", "not seen", "no rhythm", "estimators disagree", "breathing stopped"]
+Reason = Literal[
+    "", "not seen", "too few frames", "no rhythm", "estimators disagree", "breathing stopped"
+]
 
 BAND = (0.1, 0.85)
 """Hz: 6 to 51 breaths per minute, which holds those of breathless patients, too."""
@@ -32,9 +34,14 @@ WINDOW = 30.0
 LOWEST_QUALITY = 0.57
 """A rate of a lower quality is not given."""
 
+SLOWEST = 0.5
+"""Seconds from frame to frame, in the median, beyond which no rate is given: at less than two
+frames a second fast breaths look like slow ones."""
+
 _LEAST_ALIKE = 0.62  # of breaths that are counted where they do not repeat themselves
 
 GRID = 10.0  # samples per second of the even grid
+_JITTER = 0.001  # s that time stamps are rounded by
 _MARGIN = 1.0  # s before the window, to bridge to
 _LONGEST_GAP = 1.5  # s without a sample that are bridged; a shutter is closed for less (NUC)
 _MOST_MISSING = 0.25  # share of a window
@@ -89,7 +96,7 @@ def estimate(times: Array, values: Array) -> Estimate:
     """
     level = evened(times, values)
     if level is None:
-        return Estimate(np.nan, 0.0, "not seen")
+        return Estimate(np.nan, 0.0, "too few frames" if too_slow(times) else "not seen")
     return estimate_window(level, band_passed(level))
 
 
@@ -112,6 +119,16 @@ def estimate_best(times: Array, parts: Mapping[str, Array]) -> Estimate:
     return max(found, key=lambda each: each.quality)
 
 
+def too_slow(times: Array) -> bool:
+    """Tell whether frames come too slowly for a rate: see :data:`SLOWEST`.
+
+    Args:
+        times: ``(T,)`` seconds, rising; the last :data:`WINDOW` count.
+    """
+    lately = times[times > times[-1] - WINDOW - _MARGIN]
+    return bool(len(lately) > 1 and np.median(np.diff(lately)) > SLOWEST + _JITTER)
+
+
 def evened(times: Array, values: Array) -> Array | None:
     """Return the last :data:`WINDOW` seconds on an even grid, without what the camera does.
 
@@ -120,8 +137,11 @@ def evened(times: Array, values: Array) -> Array | None:
         values: ``(T,)`` deg C or grey levels; NaN where there is none.
 
     Returns:
-        ``(WINDOW * GRID,)`` without mean and trend; ``None`` where too little was seen.
+        ``(WINDOW * GRID,)`` without mean and trend; ``None`` where too little was seen, or frames
+        come too slowly (:func:`too_slow`).
     """
+    if too_slow(times):
+        return None
     lately = times > times[-1] - WINDOW - _MARGIN
     grid = _regular(times[lately], steadied(values[lately]))
     missing = np.isnan(grid)

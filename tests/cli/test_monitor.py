@@ -35,6 +35,7 @@ def test_a_camera_is_watched_through_a_pipe_to_its_end(tmp_path: Path) -> None:
     said, errors = started(tmp_path / "out").communicate(frames(28) + b"half a frame", timeout=120)
     assert errors == b""
     assert b"raw frames of 48 x 40 pixels, 16 bits each, little-endian; 9 a second" in said
+    assert b"standard input: ended with 12 of the 3840 bytes of a frame; left out." in said
     assert b"3 seconds, a rate in 0% of them, no alarms" in said
     assert len(list(read_vitals(tmp_path / "out/vitals.csv"))) == 3
 
@@ -67,11 +68,20 @@ def test_mistakes_end_with_two_and_a_sentence(tmp_path: Path) -> None:
         (["-", *out], "need --raw WIDTHxHEIGHT and --fps"),
         (["-", "--raw", "48", "--fps", "9", *out], "--raw 48: expected the width and height"),
         (["x.npy", "--fps", "0", *out], "0.0 is not in the range"),
+        (["x.npy", "--fps", "nan", *out], "--fps nan: expected a number of frames per second"),
     ):
         done = CliRunner().invoke(main, ["monitor", *words])
         assert done.exit_code == 2
         assert told in done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_closed_standard_input_is_one_sentence(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "cycada", "monitor", "-", *RAW, "--out", str(tmp_path / "out")]
+    done = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *words], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"standard input is closed." in done.stderr + done.stdout
+    assert b"Traceback" not in done.stderr
 
 
 def test_the_help_says_what_it_is_not() -> None:

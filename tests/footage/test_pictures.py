@@ -233,6 +233,9 @@ def test_a_folder_of_frames_has_the_times_of_its_table(tmp_path: Path) -> None:
     (tmp_path / "times.csv").write_text("number,seconds\n3,1.5\n")
     with pytest.raises(DataError, match=r"times\.csv: is no table of time stamps"):
         open_footage(tmp_path)
+    (tmp_path / "times.csv").write_text("frame,seconds\n3,1.5\n4,nan\n5,2.5\n")
+    with pytest.raises(DataError, match=r"times\.csv: the time of frame 4 is nan, which is none"):
+        open_footage(tmp_path)
 
 
 def test_a_folder_of_other_images_is_no_recording(tmp_path: Path) -> None:

@@ -37,8 +37,42 @@ def test_a_stream_is_turned_upright() -> None:
 
 
 def test_what_is_less_than_a_frame_at_the_end_is_left_out() -> None:
-    footage = open_raw(io.BytesIO(PIXELS.tobytes() + b"\x01" * 11), LAYOUT, UNIT)
+    notes: list[str] = []
+    stream = io.BytesIO(PIXELS.tobytes() + b"\x01" * 11)
+    footage = open_raw(stream, LAYOUT, UNIT, note=notes.append)
     assert len(list(footage.frames())) == 5
+    assert notes == ["standard input: ended with 11 of the 12 bytes of a frame; left out."]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"), [(ValueError("closed"), DataError), (EOFError(), EOFError)]
+)
+def test_whatever_fails_while_reading_is_told(fault: Exception, told: type[Exception]) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() == 12:
+                raise fault
+            return super().read(size)
+
+    footage = open_raw(Broken(PIXELS.tobytes()), LAYOUT, UNIT)
+    with pytest.raises(told):
+        list(footage.frames())
+
+
+def test_a_stream_that_does_not_block_is_waited_for() -> None:
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    with os.fdopen(read, "rb", buffering=0) as stream, os.fdopen(write, "wb", 0) as camera:
+
+        def later() -> None:
+            for frame in PIXELS.astype("<u2"):
+                time.sleep(0.05)
+                camera.write(frame.tobytes())
+            camera.close()
+
+        threading.Thread(target=later).start()
+        footage = open_raw(stream, LAYOUT, UNIT)
+        assert len(list(footage.frames())) == 5
 
 
 def test_a_frame_is_there_as_soon_as_its_last_byte_is() -> None:

@@ -96,6 +96,13 @@ def test_an_event_is_found_where_something_is_told_while_it_lasts() -> None:
     assert detect_spans(happened, told, forgiven=[Span(71, 73)]).false == 0
 
 
+def test_an_alarm_that_never_stops_finds_nothing() -> None:
+    happened = [Span(10, 30), Span(50, 70)]
+    assert detect_spans(happened, [Span(0, 100)]) == ((False, False), (), 1)
+    found = detect_spans(happened, [Span(14, 100)])
+    assert (found.found, found.false) == ((True, False), 0)
+
+
 def test_spans_end_at_the_first_moment_without_and_may_last_to_the_end() -> None:
     flags, seconds = [1, 1, 0, 0, 1, 1], [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
     assert spans_of(flags, seconds) == [Span(0.0, 1.0), Span(2.0, 3.0)]

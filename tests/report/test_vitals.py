@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,14 +57,24 @@ def test_steps_hold_the_means_and_bounds_of_their_seconds(seconds: int) -> None:
 
 
 def test_hours_take_no_more_memory_than_minutes() -> None:
-    short, long = course(60), course(60)
-    long.add(Vitals(seconds=24 * 3600, face=1.0))
-    sizes = [
-        {name: each.nbytes for name, each in vars(made).items() if isinstance(each, np.ndarray)}
-        for made in (short, long)
-    ]
+    reasons, parts = ("not seen", "no rhythm", "estimators disagree"), ("nostrils", "mouth")
+    sizes = []
+    for count in (60, 6000):
+        made = Course((1, 4))
+        for row in rows(count):
+            at = int(row.seconds)
+            made.add(replace(
+                row, reason=reasons[at % 3] if row.reason else "", part=parts[at % 2],
+                missing=f"nasal flaring (AU38 {at}); mouth breathing ({at} lips)",
+            ))  # fmt: skip
+        sizes.append({
+            name: each.nbytes if isinstance(each, np.ndarray) else len(each)
+            for name, each in vars(made).items() if hasattr(each, "__len__")
+        })  # fmt: skip
+        assert set(made.missing) == {"nasal flaring", "mouth breathing"}
+        assert made.missing["nasal flaring"] == (count, f"AU38 {count}")
     assert sizes[0] == sizes[1]
-    assert long.line("rate").mean[: 60 // long.step + 1].size < 720
+    assert {"_sum", "_rates", "reasons", "parts", "missing"} <= set(sizes[0])
 
 
 def test_shares_and_rates_are_those_of_all_seconds() -> None:
@@ -116,6 +127,16 @@ def test_the_page_tells_alarms_and_what_was_missing_and_escapes_them() -> None:
     assert ">hypothesis<" in page
     assert '<td class="">0:24</td>' in page
     assert "not a medical device" in page
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_the_page_says_whether_the_score_was_fitted(fitted: bool) -> None:
+    page = render_page(vitals_page(Watched(
+        course=course(9), alarms=[], levels=LEVELS, items=[("AU04", "40 intervals", True)],
+        fitted=fitted,
+    )))  # fmt: skip
+    assert ("a logistic regression that was fitted" in page) is fitted
+    assert ("observation scales RDOS" in page) is not fitted
 
 
 def test_without_a_detector_there_is_no_score_on_the_page() -> None:

@@ -71,7 +71,7 @@ def test_only_sure_rates_count_where_only_sure_ones_are_wanted() -> None:
     assert found.coverage_high_quality.value == pytest.approx(46 / 91)
 
 
-def test_rates_of_who_does_not_breathe_are_made_up_and_count_in_no_mean() -> None:
+def test_rates_of_who_does_not_breathe_count_in_no_mean_and_are_wrong() -> None:
     silent = course(truth(rate=0.0), lambda at: 12.0 if at > 110 else math.nan)
     tube = course(truth(seen=False), lambda _: math.nan, subject="b")
     found = score_courses([silent, tube]).breathing
@@ -79,6 +79,13 @@ def test_rates_of_who_does_not_breathe_are_made_up_and_count_in_no_mean() -> Non
     assert found.windows_without == 2 * 91
     assert found.silent.value == pytest.approx(1 - 10 / 182)
     assert found.all.pairs == 0
+    assert np.isnan(found.all.mae.value)
+    assert found.all.wrong.value == 1
+    right = course(truth(), lambda at: 15.5 if at > 90 else math.nan, subject="c")
+    found = score_courses([silent, tube, right]).breathing
+    assert found.all.pairs == 30
+    assert found.all.wrong.value == pytest.approx(10 / 40)
+    assert found.high_quality.wrong.value == pytest.approx(10 / 40)
 
 
 def test_an_apnea_is_found_while_it_lasts_and_flags_elsewhere_are_false() -> None:
@@ -113,6 +120,8 @@ def test_alarms_are_late_or_false_and_the_score_separates() -> None:
     assert found.dyspnea.found.value == 1
     assert found.dyspnea.delay.value == pytest.approx(7)
     assert found.dyspnea.false_per_hour.value == pytest.approx(15)
+    assert found.dyspnea_false is not None
+    assert found.dyspnea_false.value == pytest.approx((4 + 10) / (80 + 120))
     assert found.dyspnea_auc is not None
     assert found.dyspnea_auc.value == 1
     assert score_courses([course(truth(), lambda _: 15.0)]).dyspnea is None

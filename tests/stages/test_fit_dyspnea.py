@@ -90,7 +90,7 @@ def test_a_score_is_fitted_that_tells_patients_it_has_not_seen(ward: Path, tmp_p
     assert config.fitted.features == ("AU01", "AU04")  # the rate is unknown for a quarter
     assert "respiration_rate is left out, for it is known in 75% of the intervals" in said
     assert "Research use only" in said
-    assert config.fitted.hypothesis is False
+    assert config.fitted.hypothesis is True
     auc = float(re.findall(r"AUC ([\d.]+)", said)[0])
     assert 0.8 < auc < 0.97  # a tenth of the labels is wrong
     assert re.search(r"AUC [\d.]+ \(95 % [\d.]+ to [\d.]+ over subjects\)", said)
@@ -196,6 +196,24 @@ def test_labels_that_have_nothing_to_do_with_the_face_make_no_score(
     code, said = run(labels, "--feature", "AU01", "--out", tmp_path / "no.toml")
     assert code == 1
     assert "no more than chance" in said
+    assert not (tmp_path / "no.toml").exists()
+
+
+def test_a_fit_whose_interval_reaches_chance_is_not_written(ward: Path, tmp_path: Path) -> None:
+    header, rows = read(ward)
+    draw = np.random.default_rng(7)
+    labels = write(
+        ward.parent / "weak.csv",
+        header,
+        [
+            [*row[:4], int(row[4]) if draw.random() < 0.2 else int(draw.random() < 0.5)]
+            for row in rows
+        ],
+    )
+    code, said = run(labels, "--feature", "AU04", "--out", tmp_path / "no.toml")
+    assert code == 1
+    auc, low = (float(found) for found in re.findall(r"AUC ([\d.]+), 95 % ([\d.]+) to", said)[0])
+    assert low <= 0.5 < auc
     assert not (tmp_path / "no.toml").exists()
 
 

@@ -189,6 +189,37 @@ def test_other_settings_are_refused_by_name(options: MonitorOptions, tmp_path: P
     assert len(rows_of(options.out)) == 2
 
 
+def test_another_recording_under_the_same_path_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for at, frame in enumerate(drawn(3)):
+        images.write_image(folder / f"f{at:03d}.png", torch.from_numpy(frame)[None])
+    options = MonitorOptions(
+        source=folder, out=folder / "out", rate=RATE, read=ReadOptions(unit="centikelvin")
+    )
+    monitor(options)
+    assert monitor(options).kept
+    os.utime(folder / "f001.png", ns=(0, 1))
+    with pytest.raises(RunError, match=r"made with other settings \(source_state;"):
+        monitor(options)
+
+
+def test_a_page_that_could_not_be_written_is_written_by_the_same_command(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise DataError("the disk is full.")
+
+    options = MonitorOptions(source=recording, out=tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "write_vitals", fails)
+        with pytest.raises(DataError, match="the disk is full"):
+            monitor(options)
+    told = monitor(options)
+    assert (told.kept, told.rows) == (False, 50)
+    assert all((tmp_path / "out" / name).exists() for name in FILES)
+
+
 def test_a_stream_ends_with_ctrl_c_and_is_never_mixed_with_another(tmp_path: Path) -> None:
     pixels = drawn(6).astype("<u2").tobytes()
     options = MonitorOptions(
@@ -274,7 +305,9 @@ def test_a_recording_that_breaks_off_is_told_up_to_there(tmp_path: Path) -> None
     assert len(rows_of(options.out)) == 3
     assert "broken off" in (options.out / "monitor.html").read_text(encoding="utf-8")
     images.write_image(folder / "f031.png", torch.from_numpy(drawn(4)[31])[None])
-    assert monitor(options).rows == 4
+    with pytest.raises(RunError, match="source_state"):  # it may be of somebody else by now
+        monitor(options)
+    assert monitor(replace(options, out=tmp_path / "again")).rows == 4
 
 
 def test_an_image_that_cannot_be_read_is_a_frame_without_a_face(tmp_path: Path) -> None:

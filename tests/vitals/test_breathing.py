@@ -88,12 +88,13 @@ def test_the_forehead_does_not_breathe() -> None:
 
 
 def test_of_a_face_that_never_breathes_no_rate_is_told_and_then_that_none_will_be() -> None:
-    times, given = seconds(100), []
+    times, given = seconds(101), []
     for seed in range(3):
         found = told(times, face(len(times), seed=seed), first=29)
         given += [each.estimate.given for second, each in found.items() if second >= 30]
-        assert not found[50].not_applicable
-        assert found[99].not_applicable == "nothing breathes at nose or mouth"
+        assert not any(found[second].not_applicable for second in range(30, 90))
+        for second in range(90, 100):
+            assert found[second].not_applicable == "no breathing could be told for 90 s"
         assert not any(each.apnea for each in found.values())
     assert np.mean(given) <= 0.02
 
@@ -141,6 +142,26 @@ def test_a_face_that_turns_away_is_no_apnea() -> None:
     assert found[85].estimate.reason == "not seen"
 
 
+def test_an_apnea_is_not_over_because_the_face_is_hidden() -> None:
+    times = seconds(120)
+    rates = np.where((times > 60) & (times < 105), 0.0, 16.0)
+    parts = face(len(times), {"nostrils": breathing(rates)})
+    parts = {name: np.where((times > 80) & (times < 83), np.nan, v) for name, v in parts.items()}
+    found = told(times, parts)
+    assert found[79].apnea
+    assert found[83].apnea is None
+    assert all(found[second].apnea is not False for second in range(75, 105))
+    assert all(found[second].apnea for second in range(94, 105))
+    assert found[100].apnea_since == pytest.approx(60, abs=2.5)
+    assert found[118].apnea is False
+
+
+def test_of_who_was_never_seen_breathing_no_apnea_can_be_told() -> None:
+    times = seconds(70)
+    found = told(times, face(len(times)), first=40)
+    assert {each.apnea for each in found.values()} == {None}
+
+
 def test_a_rate_that_changes_is_told_as_the_mean_of_its_window() -> None:
     times = seconds(120)
     rates = np.interp(times, [50, 60], [14, 21])
@@ -151,6 +172,20 @@ def test_a_rate_that_changes_is_told_as_the_mean_of_its_window() -> None:
             assert found[second].estimate.rate == pytest.approx(rates[window].mean(), abs=1.5)
     given = [found[second].estimate.given for second in range(30, 119)]
     assert np.mean(given) > 0.9
+
+
+@pytest.mark.parametrize("rate", [15.0, 44.0])
+def test_of_less_than_two_frames_a_second_no_rate_is_told(rate: float) -> None:
+    for fps, reason in ((1.5, "too few frames"), (4.0, "")):
+        monitor, draw = BreathingMonitor(), np.random.default_rng(0)
+        for at in range(round(60 * fps)):
+            air = 0.06 * np.sin(2 * np.pi * rate / 60 * at / fps)
+            monitor.see(at / fps, {
+                name: 33 + draw.normal(0, 0.004) + air * (name == "nostrils") for name in PARTS
+            })  # fmt: skip
+        found = monitor.tell().estimate
+        assert found.reason == reason
+        assert found.given == (not reason)
 
 
 def test_no_more_is_kept_than_a_window_needs() -> None:

@@ -243,7 +243,7 @@ def alarms(course: Iterator[tuple[float, Mapping[int, float], float]]) -> list[E
                 ),
                 config,
             )  # fmt: skip
-            event = alarm.see(seconds, told.score, told.reasons)
+            event = alarm.see(seconds, told.lowest, told.reasons)
             if event is not None and not event.lasts:
                 found.append(event)
     event = alarm.close(last)

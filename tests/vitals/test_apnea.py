@@ -1,0 +1,40 @@
+"""What ends an apnea, window by window: the watch alone, told what the rates say."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cycada.vitals.apnea import ApneaWatch
+from cycada.vitals.respiration import GRID, WINDOW, Array
+
+
+def window(now: float, *, stops: float, depth: float = 0.02) -> dict[str, Array]:
+    """Return breaths of 1 up to a time, and of a depth from then on."""
+    times = now - np.arange(round(WINDOW * GRID))[::-1] / GRID
+    breath = np.sin(2 * np.pi * 0.25 * times) * np.where(times < stops, 1.0, depth)
+    return {"nostrils": breath, "mouth": 0.02 * np.sin(2 * np.pi * 0.3 * times)}
+
+
+def watched(
+    length: int, *, stops: float, told: dict[int, str], depth: float = 0.02
+) -> dict[int, float]:
+    """Return since when breathing has stopped, by the second; a rate is told until it stops."""
+    watch, found = ApneaWatch(), {}
+    for now in range(30, length):
+        parts = ["nostrils"] if now <= stops + 5 else [told[now]] if now in told else []
+        watch.see(float(now), window(now, stops=stops, depth=depth), told=parts)
+        found[now] = watch.since
+    return found
+
+
+def test_a_rate_of_a_second_in_a_long_apnea_does_not_end_it() -> None:
+    for part in ("nostrils", "mouth"):
+        found = watched(180, stops=70, told={110: part, 140: part})
+        assert all(abs(found[now] - 70) < 2 for now in range(85, 180))
+
+
+def test_a_rate_that_stays_makes_shallow_breaths_usual() -> None:
+    for part, after in (("nostrils", 10), ("mouth", 20)):
+        found = watched(180, stops=70, told=dict.fromkeys(range(110, 180), part), depth=0.3)
+        assert not np.isnan(found[109 + after])
+        assert np.isnan([found[now] for now in range(111 + after, 180)]).all()
