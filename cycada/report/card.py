@@ -100,7 +100,7 @@ class Card:
     kind: str  # "detector" or "translator"
     place: str  # what from_pretrained is to be given
     version: str  # of cycada
-    steps: int
+    steps: int | None  # None: trained with other code, which noted none here
     size: int  # px
     licence: str
     fingerprint: str  # SHA-256 of the weights
@@ -112,6 +112,7 @@ class Card:
     window: Window | None  # deg C of thermal images
     task: Task | None = None  # of a detector
     domains: tuple[str, ...] = ()  # of its labelled source
+    trained_with: str = ""  # whose code; empty: ours
     adapted: bool = False  # whether it has learned from unlabelled faces of another domain
 
     @property
@@ -276,6 +277,9 @@ def _learned(card: Card) -> Iterator[str]:
 def _training(card: Card) -> Iterator[str]:
     yield "## Training"
     yield ""
+    if card.trained_with:
+        yield f"Trained with {_escaped(card.trained_with)}'s code; its settings were not noted."
+        return
     yield f"{card.steps:,} steps with:"
     yield ""
     for name, value in card.settings:

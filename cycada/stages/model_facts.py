@@ -26,7 +26,14 @@ from cycada.stages.scoring import SCORES_NAME
 from cycada.task import Task
 from cycada.training.checkpoint import Checkpoint, read_json
 from cycada.training.loading import window_of
-from cycada.training.run import CONFIG_NAME, Kind, finished_checkpoint, run_config, run_kind
+from cycada.training.run import (
+    CONFIG_NAME,
+    Kind,
+    finished_checkpoint,
+    run_config,
+    run_kind,
+    trained_with,
+)
 
 CONFIGS: Mapping[Kind, type[Any]] = MappingProxyType(
     {"detector": DetectorConfig, "translator": TranslatorConfig}
@@ -91,13 +98,15 @@ def card_of(
     told += _evaluations(root, checkpoint.fingerprint(), evaluations)
     seen = len(seen_digests(about))
     detector = kind == "detector"
+    foreign = trained_with(root)
     return Card(
         kind=kind, place=place, version=str(head.get("version", "")),
-        steps=int(about.get("chosen_step", checkpoint.step)), size=config.size,
+        steps=None if foreign else int(about.get("chosen_step", checkpoint.step)),
+        trained_with=foreign, size=config.size,
         licence=licence or before.get("licence", ""), fingerprint=checkpoint.fingerprint(),
         subjects=before.get("subjects", seen or None), digests=digests, learned=learned,
         evaluations=tuple(each for n, each in enumerate(told) if each not in told[:n]),
-        settings=told_settings(flatten(config), _TOLD), window=window_of(about),
+        settings=() if foreign else told_settings(flatten(config), _TOLD), window=window_of(about),
         task=Task.from_json(about) if detector else None,
         domains=tuple(about.get("source_domains", ())),
         adapted=detector and any(each.role == _ROLES["target"][0] for each in learned),

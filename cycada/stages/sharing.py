@@ -31,7 +31,15 @@ from cycada.report.card import model_card
 from cycada.settings import to_dict
 from cycada.stages.model_facts import CONFIGS, SHARED_KEY, card_of, plain_json, shared_facts
 from cycada.training.checkpoint import read_json, write_for_use
-from cycada.training.run import CONFIG_NAME, Kind, finished_checkpoint, run_config, run_kind
+from cycada.training.run import (
+    CONFIG_NAME,
+    FOREIGN_KEY,
+    TRAINED_WITH_KEY,
+    Kind,
+    finished_checkpoint,
+    run_config,
+    run_kind,
+)
 
 Loaded = TypeVar("Loaded")
 
@@ -40,7 +48,7 @@ CARD_NAME = "README.md"
 _KEPT = (
     "step", "action_units", "classes", "landmarks", "channels", "source_domains", "window", "unit",
     "faces", "expected", "chosen_step", "validation", "thresholds", "calibration", "intensity",
-    "kept", "judged",
+    "kept", "judged", FOREIGN_KEY,
 )  # fmt: skip
 """Facts about the weights that are handed on; no other may hold a name or a path unseen."""
 
@@ -134,7 +142,7 @@ def save_model(
     about[SHARED_KEY] = shared_facts(card)
     head = read_json(root / CONFIG_NAME)
     told: dict[str, Any] = {
-        name: head[name] for name in ("kind", "version", "torch") if name in head
+        name: head[name] for name in ("kind", "version", "torch", TRAINED_WITH_KEY) if name in head
     }
     part = temporary_beside(folder)
     try:

@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
+import cycada
 from cycada import images
 from cycada.cli import main
 from cycada.config import TranslatorConfig
@@ -263,6 +264,24 @@ def test_the_server_draws_the_one_direction_that_there_is(
     assert only.faces.images.domain == "rgb"
     assert only.thumbs(0)
     assert '"again"' not in only.script.decode("utf-8")
+
+
+def test_it_is_handed_on_as_what_it_is_and_makes_the_same_bit_for_bit(
+    tool: ModuleType, textbook: ModuleType, tmp_path: Path
+) -> None:
+    run = bring_over(tool, tmp_path, named_as_theirs(drawn(textbook)), window=Window(18, 38))
+    first = cycada.Translator.from_pretrained(run, device="cpu")
+    first.save_pretrained(tmp_path / "shared")
+    again = cycada.Translator.from_pretrained(tmp_path / "shared", device="cpu")
+    again.save_pretrained(tmp_path / "twice")
+    picture = torch.randint(0, 256, (24, 16, 3)).to(torch.uint8).numpy()
+    (made,), (same,) = first.translate(picture), again.translate(picture)
+    assert (made.pixels == same.pixels).all()
+    for folder in ("shared", "twice"):
+        card = (tmp_path / folder / "README.md").read_text(encoding="utf-8")
+        assert "Trained with CycleGAN's code" in card
+        assert " steps with" not in card
+        assert "generator.width" not in card
 
 
 def test_a_training_does_not_go_on_from_it(
