@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,13 @@ from cycada.api.pictures import Picture, listed, name_of, pixels_of
 from cycada.api.shared import Shared
 from cycada.data.dataset import scaled_size
 from cycada.errors import DataError
-from cycada.models.tiling import TILE, padded, padded_size, translate_any_size
+from cycada.models.tiling import (
+    TILE,
+    most_in_a_pass,
+    padded,
+    padded_size,
+    translate_any_size,
+)
 from cycada.stages.sharing import located, opened
 from cycada.stages.translate import unit_to_write
 from cycada.stages.translate_images import PASS_PIXELS, WINDOW, Scale
@@ -157,6 +162,6 @@ def _passes(sizes: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
     for number, size in enumerate(sizes):
         alike.setdefault(padded_size(size), []).append(number)
     for shape, numbers in alike.items():
-        most = max(1, PASS_PIXELS // math.prod(shape))
+        most = most_in_a_pass(shape, pixels=PASS_PIXELS)
         for start in range(0, len(numbers), most):
             yield numbers[start : start + most]

@@ -18,7 +18,13 @@ from cycada import images
 from cycada.data.dataset import scaled_size
 from cycada.data.index import Face, fault_of_path
 from cycada.errors import DataError
-from cycada.models.tiling import TILE, padded, padded_size, translate_any_size
+from cycada.models.tiling import (
+    TILE,
+    most_in_a_pass,
+    padded,
+    padded_size,
+    translate_any_size,
+)
 from cycada.progress import Progress
 from cycada.rejecting import Rejections, fault_of_file
 from cycada.stages.flow import in_order, lone_threads
@@ -229,7 +235,7 @@ def _batches(window: Sequence[tuple[Job, tuple[int, int]]], work: Translating) -
     for job, size in window:
         alike.setdefault(padded_size(work.scaled(size)), []).append((job, size))
     for shape, members in alike.items():
-        most = max(1, min(PASS_PIXELS, MOST_PIXELS) // math.prod(shape))
+        most = most_in_a_pass(shape, pixels=min(PASS_PIXELS, MOST_PIXELS))
         held: list[tuple[Job, tuple[int, int]]] = []
         pixels = 0
         for member in members:

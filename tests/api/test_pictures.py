@@ -50,6 +50,21 @@ def test_a_translation_has_the_pixels_that_the_verb_writes(frames: list[Path], s
         assert (each.pixels == written[0]).all()
 
 
+def test_long_narrow_images_are_translated_however_many_there_are(there: Path) -> None:
+    folder = there / "strips"
+    folder.mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 1200, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    files = sorted(folder.iterdir())
+    _run("translate", "runs/translator", "strips", "--scale", "keep", "--out", "written")
+    translator = cycada.Translator.from_pretrained("runs/translator")
+    for file, each in zip(files, translator.translate(files, scale="keep"), strict=True):
+        (alone,) = translator.translate(file, scale="keep")
+        assert (each.pixels == images.read_image(Path("written", file.name)).numpy()[0]).all()
+        assert (each.pixels == alone.pixels).all()
+
+
 def test_a_translation_counts_hundredths_of_kelvin_and_tells_deg_c(frames: list[Path]) -> None:
     (made,) = cycada.Translator.from_pretrained("runs/translator").translate(frames[1])
     assert made.pixels.shape == (30, 22)
