@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cycada import images
 from cycada.config import GeneratorConfig, TranslatorConfig
-from cycada.data.index import read_index
+from cycada.data.index import Index, read_index
 from cycada.data.subjects import DIGESTS_KEY, digests_of
 from cycada.errors import CycadaError, DataError, RunError, UsageError
 from cycada.locking import holds_anything, sole_writer
@@ -109,6 +109,8 @@ def bring_over(
         raise RunError(f"{out}: is not empty; choose another --out.")
     given = [(read_generator(file), file) for file in (checkpoint, back) if file is not None]
     indexes = [read_index(path) for path in data]
+    for path, index in zip(data, indexes, strict=True):
+        _check_window(path, index, window)
     networks = CycleGANGenerators(given[0][0].shape, given[1][0].shape if back else None)
     difference = 0.0
     for (theirs, file), ours in zip(given, (networks.to_thermal, networks.to_rgb), strict=False):
@@ -138,6 +140,22 @@ def bring_over(
         run = open_run(out, "translator", config, writes=True, trained_with="CycleGAN")
         run.save(1, state={}, weights={"generators": networks}, about=about, keep=1)
     return difference
+
+
+def _check_window(path: Path, index: Index, window: Window | None) -> None:
+    """Refuse thermal faces whose black and white are other temperatures than was told."""
+    if not any(face.domain == "thermal" for face in index.faces):
+        return
+    own = None if index.info.unit == "grey" else index.info.window
+    if own != window:
+        raise UsageError(
+            f"--data {path}: its thermal images span {_told(own)}, and --window tells "
+            f"{_told(window)}; give the one that it was trained with."
+        )
+
+
+def _told(window: Window | None) -> str:
+    return "no temperatures" if window is None else f"{window.low:g} to {window.high:g} deg C"
 
 
 def read_generator(file: Path) -> Theirs:

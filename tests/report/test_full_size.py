@@ -26,6 +26,7 @@ from cycada.report.full_size import (
 )
 from cycada.report.gallery import GallerySet, SetWriter
 from cycada.report.gallery_items import FigureColumn, Item, View
+from cycada.thermal import Unit
 
 WINDOW = (28.0, 37.0)
 VIEWS = (
@@ -156,6 +157,16 @@ def test_a_file_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
         "pair": PictureFile(tmp_path / "missing.png", "rgb"),
     }
     assert full_size_values(files, WINDOW)["views"] == {}
+
+
+@pytest.mark.parametrize(("window", "unit"), [(WINDOW, "grey"), (None, "celsius")])
+def test_a_thermal_file_is_left_out_whose_scale_is_not_the_gallerys(
+    tmp_path: Path, window: tuple[float, float] | None, unit: Unit
+) -> None:
+    images.write_image(tmp_path / "a.npy", torch.full((1, 20, 20), 30.0))
+    images.write_image(tmp_path / "b.png", torch.full((1, 20, 20), 30, dtype=torch.uint8))
+    file = tmp_path / ("b.png" if unit == "grey" else "a.npy")
+    assert full_size_values({"image": PictureFile(file, "thermal", unit)}, window)["views"] == {}
 
 
 # --- of a set: the worst first -------------------------------------------------------------------

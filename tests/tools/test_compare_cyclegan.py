@@ -195,10 +195,25 @@ def test_both_directions_are_evaluated_like_a_translator_of_ours(
     assert figures["cycle_rgb"] == pytest.approx(float(cycle), rel=1e-3)
 
 
+def test_data_of_other_temperatures_than_those_told_are_refused(
+    tool: ModuleType, textbook: ModuleType, faces: Path, tmp_path: Path
+) -> None:
+    weights = named_as_theirs(drawn(textbook))
+    own = read_index(faces).info.window
+    for window, told in ((Window(18, 38), "18 to 38 deg C"), (None, "no temperatures")):
+        with pytest.raises(UsageError, match=f"span 20 to 40 deg C, and --window tells {told}"):
+            bring_over(tool, tmp_path, weights, data=(faces,), window=window)
+        assert not (tmp_path / "theirs").exists()
+    assert own == Window(20, 40)
+    bring_over(tool, tmp_path, weights, data=(faces,), window=own)
+
+
 def test_nobody_is_evaluated_whom_it_has_learned_from(
     tool: ModuleType, textbook: ModuleType, faces: Path, quiet: Progress, tmp_path: Path
 ) -> None:
-    run = bring_over(tool, tmp_path, named_as_theirs(drawn(textbook)), data=(faces,))
+    run = bring_over(
+        tool, tmp_path, named_as_theirs(drawn(textbook)), data=(faces,), window=Window()
+    )
     options = EvaluateOptions(
         run=run, index=faces, out=tmp_path / "scores", split="train", device=CPU
     )
@@ -291,7 +306,7 @@ def test_a_training_does_not_go_on_from_it(
     from cycada.training.run import run_config
 
     weights, back = named_as_theirs(drawn(textbook)), named_as_theirs(drawn(textbook, 1, 3))
-    run = bring_over(tool, tmp_path, weights, back, data=(faces,), size=24)
+    run = bring_over(tool, tmp_path, weights, back, data=(faces,), window=Window(), size=24)
     with pytest.raises(RunError, match="was trained with CycleGAN's code, and holds nothing"):
         run_training(tiny_translator(), run, progress=Progress(shown=False))
     config = run_config(run, "translator", TranslatorConfig)
