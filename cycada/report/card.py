@@ -112,6 +112,7 @@ class Card:
     window: Window | None  # deg C of thermal images
     task: Task | None = None  # of a detector
     domains: tuple[str, ...] = ()  # of its labelled source
+    unnamed: bool = False  # whether there are no digests of some of them
     trained_with: str = ""  # whose code; empty: ours
     adapted: bool = False  # whether it has learned from unlabelled faces of another domain
 
@@ -265,6 +266,12 @@ def _learned(card: Card) -> Iterator[str]:
                 "Of their names digests alone are kept, so that nobody is scored whom it knows."
                 if card.digests
                 else "Nothing in it tells who they are, so nothing keeps them from being scored."
+            )
+            + (
+                " A network before it was handed on without digests, so nothing keeps those whom "
+                "that one knows from being scored."
+                if card.unnamed
+                else ""
             )
         )
     yield ""

@@ -127,6 +127,22 @@ def test_nobody_is_scored_whom_a_copy_knows_unless_its_digests_were_left_out() -
 
 
 @pytest.mark.usefixtures("there")
+def test_digests_that_were_left_out_before_are_not_told_as_if_they_were_kept() -> None:
+    _detector().save_pretrained("nameless", subject_digests=False)
+    _detector("nameless").save_pretrained("again")
+    assert "digests alone are kept" not in _card("again")
+    assert "nothing keeps them from being scored" in _card("again")
+    config, about = Path("runs/both/config.json"), Path("runs/both/000002/about.json")
+    known, facts = json.loads(config.read_text()), json.loads(about.read_text())
+    known["settings"]["initial"] = "nameless"
+    config.write_text(json.dumps(known))
+    about.write_text(json.dumps({**facts, "seen_digests": facts["seen_digests"][:2]}))
+    Path("runs/both/000002/SHA256SUMS").unlink()
+    _detector().save_pretrained("later")
+    assert "A network before it was handed on without digests" in _card("later")
+
+
+@pytest.mark.usefixtures("there")
 def test_the_card_counts_faces_and_subjects_of_the_splits_that_were_read() -> None:
     faces = read_index("data").faces
     _detector().save_pretrained("both")
