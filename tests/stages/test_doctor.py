@@ -185,6 +185,28 @@ def test_what_was_downloaded_is_counted_where_torch_keeps_it(
     assert space["cache_writable"]
 
 
+def test_a_place_that_cannot_be_looked_at_is_a_note_and_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    def homeless(*_: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("TORCH_HOME", "~/nowhere")
+    with monkeypatch.context() as patched:  # as pathlib does below a folder of others
+        patched.setattr(Path, "exists", refuse)
+        patched.setattr(Path, "is_file", refuse)
+        patched.setattr(Path, "expanduser", homeless)
+        assert doctor._space()[0]["here_free_gb"] > 0
+    monkeypatch.setattr(doctor.shutil, "disk_usage", refuse)
+    found = doctor.examine(list(VERBS))
+    assert found.space == {}
+    assert "The disks cannot be asked for room (Permission denied)." in found.notes
+    assert told().exit_code == 0
+
+
 def test_gpus_are_listed_with_their_memory_and_a_full_one_without_what_is_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
