@@ -6,6 +6,7 @@ Markdown with a head of YAML, as the Hugging Face Hub reads it. It names no subj
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,8 +28,13 @@ _KEYS: Mapping[str, str] = MappingProxyType(
     {"macro F1": "f1", "macro ROC-AUC": "roc_auc", "accuracy": "accuracy"}
 )
 _PATH = re.compile(
-    r"""(?<![^\s"'(\[=,;])"""  # at the beginning of a word: and/or, 1/2 and addresses are no paths
-    r"""(?:file:/*)?(?:~|[A-Za-z]:)?[\\/]{1,2}[^\s\\/"')\],;]+(?:[\\/]+[^\s\\/"')\],;]+)*[\\/]?"""
+    r"""(?<![^\s"'(\[=,;:`<>{|*])"""  # at the beginning of a word: and/or and 1/2 are no paths
+    r"""(?:file:/*|(?:~[\w.-]*|\.{1,2}|[A-Za-z]:)?(?!(?<=:)//)[\\/]{1,2})"""  # nor are addresses
+    r"""[^\s\\/"')\],;`<>{}|*]+(?:[\\/]+[^\s\\/"')\],;`<>{}|*]+)*[\\/]*"""
+    # Names of folders may hold spaces: what follows in capitals, and all up to the end of the
+    # clause if there are more separators in it.
+    r"""(?:[ ][A-Z][^\s\\/"')\],;`<>{}|*]*)*"""
+    r"""(?:(?:(?!\w+://)[^"'()\[\],;`<>{}|*\n\\/])*[\\/](?:(?!\w+://)[^"'()\[\],;`<>{}|*\n])*)?"""
 )
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _MARKED = re.compile(r"([\\`*_{}\[\]<>|#])")
@@ -137,6 +143,9 @@ def model_card(card: Card) -> str:
 
 def without_paths(text: str) -> str:
     """Return a text that users wrote without the paths of their folders; addresses stay."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.expanduser raises where there is none
+    if len(home) > 1:
+        text = text.replace(home, "~")
     return _PATH.sub("(a folder)", text).strip()
 
 

@@ -92,7 +92,11 @@ EXTRAS = (
 )  # fmt: skip
 """What is not installed unless asked for. ``camera`` is ``cptv``, ``flir`` and ``video``."""
 
-_FOLDERS = re.compile(r"(?<![\w:/])(?:[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])*")
+_FOLDERS = re.compile(
+    # Addresses are no folders; names of folders may hold spaces.
+    r"""(?<![\w/\\])(?:file:/*|(?:~[\w.-]*|\.{1,2}|[A-Za-z]:)?(?!(?<=:)//)[/\\]{1,2})"""
+    r"""(?:[^/\\\n:;,'"]+[/\\]+)*"""
+)
 _SMALL = 256 << 20  # bytes of shared memory in which a loader's images may not have room
 _GB = 1e9
 
@@ -386,7 +390,20 @@ def _gb(count: float) -> float:
 
 def _plain(error: BaseException) -> str:
     """Return what is wrong, without the folders of this machine."""
-    return _FOLDERS.sub("", reason(error))
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    for folder in _own_folders():  # whole ones, before what is too long is cut off
+        text = text.replace(folder, "")
+    return _FOLDERS.sub("", reason(Exception(text)))
+
+
+def _own_folders() -> list[str]:
+    """Return folders of this machine that messages may name, the longest first."""
+    package = Path(cycada.__file__).parent
+    found = {os.path.expanduser("~"), sys.prefix, sys.base_prefix, str(_cache())}  # noqa: PTH111
+    found |= {str(package), str(package.parent)}
+    with contextlib.suppress(OSError):  # it may have gone
+        found.add(str(Path.cwd()))
+    return sorted((each for each in found if len(each) > 1), key=len, reverse=True)
 
 
 @contextlib.contextmanager

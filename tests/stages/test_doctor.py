@@ -114,6 +114,29 @@ def test_no_folder_and_no_name_is_told_unless_asked_for(
     assert str(tmp_path / "alice" / "weights" / "hub") in told("--paths").output
 
 
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("/home/Jane Doe/lib/a.so: cannot open", "a.so: cannot open"),
+        ("no `/home/Jane Doe/lib/a.so`", "no `a.so`"),
+        ("error:/home/Jane Doe/a.so", "error:a.so"),
+        ("at file:///home/Jane Doe/a.so", "at a.so"),
+        ("at ../Jane Doe/a.so", "at a.so"),
+        ("a|/home/Jane Doe/a.so", "a|a.so"),
+        ("in C:\\Users\\Jane Doe\\a.dll", "in a.dll"),
+        ("see https://a.org/b", "see https://a.org/b"),
+        ("HOME", ""),
+        (f"{'x' * 190} HOME/a.so", f"{'x' * 190} a.so"),
+    ],
+)
+def test_reasons_lose_the_folders_of_this_machine(
+    said: str, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/Jane van Doe")
+    found = doctor._plain(ImportError(said.replace("HOME", "/home/Jane van Doe")))
+    assert found == (left or "Exception")
+
+
 def test_a_missing_extra_is_told_with_its_command_and_the_verbs_that_want_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
