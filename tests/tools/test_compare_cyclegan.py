@@ -21,6 +21,7 @@ from cycada.data.index import read_index
 from cycada.errors import DataError, RunError, UsageError
 from cycada.progress import Progress
 from cycada.stages.evaluate import EvaluateOptions, evaluate
+from cycada.stages.export import run_export
 from cycada.stages.report import report
 from cycada.stages.train_translator import run_training
 from cycada.stages.translate import run_translation
@@ -297,6 +298,18 @@ def test_it_is_handed_on_as_what_it_is_and_makes_the_same_bit_for_bit(
         assert "Trained with CycleGAN's code" in card
         assert " steps with" not in card
         assert "generator.width" not in card
+
+
+def test_an_export_leaves_no_other_direction_of_another_run(
+    tool: ModuleType, textbook: ModuleType, quiet: Progress, tmp_path: Path
+) -> None:
+    run = bring_over(tool, tmp_path, named_as_theirs(drawn(textbook)))
+    out = tmp_path / "exported"
+    out.mkdir()
+    for name in ("to_rgb.pt", "to_rgb.onnx"):
+        (out / name).write_bytes(b"of another run")
+    run_export(run, out, form="torchscript", progress=quiet)
+    assert sorted(file.name for file in out.iterdir()) == ["to_rgb.onnx", "to_thermal.pt"]
 
 
 def test_a_training_does_not_go_on_from_it(
