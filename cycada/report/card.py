@@ -54,8 +54,19 @@ class Learned:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Learned:
-        """Read back what ``dataclasses.asdict`` made."""
-        return cls(**data)
+        """Read back what ``dataclasses.asdict`` made.
+
+        Raises:
+            TypeError: It is something else.
+        """
+        found = cls(**data)
+        texts = (found.role, found.source, found.licence, found.labels)
+        counts = (found.rgb, found.thermal, found.subjects)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a text is none")
+        if not all(count is None or type(count) is int for count in counts):
+            raise TypeError("a count is none")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,7 +206,11 @@ def _what(card: Card) -> Iterator[str]:
     names = [_named(name) for name in card.task.names]
     what = "one of the classes" if card.task.classes else "how probable each of these Action Units"
     adapted = ", then from unlabelled thermal ones" if card.adapted else ""
-    domains = f"labelled {' and '.join(card.domains)} faces" if card.domains else "labelled faces"
+    domains = (
+        f"labelled {_escaped(' and '.join(card.domains))} faces"
+        if card.domains
+        else "labelled faces"
+    )
     yield (
         f"Tells of a face, cut out and {card.size} px wide and high, {what} "
         f"{'' if card.task.classes else 'is'}".rstrip()
@@ -218,8 +233,8 @@ def _use(card: Card) -> Iterator[str]:
     yield "```"
     yield ""
     yield (
-        f"Written by cycada {card.version}. The weights are safetensors, which run no code; their "
-        f"SHA-256 begins with `{card.fingerprint[:16]}`."
+        f"Written by cycada {_escaped(card.version)}. The weights are safetensors, which run no "
+        f"code; their SHA-256 begins with `{card.fingerprint[:16]}`."
     )
 
 

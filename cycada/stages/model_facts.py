@@ -17,7 +17,7 @@ from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.index import CSV_NAME, Index, Split, read_index
 from cycada.data.index_info import TOML_NAME, read_info
 from cycada.data.subjects import seen_digests
-from cycada.errors import CycadaError, DataError, RunError
+from cycada.errors import CycadaError, DataError, RunError, reason
 from cycada.metrics.scores import DetectionScores
 from cycada.report.card import Card, Evaluated, Figure, Learned, told_settings, without_paths
 from cycada.settings import flatten
@@ -42,6 +42,9 @@ CONFIGS: Mapping[Kind, type[Any]] = MappingProxyType(
 
 SHARED_KEY = "shared"
 """In ``about.json`` of what was handed on: the facts of the card, whose origins it has not."""
+
+WRONG_FACTS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading the facts of a stranger raises where they are not as we wrote them."""
 
 _ROLES: Mapping[str, tuple[str, tuple[Split, ...]]] = MappingProxyType(
     {
@@ -93,8 +96,12 @@ def card_of(
     """
     about, head = checkpoint.about(), read_json(root / CONFIG_NAME)
     before = about.get(SHARED_KEY, {})
+    try:
+        told = [Evaluated.from_json(each) for each in before.get("evaluations", ())]
+        licence, subjects = licence or before.get("licence", ""), before.get("subjects")
+    except WRONG_FACTS as error:
+        raise facts_are_wrong(checkpoint, error) from error
     learned = tuple(dict.fromkeys(_learned_by(root, frozenset())))
-    told = [Evaluated.from_json(each) for each in before.get("evaluations", ())]
     told += _evaluations(root, checkpoint.fingerprint(), evaluations)
     seen = len(seen_digests(about))
     detector = kind == "detector"
@@ -103,8 +110,8 @@ def card_of(
         kind=kind, place=place, version=str(head.get("version", "")),
         steps=None if foreign else int(about.get("chosen_step", checkpoint.step)),
         trained_with=foreign, size=config.size,
-        licence=licence or before.get("licence", ""), fingerprint=checkpoint.fingerprint(),
-        subjects=before.get("subjects", seen or None), digests=digests and seen > 0,
+        licence=licence, fingerprint=checkpoint.fingerprint(),
+        subjects=subjects if SHARED_KEY in about else seen or None, digests=digests and seen > 0,
         unnamed=digests and 0 < seen < max((each.subjects or 0 for each in learned), default=0),
         learned=learned,
         evaluations=tuple(each for n, each in enumerate(told) if each not in told[:n]),
@@ -113,6 +120,14 @@ def card_of(
         domains=tuple(about.get("source_domains", ())),
         adapted=detector and any(each.role == _ROLES["target"][0] for each in learned),
     )  # fmt: skip
+
+
+def facts_are_wrong(checkpoint: Checkpoint, error: Exception) -> RunError:
+    """Return what to raise where facts of a network that was handed on are not as we wrote them."""
+    return RunError(
+        f"{checkpoint.folder}: what it says for its model card cannot be read "
+        f"({type(error).__name__}: {reason(error)})."
+    )
 
 
 def shared_facts(card: Card) -> dict[str, Any]:
@@ -130,9 +145,14 @@ def _learned_by(root: Path, known: frozenset[Path]) -> Iterator[Learned]:
     if root.resolve() in known:
         return
     known |= {root.resolve()}
-    shared = finished_checkpoint(root, told=False).about().get(SHARED_KEY)
+    checkpoint = finished_checkpoint(root, told=False)
+    shared = checkpoint.about().get(SHARED_KEY)
     if shared is not None:
-        yield from map(Learned.from_json, shared["learned"])
+        try:
+            found = [Learned.from_json(each) for each in shared["learned"]]
+        except WRONG_FACTS as error:
+            raise facts_are_wrong(checkpoint, error) from error
+        yield from found
         return
     settings: Any = run_config(root, kind := run_kind(root), CONFIGS[kind])
     inputs = read_json(root / CONFIG_NAME).get("inputs", {})

@@ -29,7 +29,15 @@ from cycada.errors import RunError, UsageError, reason
 from cycada.files import sync, temporary_beside
 from cycada.report.card import model_card
 from cycada.settings import to_dict
-from cycada.stages.model_facts import CONFIGS, SHARED_KEY, card_of, plain_json, shared_facts
+from cycada.stages.model_facts import (
+    CONFIGS,
+    SHARED_KEY,
+    WRONG_FACTS,
+    card_of,
+    facts_are_wrong,
+    plain_json,
+    shared_facts,
+)
 from cycada.training.checkpoint import read_json, write_for_use
 from cycada.training.run import (
     CONFIG_NAME,
@@ -98,7 +106,7 @@ def opened(load: Callable[..., Loaded], place: Place, device: torch.device) -> L
     """
     try:
         return load(place.root, device, step=place.step)
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+    except (*WRONG_FACTS, IndexError, RuntimeError) as error:
         raise RunError(
             f"{place.root}: holds no network that this version of cycada can use "
             f"({type(error).__name__}: {reason(error)})."
@@ -156,6 +164,10 @@ def save_model(
         part.replace(folder)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({reason(error)}).") from error
+    except WRONG_FACTS as error:
+        if SHARED_KEY not in facts:
+            raise  # a fault of ours
+        raise facts_are_wrong(checkpoint, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder

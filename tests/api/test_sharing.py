@@ -341,6 +341,42 @@ def test_what_a_strangers_facts_lack_or_have_wrong_is_told_in_a_sentence(
 
 @pytest.mark.usefixtures("there")
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        [], {"learned": 3}, {"learned": [{"role": []}]}, {"learned": [{"name": "x"}]},
+        {"learned": [{"role": "x", "rgb": "many"}]}, {"learned": [], "evaluations": [3]},
+        {"learned": [], "evaluations": [{"faces": 1}]}, {"learned": [], "licence": 7},
+        {"learned": [], "subjects": "x"},
+    ],
+)  # fmt: skip
+def test_what_a_stranger_says_for_the_card_is_told_in_a_sentence_where_it_is_wrong(
+    wrong: Any,
+) -> None:
+    _detector().save_pretrained("theirs")
+    about = Path("theirs/000002/about.json")
+    about.write_text(json.dumps({**json.loads(about.read_text()), "shared": wrong}))
+    Path("theirs/000002/SHA256SUMS").unlink()
+    with pytest.raises(RunError, match="what it says for its model card cannot be read"):
+        _detector("theirs").save_pretrained("saved")
+    assert not Path("saved").exists()
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("wrong", [[0.5], [[0.5]], 0.5, "nan"])
+def test_thresholds_that_are_not_one_finite_number_for_each_answer_are_refused(
+    wrong: Any,
+) -> None:
+    about = Path("runs/both/000002/about.json")
+    facts = json.loads(about.read_text())
+    facts["thresholds"] = [float("nan")] * len(facts["thresholds"]) if wrong == "nan" else wrong
+    about.write_text(json.dumps(facts))
+    Path("runs/both/000002/SHA256SUMS").unlink()
+    with pytest.raises(RunError, match="expected a finite threshold for each of"):
+        _detector()
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize(
     ("error", "told"),
     [
         (errors.LocalEntryNotFoundError("Got: ConnectError"), "the Hub cannot be reached"),
