@@ -137,7 +137,10 @@ def bring_over(
         generator=GeneratorConfig(width=shape.width, blocks=shape.blocks, skips=False),
     )  # fmt: skip
     with sole_writer(out):
-        run = open_run(out, "translator", config, writes=True, trained_with="CycleGAN")
+        inputs = {str(path): index.fingerprint() for path, index in zip(data, indexes, strict=True)}
+        run = open_run(
+            out, "translator", config, writes=True, inputs=inputs, trained_with="CycleGAN"
+        )
         run.save(1, state={}, weights={"generators": networks}, about=about, keep=1)
     return difference
 

@@ -193,12 +193,14 @@ def _beside(root: Path, named: str, holds: str) -> Path | None:
 
 
 def _unchanged(place: Path, fingerprint: str | None) -> Index | None:
-    """Return an index, unless it is another than a run has learned from."""
+    """Return an index, unless it is, or may be, another than a run has learned from."""
+    if fingerprint is None:
+        return None
     try:
         index = read_index(place, allow_outside=True)  # no image of it is opened
     except DataError:
         return None
-    return index if fingerprint in (None, index.fingerprint()) else None
+    return index if fingerprint == index.fingerprint() else None
 
 
 def _told(index: Index, role: str, splits: Sequence[Split]) -> Learned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 from collections.abc import Callable, Iterator
@@ -298,6 +299,26 @@ def test_it_is_handed_on_as_what_it_is_and_makes_the_same_bit_for_bit(
         assert "Trained with CycleGAN's code" in card
         assert " steps with" not in card
         assert "generator.width" not in card
+
+
+def test_its_card_tells_of_the_data_that_were_named_unless_they_have_changed(
+    tool: ModuleType, textbook: ModuleType, own_faces: Path, tmp_path: Path
+) -> None:
+    weights = named_as_theirs(drawn(textbook))
+    run = bring_over(tool, tmp_path, weights, data=(own_faces,), window=Window())
+    translator = cycada.Translator.from_pretrained(run, device="cpu")
+    config = run / "config.json"
+    facts = json.loads(config.read_text())
+    rows = []
+    for name, inputs in (("noted", facts["inputs"]), ("other", {str(own_faces): "0" * 64}),
+                         ("none", {})):  # fmt: skip
+        config.write_text(json.dumps({**facts, "inputs": inputs}))
+        card = translator.save_pretrained(tmp_path / name) / "README.md"
+        lines = card.read_text(encoding="utf-8").splitlines()
+        rows.append(next(line for line in lines if line.startswith("| both domains")))
+    assert rows[0] == "| both domains, unpaired | not stated | not stated | occurrence | 12 | 12 | 6 |"
+    assert rows[1] == rows[2]
+    assert rows[1].endswith("| – | – | – | – |")
 
 
 def test_an_export_leaves_no_other_direction_of_another_run(
