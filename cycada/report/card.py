@@ -36,6 +36,9 @@ _PATH = re.compile(
     r"""(?:[ ][A-Z][^\s\\/"')\],;`<>{}|*]*)*"""
     r"""(?:(?:(?!\w+://)[^"'()\[\],;`<>{}|*\n\\/])*[\\/](?:(?!\w+://)[^"'()\[\],;`<>{}|*\n])*)?"""
 )
+INITIAL_WEIGHTS = "initial weights"
+"""Role of what a network began from that is no dataset of faces."""
+
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _MARKED = re.compile(r"([\\`*_{}\[\]<>|#])")
 
@@ -274,7 +277,7 @@ def _learned(card: Card) -> Iterator[str]:
             yield f"| {' | '.join(map(_escaped, cells))} |"
         yield ""
         yield "Faces to learn from and to validate with; those to test on do not count."
-        if any(each.subjects is None for each in card.learned):
+        if any(each.subjects is None and each.role != INITIAL_WEIGHTS for each in card.learned):
             yield (
                 "– stands where a dataset was not there any more, or had changed, when this was "
                 "written."

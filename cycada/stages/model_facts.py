@@ -19,7 +19,16 @@ from cycada.data.index_info import TOML_NAME, read_info
 from cycada.data.subjects import seen_digests
 from cycada.errors import CycadaError, DataError, RunError, reason
 from cycada.metrics.scores import DetectionScores
-from cycada.report.card import Card, Evaluated, Figure, Learned, told_settings, without_paths
+from cycada.models.backbones import PUBLISHED
+from cycada.report.card import (
+    INITIAL_WEIGHTS,
+    Card,
+    Evaluated,
+    Figure,
+    Learned,
+    told_settings,
+    without_paths,
+)
 from cycada.settings import flatten
 from cycada.stages.detector_rows import source_rows
 from cycada.stages.scoring import SCORES_NAME
@@ -68,7 +77,7 @@ _NETWORKS: Mapping[str, str] = MappingProxyType(
 
 _MADE_BY = "of the translator that made images"
 _TOLD = (
-    "backbone", "width", "view", "size", "alignment.method", "generator.blocks",
+    "backbone", "pretrained", "width", "view", "size", "alignment.method", "generator.blocks",
     "generator.width", "adversarial", "weights.cycle", "weights.semantic", "semantic_judge",
     "batch_size", "learning_rate", "seed",
 )  # fmt: skip
@@ -115,11 +124,23 @@ def card_of(
         unnamed=digests and 0 < seen < max((each.subjects or 0 for each in learned), default=0),
         learned=learned,
         evaluations=tuple(each for n, each in enumerate(told) if each not in told[:n]),
-        settings=() if foreign else told_settings(flatten(config), _TOLD), window=window_of(about),
+        settings=() if foreign else told_settings(_told_of(config, learned), _TOLD),
+        window=window_of(about),
         task=Task.from_json(about) if detector else None,
         domains=tuple(about.get("source_domains", ())),
         adapted=detector and any(each.role == _ROLES["target"][0] for each in learned),
     )  # fmt: skip
+
+
+def _told_of(config: Any, learned: Sequence[Learned]) -> dict[str, Any]:
+    """Return settings by dotted name as a card may tell them: of a file only that it is one."""
+    found = flatten(config)
+    # Not by what it began from: a copy does not know that any more.
+    if not any(each.role == INITIAL_WEIGHTS for each in learned):
+        found.pop("pretrained", None)
+    elif found.get("pretrained") not in (None, "none", "imagenet"):
+        found["pretrained"] = "a file"
+    return found
 
 
 def facts_are_wrong(checkpoint: Checkpoint, error: Exception) -> RunError:
@@ -146,13 +167,8 @@ def _learned_by(root: Path, known: frozenset[Path]) -> Iterator[Learned]:
         return
     known |= {root.resolve()}
     checkpoint = finished_checkpoint(root, told=False)
-    shared = checkpoint.about().get(SHARED_KEY)
-    if shared is not None:
-        try:
-            found = [Learned.from_json(each) for each in shared["learned"]]
-        except WRONG_FACTS as error:
-            raise facts_are_wrong(checkpoint, error) from error
-        yield from found
+    if SHARED_KEY in checkpoint.about():
+        yield from _handed_on(checkpoint)
         return
     settings: Any = run_config(root, kind := run_kind(root), CONFIGS[kind])
     inputs = read_json(root / CONFIG_NAME).get("inputs", {})
@@ -170,10 +186,28 @@ def _learned_by(root: Path, known: frozenset[Path]) -> Iterator[Learned]:
             yield _told(index, role, splits)
             if index.info.translator_hash:
                 yield from _before(index.root, index.info.translator, _MADE_BY, known)
+    yield from _initial_weights(settings)
     for name, role in _NETWORKS.items():
         named = getattr(settings, name, ())
         for path in filter(None, (named,) if isinstance(named, str) else named):
             yield from _before(root, path, role, known)
+
+
+def _handed_on(checkpoint: Checkpoint) -> list[Learned]:
+    try:
+        return [Learned.from_json(each) for each in checkpoint.about()[SHARED_KEY]["learned"]]
+    except WRONG_FACTS as error:
+        raise facts_are_wrong(checkpoint, error) from error
+
+
+def _initial_weights(config: Any) -> Iterator[Learned]:
+    """Yield what a network began from where ``pretrained`` says it."""
+    if not isinstance(config, DetectorConfig) or config.backbone not in PUBLISHED or config.initial:
+        return
+    if config.pretrained != "none":
+        imagenet = config.pretrained == "imagenet"
+        source = "ImageNet-1k, by torchvision" if imagenet else "a local file"
+        yield Learned(role=INITIAL_WEIGHTS, source=source)
 
 
 def _before(root: Path, named: str, role: str, known: frozenset[Path]) -> Iterator[Learned]:

@@ -143,6 +143,34 @@ def test_digests_that_were_left_out_before_are_not_told_as_if_they_were_kept() -
 
 
 @pytest.mark.usefixtures("there")
+@pytest.mark.parametrize(
+    ("backbone", "pretrained", "setting", "source"),
+    [
+        ("resnet18", "imagenet", "imagenet", "ImageNet-1k, by torchvision"),
+        ("resnet18", "/home/jane/w.pth", "a file", "a local file"),
+        ("resnet18", "none", None, None),
+        ("small", "imagenet", None, None),
+    ],
+)
+def test_the_card_tells_of_the_weights_that_a_network_began_from(
+    backbone: str, pretrained: str, setting: str | None, source: str | None
+) -> None:
+    detector = _detector()
+    config = Path("runs/both/config.json")
+    known = json.loads(config.read_text())
+    known["settings"] |= {"backbone": backbone, "pretrained": pretrained}
+    config.write_text(json.dumps(known))
+    detector.save_pretrained("saved")
+    card = _card("saved")
+    assert "jane" not in card
+    assert ("- `pretrained`: " in card) == (setting is not None)
+    assert setting is None or f"- `pretrained`: {setting}\n" in card
+    assert ("| initial weights |" in card) == (source is not None)
+    assert source is None or _row(card, "initial weights")[1] == source
+    assert "was not there any more" not in card
+
+
+@pytest.mark.usefixtures("there")
 def test_the_card_counts_faces_and_subjects_of_the_splits_that_were_read() -> None:
     faces = read_index("data").faces
     _detector().save_pretrained("both")
