@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cycada import images, thermal
-from cycada.api.pictures import Picture, listed, name_of, path_of, pixels_of
+from cycada.api.pictures import Picture, check_choice, listed, name_of, path_of, pixels_of
 from cycada.api.shared import Shared
 from cycada.data.dataset import scaled_size
 from cycada.errors import DataError
@@ -103,7 +103,9 @@ class Translator(Shared):
 
         Raises:
             DataError: One cannot be read, or holds floats, whose range is unknown.
+            UsageError: There is no such scale.
         """
+        check_choice("scale", scale, get_args(Scale))
         given = listed(pictures)
         made: list[ThermalImage] = []
         for start in range(0, len(given), WINDOW):
