@@ -14,11 +14,12 @@ It is a run without its training, so every verb reads it, and its weights have t
 from __future__ import annotations
 
 import dataclasses
+import glob
 import re
 import shutil
 import tempfile
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -65,7 +66,6 @@ _WORDS = ("none", "imagenet")  # of ``pretrained``, else a file
 _PREFIX = "hf://"
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _FETCHED = (CONFIG_NAME, CARD_NAME, "*/about.json", "*/SHA256SUMS", "*/*.safetensors")
-_STALE = "[0-9]*/*"  # checkpoints of an earlier push, of which the highest step would be used
 
 
 class Place(NamedTuple):
@@ -180,7 +180,8 @@ def publish(
     """Put what :func:`save_model` writes on the Hugging Face Hub; return where.
 
     Raises:
-        RunError: As :func:`save_model`; the Hub refuses, or cannot be reached.
+        RunError: As :func:`save_model`; the Hub refuses, or cannot be reached; what is to be
+            private is there and public.
         UsageError: ``repo_id`` is no name on the Hub.
     """
     from huggingface_hub import HfApi  # noqa: PLC0415 - a second, for those who publish
@@ -197,8 +198,14 @@ def publish(
         api = HfApi(library_name="cycada")
         try:
             api.create_repo(name, private=private, exist_ok=True)
+            if private and not api.model_info(name).private:
+                raise RunError(
+                    f"{name}: is there already, and public; give private=False to publish, or "
+                    "another name."
+                )
             made = api.upload_folder(
-                repo_id=name, folder_path=folder, delete_patterns=_STALE,
+                repo_id=name, folder_path=folder,
+                delete_patterns=_stale(api.list_repo_files(name)),
                 commit_message=message or "Share the network with its model card",
             )  # fmt: skip
         except (OSError, ValueError, HTTPError) as error:
@@ -207,6 +214,14 @@ def publish(
                 "`hf auth login` as someone who may write there."
             ) from error
     return made.commit_url
+
+
+def _stale(files: Iterable[str]) -> list[str]:
+    """Return patterns of checkpoints of an earlier push, of which the highest step would be used.
+
+    Folders of others whose names only begin with a digit stay.
+    """
+    return [glob.escape(file) for file in files if file.partition("/")[0].isdigit()]
 
 
 def _hub_id(given: str | Path) -> str:

@@ -286,14 +286,30 @@ def hub(there: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             assert library_name == "cycada"
 
         def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
-            (root / repo_id).mkdir(parents=True, exist_ok=exist_ok)
+            if exist_ok and (root / repo_id).exists():
+                return  # as it was: the Hub does not change it
+            (root / repo_id).mkdir(parents=True)
             (there / "visibility").write_text("private" if private else "public")
 
+        def model_info(self, repo_id: str) -> Any:
+            assert (root / repo_id).is_dir()
+            return SimpleNamespace(private=(there / "visibility").read_text() == "private")
+
+        def list_repo_files(self, repo_id: str) -> list[str]:
+            files = [p for p in (root / repo_id).rglob("*") if p.is_file()]
+            return [str(p.relative_to(root / repo_id)) for p in files]
+
         def upload_folder(
-            self, *, repo_id: str, folder_path: Path, delete_patterns: str, commit_message: str
+            self,
+            *,
+            repo_id: str,
+            folder_path: Path,
+            delete_patterns: list[str],
+            commit_message: str,
         ) -> Any:
             for file in [p for p in (root / repo_id).rglob("*") if p.is_file()]:
-                if fnmatch.fnmatch(str(file.relative_to(root / repo_id)), delete_patterns):
+                name = str(file.relative_to(root / repo_id))
+                if any(fnmatch.fnmatch(name, pattern) for pattern in delete_patterns):
                     file.unlink()
             shutil.copytree(folder_path, root / repo_id, dirs_exist_ok=True)
             return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/{commit_message}")
@@ -311,7 +327,7 @@ def test_what_was_pushed_is_what_is_saved_private_unless_said_otherwise(hub: Pat
     assert again.detect(FACES, faces="whole").rows == detector.detect(FACES, faces="whole").rows
     card = (hub / "me/aus/README.md").read_text()
     assert 'cycada.ActionUnitDetector.from_pretrained("me/aus")' in card
-    detector.push_to_hub("hf://me/aus", private=False)
+    detector.push_to_hub("hf://me/open", private=False)
     assert Path("visibility").read_text() == "public"
     with pytest.raises(UsageError, match="a/b/c: is no name on the Hugging Face Hub"):
         detector.push_to_hub("a/b/c")
@@ -321,8 +337,24 @@ def test_a_push_takes_the_place_of_weights_that_were_trained_for_longer(hub: Pat
     detector = _detector()
     detector.push_to_hub("me/aus")
     (hub / "me/aus/000002").rename(hub / "me/aus/000900")
+    (hub / "me/aus/000900/odd[1].txt").write_text("x")
+    (hub / "me/aus/2024-figures").mkdir()
+    (hub / "me/aus/2024-figures/a.png").write_bytes(b"")
     detector.push_to_hub("me/aus")
     assert _detector("me/aus").step == 2
+    assert not list((hub / "me/aus/000900").iterdir())
+    assert (hub / "me/aus/2024-figures/a.png").exists()
+
+
+def test_what_is_to_be_private_is_not_pushed_to_a_place_that_is_public(hub: Path) -> None:
+    detector = _detector()
+    detector.push_to_hub("me/aus", private=False)
+    shutil.rmtree(hub / "me/aus/000002")
+    with pytest.raises(RunError, match="me/aus: is there already, and public"):
+        detector.push_to_hub("me/aus")
+    assert not (hub / "me/aus/000002").exists()
+    detector.push_to_hub("me/aus", private=False)
+    assert (hub / "me/aus/000002").exists()
 
 
 def test_no_file_that_can_hold_code_is_fetched(hub: Path) -> None:
