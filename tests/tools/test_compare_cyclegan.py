@@ -316,7 +316,9 @@ def test_its_card_tells_of_the_data_that_were_named_unless_they_have_changed(
         card = translator.save_pretrained(tmp_path / name) / "README.md"
         lines = card.read_text(encoding="utf-8").splitlines()
         rows.append(next(line for line in lines if line.startswith("| both domains")))
-    assert rows[0] == "| both domains, unpaired | not stated | not stated | occurrence | 12 | 12 | 6 |"
+    assert (
+        rows[0] == "| both domains, unpaired | not stated | not stated | occurrence | 12 | 12 | 6 |"
+    )
     assert rows[1] == rows[2]
     assert rows[1].endswith("| – | – | – | – |")
 
@@ -361,12 +363,18 @@ def test_a_training_does_not_go_on_from_it(
         (lambda w: w | {"model.1.bias": torch.full((4,), torch.nan)}, "is not finite"),
         (lambda w: w | {"fc.weight": torch.ones(2, 2)}, r"holds fc\.weight besides"),
         (lambda w: w | {"model.1.weight": torch.ones(4, 2, 7, 7)}, "no ResNet generator"),
+        (lambda w: w | {"module.model.1.bias": torch.ones(4)}, r"holds model\.1\.bias twice"),
+        (lambda w: w | {"model.10.conv_block.6.bias": torch.ones(16)}, "with dropout and without"),
+        (lambda w: w | {"model.1.bias": torch.ones(4).to_sparse()}, "no dense tensor"),
+        (lambda w: w | {"model.1.bias": torch.ones(4, device="meta")}, "no dense tensor"),
+        (lambda w: w | {"model.1.weight": torch.zeros(1).expand(10**6, 3, 7, 7)},
+         "has 1000000 channels"),
         (lambda w: {"state": w}, "expected a state dict of named tensors"),
         (lambda _: {}, "no ResNet generator"),
     ],
     ids=[
         "batch norm", "U-Net", "discriminator", "CUT", "cut off", "other kernel", "not finite",
-        "surplus", "two channels", "nested", "empty",
+        "surplus", "two channels", "twice", "dropout", "sparse", "meta", "wide", "nested", "empty",
     ],
 )  # fmt: skip
 def test_another_file_is_refused_in_a_sentence(
