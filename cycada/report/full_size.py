@@ -23,7 +23,7 @@ from cycada.report.encoding import LARGEST_CODE, Codes, bytes_uri, packed_codes
 from cycada.thermal import Unit
 
 FULL_SIZE_PIXELS = 200_000_000
-"""Pixels in full size that a gallery holds, unless asked for otherwise: up to half a gigabyte."""
+"""Pixels in full size that a page holds, unless asked for otherwise: up to half a gigabyte."""
 
 LARGEST_PIXELS = 1 << 24
 """Of one picture, 4096 x 4096: what a canvas of any browser holds. A larger one is scaled."""
