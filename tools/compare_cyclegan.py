@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cycada import images
 from cycada.config import GeneratorConfig, TranslatorConfig
-from cycada.data.index import read_index
+from cycada.data.index import Index, read_index
 from cycada.data.subjects import DIGESTS_KEY, digests_of
 from cycada.errors import CycadaError, DataError, RunError, UsageError
 from cycada.locking import holds_anything, sole_writer
@@ -38,6 +38,7 @@ CLOSE = 1e-5
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 _LEFTOVERS = ("running_mean", "running_var", "num_batches_tracked")
 _FIRST_BLOCK = 10  # three layers with their padding, normalisation and activation come before
+_WIDEST, _DEEPEST = 1024, 64  # channels of the first layer, blocks; theirs have 64 and 9
 _DROPPED = {"6": "5"}  # where a block has dropout, its second convolution comes one later
 _IMAGES, _SIDE = 4, 64  # of the comparison
 
@@ -109,6 +110,8 @@ def bring_over(
         raise RunError(f"{out}: is not empty; choose another --out.")
     given = [(read_generator(file), file) for file in (checkpoint, back) if file is not None]
     indexes = [read_index(path) for path in data]
+    for path, index in zip(data, indexes, strict=True):
+        _check_window(path, index, window)
     networks = CycleGANGenerators(given[0][0].shape, given[1][0].shape if back else None)
     difference = 0.0
     for (theirs, file), ours in zip(given, (networks.to_thermal, networks.to_rgb), strict=False):
@@ -135,9 +138,28 @@ def bring_over(
         generator=GeneratorConfig(width=shape.width, blocks=shape.blocks, skips=False),
     )  # fmt: skip
     with sole_writer(out):
-        run = open_run(out, "translator", config, writes=True, trained_with="CycleGAN")
+        inputs = {str(path): index.fingerprint() for path, index in zip(data, indexes, strict=True)}
+        run = open_run(
+            out, "translator", config, writes=True, inputs=inputs, trained_with="CycleGAN"
+        )
         run.save(1, state={}, weights={"generators": networks}, about=about, keep=1)
     return difference
+
+
+def _check_window(path: Path, index: Index, window: Window | None) -> None:
+    """Refuse thermal faces whose black and white are other temperatures than was told."""
+    if not any(face.domain == "thermal" for face in index.faces):
+        return
+    own = None if index.info.unit == "grey" else index.info.window
+    if own != window:
+        raise UsageError(
+            f"--data {path}: its thermal images span {_told(own)}, and --window tells "
+            f"{_told(window)}; give the one that it was trained with."
+        )
+
+
+def _told(window: Window | None) -> str:
+    return "no temperatures" if window is None else f"{window.low:g} to {window.high:g} deg C"
 
 
 def read_generator(file: Path) -> Theirs:
@@ -146,7 +168,7 @@ def read_generator(file: Path) -> Theirs:
     Raises:
         DataError: It holds something else; says what, where that can be told.
     """
-    found = {_unwrapped(name): value for name, value in read_tensors(file).items()}
+    found = _whole(read_tensors(file), file)
     if other := _other_network(found):
         raise DataError(f"{file}: {other}; the ResNet generator of CycleGAN is read.")
     weights = {
@@ -154,8 +176,16 @@ def read_generator(file: Path) -> Theirs:
         for name, value in found.items()
         if name.rpartition(".")[2] not in _LEFTOVERS
     }
+    if len(weights) < sum(name.rpartition(".")[2] not in _LEFTOVERS for name in found):
+        raise DataError(f"{file}: holds a convolution of a block both with dropout and without.")
     shape = _shape(weights)
-    expected = CycleGANGenerator(shape, made_channels=1).state_dict() if shape else {}
+    if shape is not None and (shape.width > _WIDEST or shape.blocks > _DEEPEST):
+        raise DataError(
+            f"{file}: has {shape.width} channels and {shape.blocks} blocks; up to {_WIDEST} and "
+            f"{_DEEPEST} are read."
+        )
+    with torch.device("meta"):  # the shapes alone
+        expected = CycleGANGenerator(shape, made_channels=1).state_dict() if shape else {}
     for name, value in expected.items():
         if name not in weights:
             raise DataError(f"{file}: is no whole ResNet generator of CycleGAN: it lacks {name}.")
@@ -190,6 +220,23 @@ def difference_to_textbook(ours: CycleGANGenerator, theirs: Theirs) -> float:
     seen = torch.rand(_IMAGES, shape.channels, _SIDE, _SIDE, generator=draw) * 2 - 1
     wanted = images.with_channels(plain.eval()(seen), ours.made_channels)
     return float((ours(seen) - wanted).abs().max())
+
+
+def _whole(given: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """Return tensors by their names without wrappers.
+
+    Raises:
+        DataError: Two have one name, or one is not simply its numbers.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in given.items():
+        plain = _unwrapped(name)
+        if plain in found:
+            raise DataError(f"{file}: holds {plain} twice, with and without its wrapper.")
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            raise DataError(f"{file}: {name} is no dense tensor of numbers.")
+        found[plain] = value
+    return found
 
 
 def _unwrapped(name: str) -> str:

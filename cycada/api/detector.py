@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from numbers import Real
 from pathlib import Path
+from typing import get_args
 
-from cycada.api.pictures import Picture, listed, name_of, path_of, pixels_of
+from cycada.api.pictures import Picture, check_choice, listed, name_of, path_of, pixels_of
 from cycada.api.shared import Shared
 from cycada.api.table import Detections
 from cycada.data.detections import Detected
 from cycada.data.index import CSV_NAME
-from cycada.errors import DataError
+from cycada.errors import DataError, UsageError
 from cycada.footage import Domain, Footage, ReadOptions, Rotation, holds_several
 from cycada.footage.frames import Reading, Shot
 from cycada.footage.interpreting import interpret
@@ -110,7 +112,9 @@ class ActionUnitDetector(Shared):
                 do not suit the detector.
             UsageError: An option is impossible, or an optional package is missing.
         """
-        spanned = None if window is None else Window(*window)
+        check_choice("domain", domain, get_args(Domain))
+        check_choice("unit", unit, (None, *get_args(Unit)))
+        spanned = None if window is None else _window(window)
         read = ReadOptions(domain=domain, unit=unit, rotate=rotate, window=spanned)
         rows: list[Detected] = []
         notes: list[str] = []
@@ -125,6 +129,13 @@ class ActionUnitDetector(Shared):
             self.loaded.task, tuple(rows), graded=self.loaded.intensity is not None,
             notes=tuple(dict.fromkeys(notes)),
         )  # fmt: skip
+
+
+def _window(given: object) -> Window:
+    numbers = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else ()
+    if len(numbers) != 2 or not all(isinstance(each, Real) for each in numbers):
+        raise UsageError(f"window: expected two temperatures in deg C, found {given!r}.")
+    return Window(float(numbers[0]), float(numbers[1]))
 
 
 def _sources(given: Sequence[Picture], read: ReadOptions, *, cut_out: bool) -> Iterator[Source]:

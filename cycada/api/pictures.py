@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from cycada import images
+from cycada.errors import UsageError
 
 Picture = str | os.PathLike[str] | NDArray[Any] | Image.Image
 """A path; an array ``(H, W)`` or ``(H, W, 1 or 3)`` with the values of a file; or a picture."""
@@ -32,6 +33,17 @@ def listed(given: Picture | Iterable[Picture]) -> list[Picture]:
                 f"expected paths, numpy arrays or pictures of Pillow, found {type(picture)!r}"
             )
     return pictures
+
+
+def check_choice(name: str, given: object, choices: Sequence[object]) -> None:
+    """Refuse an argument that is none of those there are.
+
+    Raises:
+        UsageError: Naming it and them.
+    """
+    if given not in choices:
+        told = ", ".join(map(repr, choices))
+        raise UsageError(f"{name}: expected one of {told}, found {given!r}.")
 
 
 def path_of(picture: Picture) -> Path | None:

@@ -70,7 +70,8 @@ class Shared:
             The address of the commit.
 
         Raises:
-            RunError: As in :meth:`save_pretrained`; the Hub refuses, or cannot be reached.
+            RunError: As in :meth:`save_pretrained`; the Hub refuses, or cannot be reached; it is
+                there already and public, and ``private`` is true.
         """
         return publish(
             self.root, repo_id, step=self.step, private=private, licence=licence,

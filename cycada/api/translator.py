@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cycada import images, thermal
-from cycada.api.pictures import Picture, listed, name_of, pixels_of
+from cycada.api.pictures import Picture, check_choice, listed, name_of, path_of, pixels_of
 from cycada.api.shared import Shared
 from cycada.data.dataset import scaled_size
 from cycada.errors import DataError
-from cycada.models.tiling import TILE, padded, padded_size, translate_any_size
+from cycada.models.tiling import TILE, padded, translate_any_size
 from cycada.stages.sharing import located, opened
 from cycada.stages.translate import unit_to_write
-from cycada.stages.translate_images import PASS_PIXELS, WINDOW, Scale
+from cycada.stages.translate_images import WINDOW, Scale, passes
 from cycada.thermal import Unit, Window
 from cycada.training.loading import LoadedTranslator, device_named, load_translator
 
@@ -104,17 +103,39 @@ class Translator(Shared):
 
         Raises:
             DataError: One cannot be read, or holds floats, whose range is unknown.
+            UsageError: There is no such scale.
         """
+        check_choice("scale", scale, get_args(Scale))
         given = listed(pictures)
         made: list[ThermalImage] = []
         for start in range(0, len(given), WINDOW):
-            window = range(start, min(start + WINDOW, len(given)))
-            names = [str(name_of(given[number], number)) for number in window]
-            originals = [pixels_of(given[number], number) for number in window]
-            signed = [_signed(*pair) for pair in zip(originals, names, strict=True)]
-            results = _translated(self.loaded, signed, scale)
-            made += map(self._image, names, originals, results)
+            made += self._window(given, range(start, min(start + WINDOW, len(given))), scale)
         return made
+
+    def _window(
+        self, given: Sequence[Picture], window: Sequence[int], scale: Scale
+    ) -> list[ThermalImage]:
+        """Translate the images of a window, of which those of one pass are decoded at a time."""
+        sizes = [_size(given[number], number) for number in window]
+        fits = scale == "fit"
+        seen = [scaled_size(size, self.loaded.size) if fits else size for size in sizes]
+        found: dict[int, ThermalImage] = {}
+        for _, places in passes(sizes, seen):
+            numbers = [window[place] for place in places]
+            names = [str(name_of(given[number], number)) for number in numbers]
+            originals = [pixels_of(given[number], number) for number in numbers]
+            shown = [
+                padded(images.resize(_signed(original, name), seen[place]))
+                for original, name, place in zip(originals, names, places, strict=True)
+            ]
+            results = _pass(self.loaded, torch.stack(shown))
+            for place, name, original, result in zip(
+                places, names, originals, results, strict=True
+            ):
+                height, width = seen[place]
+                whole = images.resize(result[:, :height, :width], sizes[place])
+                found[place] = self._image(name, original, whole)
+        return [found[place] for place in range(len(window))]
 
     def _image(self, name: str, original: Tensor, made: Tensor) -> ThermalImage:
         unit = unit_to_write(self.loaded, "auto")
@@ -130,33 +151,16 @@ def _signed(original: Tensor, name: str) -> Tensor:
         raise DataError(f"{name}: {error}") from None
 
 
-def _translated(
-    translator: LoadedTranslator, pictures: Sequence[Tensor], scale: Scale
-) -> list[Tensor]:
-    """Return ``(1, H, W)`` in [-1, 1] for ``(3, H, W)``, those of a size in one pass."""
-    sizes = [(picture.shape[-2], picture.shape[-1]) for picture in pictures]
-    seen = [scaled_size(size, translator.size) if scale == "fit" else size for size in sizes]
-    made = [torch.empty(0)] * len(pictures)
-    for numbers in _passes(seen):
-        batch = torch.stack([padded(images.resize(pictures[n], seen[n])) for n in numbers])
-        for number, result in zip(numbers, _pass(translator, batch), strict=True):
-            height, width = seen[number]
-            made[number] = images.resize(result[:, :height, :width], sizes[number])
-    return made
+def _size(picture: Picture, number: int) -> tuple[int, int]:
+    """Return the height and width of an image, of a file without decoding it."""
+    path = path_of(picture)
+    if path is not None:
+        return images.read_size(path)
+    height, width = pixels_of(picture, number).shape[-2:]
+    return height, width
 
 
 def _pass(translator: LoadedTranslator, batch: Tensor) -> Tensor:
     if max(batch.shape[-2:]) > TILE:  # such a batch has one image
         return translate_any_size(translator.to_thermal, batch[0])[None]
     return translator.to_thermal(batch)
-
-
-def _passes(sizes: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
-    """Yield the places of images that share a pass: of one size once they are padded."""
-    alike: dict[tuple[int, int], list[int]] = {}
-    for number, size in enumerate(sizes):
-        alike.setdefault(padded_size(size), []).append(number)
-    for shape, numbers in alike.items():
-        most = max(1, PASS_PIXELS // math.prod(shape))
-        for start in range(0, len(numbers), most):
-            yield numbers[start : start + most]

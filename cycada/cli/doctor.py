@@ -70,6 +70,8 @@ def _devices(found: Diagnosis) -> list[str]:
 
 def _room(found: Diagnosis) -> list[str]:
     room = found.space
+    if not room:
+        return ["  could not be asked for"]
     there = f"{room['cache_files']} files of {room['cache_used_gb']} GB are there"
     return [
         f"  for downloaded weights {room['cache_free_gb']} GB free; {there}",

@@ -24,7 +24,7 @@ from cycada.cli.output import progress, say
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="File, or a folder (no suffix), which gets both directions of a translator.",
+    help="File, or a folder (no suffix), which gets all directions of a translator.",
 )
 def export(*, run: Path, form: Literal["onnx", "torchscript", "torch-export"], out: Path) -> None:
     """Write the translator or detector of RUN as a file for other programs.

@@ -55,7 +55,7 @@ def _pixels(_context: click.Context, _option: click.Parameter, text: str) -> int
     callback=_pixels,
     default="200",
     show_default=True,
-    help="Megapixels in full size of each gallery, of the worst images first; up to 2 MB each.",
+    help="Megapixels in full size of all galleries, of the worst images first; up to 2 MB each.",
 )
 @allow_outside
 @click.option("--title", default="", help="Heading of the page.")

@@ -64,6 +64,18 @@ def translate_any_size(
     return (made / weights)[:, :height, :width]
 
 
+def most_in_a_pass(shape: tuple[int, int], *, pixels: int) -> int:
+    """Return how many images of a padded ``(height, width)`` may share a pass.
+
+    One alone where a side is beyond ``TILE``, for such images are translated in tiles.
+
+    Args:
+        shape: Of each.
+        pixels: Of all that share a pass.
+    """
+    return 1 if max(shape) > TILE else max(1, pixels // math.prod(shape))
+
+
 def padded(image: Tensor) -> Tensor:
     """Reflect ``(C, H, W)`` at the lower and right border up to multiples of 4, 8 or more.
 

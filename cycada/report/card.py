@@ -6,6 +6,7 @@ Markdown with a head of YAML, as the Hugging Face Hub reads it. It names no subj
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,9 +28,17 @@ _KEYS: Mapping[str, str] = MappingProxyType(
     {"macro F1": "f1", "macro ROC-AUC": "roc_auc", "accuracy": "accuracy"}
 )
 _PATH = re.compile(
-    r"""(?<![^\s"'(\[=,;])"""  # at the beginning of a word: and/or, 1/2 and addresses are no paths
-    r"""(?:file:/*)?(?:~|[A-Za-z]:)?[\\/]{1,2}[^\s\\/"')\],;]+(?:[\\/]+[^\s\\/"')\],;]+)*[\\/]?"""
+    r"""(?<![^\s"'(\[=,;:`<>{|*])"""  # at the beginning of a word: and/or and 1/2 are no paths
+    r"""(?:file:/*|(?:~[\w.-]*|\.{1,2}|[A-Za-z]:)?(?!(?<=:)//)[\\/]{1,2})"""  # nor are addresses
+    r"""[^\s\\/"')\],;`<>{}|*]+(?:[\\/]+[^\s\\/"')\],;`<>{}|*]+)*[\\/]*"""
+    # Names of folders may hold spaces: what follows in capitals, and all up to the end of the
+    # clause if there are more separators in it.
+    r"""(?:[ ][A-Z][^\s\\/"')\],;`<>{}|*]*)*"""
+    r"""(?:(?:(?!\w+://)[^"'()\[\],;`<>{}|*\n\\/])*[\\/](?:(?!\w+://)[^"'()\[\],;`<>{}|*\n])*)?"""
 )
+INITIAL_WEIGHTS = "initial weights"
+"""Role of what a network began from that is no dataset of faces."""
+
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _MARKED = re.compile(r"([\\`*_{}\[\]<>|#])")
 
@@ -48,8 +57,19 @@ class Learned:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Learned:
-        """Read back what ``dataclasses.asdict`` made."""
-        return cls(**data)
+        """Read back what ``dataclasses.asdict`` made.
+
+        Raises:
+            TypeError: It is something else.
+        """
+        found = cls(**data)
+        texts = (found.role, found.source, found.licence, found.labels)
+        counts = (found.rgb, found.thermal, found.subjects)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a text is none")
+        if not all(count is None or type(count) is int for count in counts):
+            raise TypeError("a count is none")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +120,7 @@ class Card:
     kind: str  # "detector" or "translator"
     place: str  # what from_pretrained is to be given
     version: str  # of cycada
-    steps: int
+    steps: int | None  # None: trained with other code, which noted none here
     size: int  # px
     licence: str
     fingerprint: str  # SHA-256 of the weights
@@ -112,6 +132,8 @@ class Card:
     window: Window | None  # deg C of thermal images
     task: Task | None = None  # of a detector
     domains: tuple[str, ...] = ()  # of its labelled source
+    unnamed: bool = False  # whether there are no digests of some of them
+    trained_with: str = ""  # whose code; empty: ours
     adapted: bool = False  # whether it has learned from unlabelled faces of another domain
 
     @property
@@ -135,6 +157,9 @@ def model_card(card: Card) -> str:
 
 def without_paths(text: str) -> str:
     """Return a text that users wrote without the paths of their folders; addresses stay."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.expanduser raises where there is none
+    if len(home) > 1:
+        text = text.replace(home, "~")
     return _PATH.sub("(a folder)", text).strip()
 
 
@@ -184,7 +209,11 @@ def _what(card: Card) -> Iterator[str]:
     names = [_named(name) for name in card.task.names]
     what = "one of the classes" if card.task.classes else "how probable each of these Action Units"
     adapted = ", then from unlabelled thermal ones" if card.adapted else ""
-    domains = f"labelled {' and '.join(card.domains)} faces" if card.domains else "labelled faces"
+    domains = (
+        f"labelled {_escaped(' and '.join(card.domains))} faces"
+        if card.domains
+        else "labelled faces"
+    )
     yield (
         f"Tells of a face, cut out and {card.size} px wide and high, {what} "
         f"{'' if card.task.classes else 'is'}".rstrip()
@@ -207,8 +236,8 @@ def _use(card: Card) -> Iterator[str]:
     yield "```"
     yield ""
     yield (
-        f"Written by cycada {card.version}. The weights are safetensors, which run no code; their "
-        f"SHA-256 begins with `{card.fingerprint[:16]}`."
+        f"Written by cycada {_escaped(card.version)}. The weights are safetensors, which run no "
+        f"code; their SHA-256 begins with `{card.fingerprint[:16]}`."
     )
 
 
@@ -248,7 +277,7 @@ def _learned(card: Card) -> Iterator[str]:
             yield f"| {' | '.join(map(_escaped, cells))} |"
         yield ""
         yield "Faces to learn from and to validate with; those to test on do not count."
-        if any(each.subjects is None for each in card.learned):
+        if any(each.subjects is None and each.role != INITIAL_WEIGHTS for each in card.learned):
             yield (
                 "– stands where a dataset was not there any more, or had changed, when this was "
                 "written."
@@ -265,6 +294,12 @@ def _learned(card: Card) -> Iterator[str]:
                 if card.digests
                 else "Nothing in it tells who they are, so nothing keeps them from being scored."
             )
+            + (
+                " A network before it was handed on without digests, so nothing keeps those whom "
+                "that one knows from being scored."
+                if card.unnamed
+                else ""
+            )
         )
     yield ""
     yield (
@@ -276,6 +311,9 @@ def _learned(card: Card) -> Iterator[str]:
 def _training(card: Card) -> Iterator[str]:
     yield "## Training"
     yield ""
+    if card.trained_with:
+        yield f"Trained with {_escaped(card.trained_with)}'s code; its settings were not noted."
+        return
     yield f"{card.steps:,} steps with:"
     yield ""
     for name, value in card.settings:

@@ -23,7 +23,7 @@ from cycada.report.encoding import LARGEST_CODE, Codes, bytes_uri, packed_codes
 from cycada.thermal import Unit
 
 FULL_SIZE_PIXELS = 200_000_000
-"""Pixels in full size that a gallery holds, unless asked for otherwise: up to half a gigabyte."""
+"""Pixels in full size that a page holds, unless asked for otherwise: up to half a gigabyte."""
 
 LARGEST_PIXELS = 1 << 24
 """Of one picture, 4096 x 4096: what a canvas of any browser holds. A larger one is scaled."""
@@ -54,7 +54,8 @@ def full_size_values(
     """Return pictures as the page's script reads them: by view, each with the size of its file.
 
     Args:
-        files: By view; those that cannot be read are left out.
+        files: By view; those that cannot be read are left out, and so are thermal ones that have
+            temperatures where the gallery has none, or none where it has.
         window: The temperatures of a gallery in deg C; None without.
 
     Returns:
@@ -72,6 +73,8 @@ def full_size_values(
                 views[key] = {"size": list(pixels.shape[:2]), "of": of, "uri": bytes_uri(pixels)}
                 continue
             grey = file.unit == "grey"
+            if grey != (window is None):  # one scale would tell temperatures of grey levels
+                continue
             values = _shares(image) if grey else images.to_celsius(image, unit=file.unit)
         except DataError:
             continue

@@ -211,7 +211,7 @@ class SetWriter:
     def add_full_size(
         self, files: Callable[[int], Mapping[str, PictureFile]], *, side: int,
         most_pixels: int | None, progress: Progress, desc: str,
-    ) -> None:  # fmt: skip
+    ) -> int:  # fmt: skip
         """Write the pictures of the items as they are in their files, the worst items first.
 
         Those that are squares of the size in which they were added have no more to show.
@@ -219,24 +219,31 @@ class SetWriter:
         Args:
             files: Returns the files of an item, given its number in the set, by view.
             side: Height and width of the pictures that were added, in px.
-            most_pixels: Of all that is written together; None: any number.
+            most_pixels: Of all that is written together; None: any number. With none no file is
+                opened, so the squares count as left out, too.
             progress: Shows the items.
             desc: What it calls them.
+
+        Returns:
+            The pixels that were written.
 
         Raises:
             CycadaError: A file cannot be written.
         """
-        folder, left = self._temporary / WHOLE_NAME, most_pixels
+        folder, used = self._temporary / WHOLE_NAME, 0
+        if most_pixels is not None and most_pixels <= 0:
+            self._whole[:] = b"2" * self._count
+            return used
         for number in progress(self._worst_first(), total=self._count, desc=desc):
             mine = files(number)
             sizes = [size for size in map(_size, mine.values()) if size is not None]
             if all(size == (side, side) for size in sizes):
                 continue
             pixels = sum(math.prod(shown_size(size)) for size in sizes)
-            if left is not None and pixels > left:
+            if most_pixels is not None and used + pixels > most_pixels:
                 self._whole[number] = ord("2")
                 continue
-            left = None if left is None else left - pixels
+            used += pixels
             script = self.whole(number, mine)
             try:
                 folder.mkdir(exist_ok=True)
@@ -245,6 +252,7 @@ class SetWriter:
                 raise self._unwritable(error) from error
             self._digest.update(script.encode("ascii"))
             self._whole[number] = ord("1")
+        return used
 
     def _worst_first(self) -> list[int]:
         """Return the numbers of the items as the page sorts them at first."""

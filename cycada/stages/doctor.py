@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import platform
@@ -91,7 +92,11 @@ EXTRAS = (
 )  # fmt: skip
 """What is not installed unless asked for. ``camera`` is ``cptv``, ``flir`` and ``video``."""
 
-_FOLDERS = re.compile(r"(?<![\w:/])(?:[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])*")
+_FOLDERS = re.compile(
+    # Addresses are no folders; names of folders may hold spaces.
+    r"""(?<![\w/\\])(?:file:/*|(?:~[\w.-]*|\.{1,2}|[A-Za-z]:)?(?!(?<=:)//)[/\\]{1,2})"""
+    r"""(?:[^/\\\n:;,'"]+[/\\]+)*"""
+)
 _SMALL = 256 << 20  # bytes of shared memory in which a loader's images may not have room
 _GB = 1e9
 
@@ -164,7 +169,10 @@ def examine(verbs: Sequence[str], *, folders: bool = False) -> Diagnosis:
     notes += _video_notes(extras)
     devices, told = _devices()
     notes += told
-    space, told = _space()
+    try:
+        space, told = _space()
+    except Exception as error:  # noqa: BLE001 - whatever an odd place raises
+        space, told = {}, [f"The disks cannot be asked for room ({_plain(error)})."]
     notes += told
     lacking = {
         verb: tuple(
@@ -316,7 +324,7 @@ def _gpus(torch: Any) -> list[dict[str, Any]]:
 def _space() -> tuple[dict[str, Any], list[str]]:
     """Return how much room there is where weights are kept and where the user is, in GB."""
     cache = _cache()
-    files = [file for file in _files(cache / "checkpoints") if file.is_file()]
+    files = [file for file in _files(cache / "checkpoints") if os.path.isfile(file)]  # noqa: PTH113
     found: dict[str, Any] = {
         "cache_free_gb": _free(cache),
         "cache_used_gb": _gb(sum(file.stat().st_size for file in files)),
@@ -343,7 +351,8 @@ def _cache() -> Path:
     """Return the folder of downloaded weights, as torch has it, without torch."""
     home = os.environ.get("TORCH_HOME")
     usual = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home or f"{usual}/torch").expanduser() / "hub"
+    # Path.expanduser raises where nobody tells the home.
+    return Path(os.path.expanduser(home or f"{usual}/torch"), "hub")  # noqa: PTH111
 
 
 def _files(folder: Path) -> list[Path]:
@@ -355,7 +364,9 @@ def _files(folder: Path) -> list[Path]:
 
 def _existing(path: Path) -> Path:
     """Return the nearest folder that is there."""
-    return next(each for each in (path, *path.absolute().parents) if each.exists())
+    # Path.exists raises below a folder that may not be entered.
+    places = (path, *path.absolute().parents)
+    return next(each for each in places if os.path.exists(each))  # noqa: PTH110
 
 
 def _free(path: Path) -> float:
@@ -379,7 +390,20 @@ def _gb(count: float) -> float:
 
 def _plain(error: BaseException) -> str:
     """Return what is wrong, without the folders of this machine."""
-    return _FOLDERS.sub("", reason(error))
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    for folder in _own_folders():  # whole ones, before what is too long is cut off
+        text = text.replace(folder, "")
+    return _FOLDERS.sub("", reason(Exception(text)))
+
+
+def _own_folders() -> list[str]:
+    """Return folders of this machine that messages may name, the longest first."""
+    package = Path(cycada.__file__).parent
+    found = {os.path.expanduser("~"), sys.prefix, sys.base_prefix, str(_cache())}  # noqa: PTH111
+    found |= {str(package), str(package.parent)}
+    with contextlib.suppress(OSError):  # it may have gone
+        found.add(str(Path.cwd()))
+    return sorted((each for each in found if len(each) > 1), key=len, reverse=True)
 
 
 @contextlib.contextmanager
@@ -387,6 +411,6 @@ def _quiet() -> Iterator[None]:
     """Keep what packages print and warn of, when they are imported, out of the answer."""
     import warnings  # noqa: PLC0415
 
-    with warnings.catch_warnings(), contextlib.redirect_stdout(None):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cycada import images, thermal
 from cycada.data import phantom
-from cycada.errors import RunError, UsageError
+from cycada.errors import RunError, UsageError, reason
 from cycada.files import replacing
 from cycada.models.tiling import MULTIPLE, SMALLEST
 from cycada.progress import Progress
@@ -73,8 +73,9 @@ def run_export(run: Path, out: Path, *, form: Format, progress: Progress) -> lis
     Args:
         run: Run of a translator or a detector.
         out: A file with the suffix of the format, which gets the detector, or of a translator the
-            direction from RGB to thermal; or a folder, which gets ``detector``, or both directions
-            as ``to_thermal`` and ``to_rgb``. Files of these names are replaced.
+            direction from RGB to thermal; or a folder, which gets ``detector``, or the directions
+            that there are as ``to_thermal`` and ``to_rgb``. Files of these names are replaced; one
+            of a direction that there is not is removed.
         form: Of the file.
         progress: Shows the faces that are compared.
 
@@ -92,7 +93,7 @@ def run_export(run: Path, out: Path, *, form: Format, progress: Progress) -> lis
         parts = _translator_parts(run, single=single)
     else:
         parts = [_detector_part(run)]
-    done = []
+    done: list[Exported] = []
     with ExitStack() as held:
         for part in parts:
             file = out if single else out / f"{part.name}{SUFFIXES[form]}"
@@ -112,7 +113,27 @@ def run_export(run: Path, out: Path, *, form: Format, progress: Progress) -> lis
                 )
             sizes = {(int(faces.shape[-2]), int(faces.shape[-1])) for faces in part.faces}
             done.append(Exported(file, difference, tuple(sorted(sizes))))
+    if not single and parts[0].name in DIRECTIONS:
+        _forget_others(out, form, kept={each.file for each in done})
     return done
+
+
+def _forget_others(out: Path, form: Format, *, kept: set[Path]) -> None:
+    """Remove a direction of an earlier export that this run does not have.
+
+    Raises:
+        RunError: It cannot be removed.
+    """
+    for name in DIRECTIONS:
+        old = out / f"{name}{SUFFIXES[form]}"
+        if old in kept:
+            continue
+        try:
+            old.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{old}: is of another run, and cannot be removed ({reason(error)}); remove it."
+            ) from error
 
 
 def _is_file(out: Path, form: Format) -> bool:

@@ -17,16 +17,32 @@ from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.index import CSV_NAME, Index, Split, read_index
 from cycada.data.index_info import TOML_NAME, read_info
 from cycada.data.subjects import seen_digests
-from cycada.errors import CycadaError, DataError, RunError
+from cycada.errors import CycadaError, DataError, RunError, reason
 from cycada.metrics.scores import DetectionScores
-from cycada.report.card import Card, Evaluated, Figure, Learned, told_settings, without_paths
+from cycada.models.backbones import PUBLISHED
+from cycada.report.card import (
+    INITIAL_WEIGHTS,
+    Card,
+    Evaluated,
+    Figure,
+    Learned,
+    told_settings,
+    without_paths,
+)
 from cycada.settings import flatten
 from cycada.stages.detector_rows import source_rows
 from cycada.stages.scoring import SCORES_NAME
 from cycada.task import Task
 from cycada.training.checkpoint import Checkpoint, read_json
 from cycada.training.loading import window_of
-from cycada.training.run import CONFIG_NAME, Kind, finished_checkpoint, run_config, run_kind
+from cycada.training.run import (
+    CONFIG_NAME,
+    Kind,
+    finished_checkpoint,
+    run_config,
+    run_kind,
+    trained_with,
+)
 
 CONFIGS: Mapping[Kind, type[Any]] = MappingProxyType(
     {"detector": DetectorConfig, "translator": TranslatorConfig}
@@ -35,6 +51,9 @@ CONFIGS: Mapping[Kind, type[Any]] = MappingProxyType(
 
 SHARED_KEY = "shared"
 """In ``about.json`` of what was handed on: the facts of the card, whose origins it has not."""
+
+WRONG_FACTS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading the facts of a stranger raises where they are not as we wrote them."""
 
 _ROLES: Mapping[str, tuple[str, tuple[Split, ...]]] = MappingProxyType(
     {
@@ -58,7 +77,7 @@ _NETWORKS: Mapping[str, str] = MappingProxyType(
 
 _MADE_BY = "of the translator that made images"
 _TOLD = (
-    "backbone", "width", "view", "size", "alignment.method", "generator.blocks",
+    "backbone", "pretrained", "width", "view", "size", "alignment.method", "generator.blocks",
     "generator.width", "adversarial", "weights.cycle", "weights.semantic", "semantic_judge",
     "batch_size", "learning_rate", "seed",
 )  # fmt: skip
@@ -86,22 +105,50 @@ def card_of(
     """
     about, head = checkpoint.about(), read_json(root / CONFIG_NAME)
     before = about.get(SHARED_KEY, {})
+    try:
+        told = [Evaluated.from_json(each) for each in before.get("evaluations", ())]
+        licence, subjects = licence or before.get("licence", ""), before.get("subjects")
+    except WRONG_FACTS as error:
+        raise facts_are_wrong(checkpoint, error) from error
     learned = tuple(dict.fromkeys(_learned_by(root, frozenset())))
-    told = [Evaluated.from_json(each) for each in before.get("evaluations", ())]
     told += _evaluations(root, checkpoint.fingerprint(), evaluations)
     seen = len(seen_digests(about))
     detector = kind == "detector"
+    foreign = trained_with(root)
     return Card(
         kind=kind, place=place, version=str(head.get("version", "")),
-        steps=int(about.get("chosen_step", checkpoint.step)), size=config.size,
-        licence=licence or before.get("licence", ""), fingerprint=checkpoint.fingerprint(),
-        subjects=before.get("subjects", seen or None), digests=digests, learned=learned,
+        steps=None if foreign else int(about.get("chosen_step", checkpoint.step)),
+        trained_with=foreign, size=config.size,
+        licence=licence, fingerprint=checkpoint.fingerprint(),
+        subjects=subjects if SHARED_KEY in about else seen or None, digests=digests and seen > 0,
+        unnamed=digests and 0 < seen < max((each.subjects or 0 for each in learned), default=0),
+        learned=learned,
         evaluations=tuple(each for n, each in enumerate(told) if each not in told[:n]),
-        settings=told_settings(flatten(config), _TOLD), window=window_of(about),
+        settings=() if foreign else told_settings(_told_of(config, learned), _TOLD),
+        window=window_of(about),
         task=Task.from_json(about) if detector else None,
         domains=tuple(about.get("source_domains", ())),
         adapted=detector and any(each.role == _ROLES["target"][0] for each in learned),
     )  # fmt: skip
+
+
+def _told_of(config: Any, learned: Sequence[Learned]) -> dict[str, Any]:
+    """Return settings by dotted name as a card may tell them: of a file only that it is one."""
+    found = flatten(config)
+    # Not by what it began from: a copy does not know that any more.
+    if not any(each.role == INITIAL_WEIGHTS for each in learned):
+        found.pop("pretrained", None)
+    elif found.get("pretrained") not in (None, "none", "imagenet"):
+        found["pretrained"] = "a file"
+    return found
+
+
+def facts_are_wrong(checkpoint: Checkpoint, error: Exception) -> RunError:
+    """Return what to raise where facts of a network that was handed on are not as we wrote them."""
+    return RunError(
+        f"{checkpoint.folder}: what it says for its model card cannot be read "
+        f"({type(error).__name__}: {reason(error)})."
+    )
 
 
 def shared_facts(card: Card) -> dict[str, Any]:
@@ -119,9 +166,9 @@ def _learned_by(root: Path, known: frozenset[Path]) -> Iterator[Learned]:
     if root.resolve() in known:
         return
     known |= {root.resolve()}
-    shared = finished_checkpoint(root, told=False).about().get(SHARED_KEY)
-    if shared is not None:
-        yield from map(Learned.from_json, shared["learned"])
+    checkpoint = finished_checkpoint(root, told=False)
+    if SHARED_KEY in checkpoint.about():
+        yield from _handed_on(checkpoint)
         return
     settings: Any = run_config(root, kind := run_kind(root), CONFIGS[kind])
     inputs = read_json(root / CONFIG_NAME).get("inputs", {})
@@ -139,10 +186,28 @@ def _learned_by(root: Path, known: frozenset[Path]) -> Iterator[Learned]:
             yield _told(index, role, splits)
             if index.info.translator_hash:
                 yield from _before(index.root, index.info.translator, _MADE_BY, known)
+    yield from _initial_weights(settings)
     for name, role in _NETWORKS.items():
         named = getattr(settings, name, ())
         for path in filter(None, (named,) if isinstance(named, str) else named):
             yield from _before(root, path, role, known)
+
+
+def _handed_on(checkpoint: Checkpoint) -> list[Learned]:
+    try:
+        return [Learned.from_json(each) for each in checkpoint.about()[SHARED_KEY]["learned"]]
+    except WRONG_FACTS as error:
+        raise facts_are_wrong(checkpoint, error) from error
+
+
+def _initial_weights(config: Any) -> Iterator[Learned]:
+    """Yield what a network began from where ``pretrained`` says it."""
+    if not isinstance(config, DetectorConfig) or config.backbone not in PUBLISHED or config.initial:
+        return
+    if config.pretrained != "none":
+        imagenet = config.pretrained == "imagenet"
+        source = "ImageNet-1k, by torchvision" if imagenet else "a local file"
+        yield Learned(role=INITIAL_WEIGHTS, source=source)
 
 
 def _before(root: Path, named: str, role: str, known: frozenset[Path]) -> Iterator[Learned]:
@@ -162,12 +227,14 @@ def _beside(root: Path, named: str, holds: str) -> Path | None:
 
 
 def _unchanged(place: Path, fingerprint: str | None) -> Index | None:
-    """Return an index, unless it is another than a run has learned from."""
+    """Return an index, unless it is, or may be, another than a run has learned from."""
+    if fingerprint is None:
+        return None
     try:
         index = read_index(place, allow_outside=True)  # no image of it is opened
     except DataError:
         return None
-    return index if fingerprint in (None, index.fingerprint()) else None
+    return index if fingerprint == index.fingerprint() else None
 
 
 def _told(index: Index, role: str, splits: Sequence[Split]) -> Learned:

@@ -102,7 +102,7 @@ def report(
         include_subjects: Name subjects, and paths with their folders.
         allow_outside: Believe paths of an index from elsewhere that leave its folder.
         count: Images of each gallery at most; None: all.
-        full_pixels: Pixels of each gallery in full size at most; None: any number.
+        full_pixels: Pixels of all galleries together in full size at most; None: any number.
         progress: Shows the images of the galleries; None shows nothing.
 
     Raises:

@@ -39,7 +39,8 @@ class GalleryOptions:
     subjects: bool  # names of subjects and files
     device: torch.device
     progress: Progress
-    full_pixels: int | None = FULL_SIZE_PIXELS  # of each set at most; None: any number
+    full_pixels: int | None = FULL_SIZE_PIXELS  # of all sets together at most; None: any
+    used: list[int] = field(default_factory=list)  # pixels in full size of the sets so far
     taken: set[str] = field(default_factory=set)  # names of the sets that are there
 
     def identity(self, name: str, what: str, key: Any) -> str:
@@ -51,7 +52,8 @@ class GalleryOptions:
             key: All that the content depends on, as JSON.
         """
         words = re.sub(r"[^a-z0-9]+", "-", f"{name} {what}".lower()).strip("-")
-        told = json.dumps([cycada.__version__, self.count, self.subjects, self.full_pixels, key])
+        full = [self.full_pixels, sum(self.used)]
+        told = json.dumps([cycada.__version__, self.count, self.subjects, *full, key])
         digest = hashlib.sha256(told.encode()).hexdigest()[:8]
         identity, number = f"{words}-{digest}", 1
         while identity in self.taken:
@@ -75,10 +77,10 @@ class GalleryOptions:
         Raises:
             CycadaError: A file cannot be written.
         """
-        writer.add_full_size(
-            files, side=side, most_pixels=self.full_pixels, progress=self.progress,
-            desc=f"{name}: full size",
-        )  # fmt: skip
+        left = None if self.full_pixels is None else self.full_pixels - sum(self.used)
+        self.used.append(writer.add_full_size(
+            files, side=side, most_pixels=left, progress=self.progress, desc=f"{name}: full size",
+        ))  # fmt: skip
 
 
 def chosen(indexes: Sequence[Index], domain: Domain, count: int | None) -> list[Index]:

@@ -14,11 +14,12 @@ It is a run without its training, so every verb reads it, and its weights have t
 from __future__ import annotations
 
 import dataclasses
+import glob
 import re
 import shutil
 import tempfile
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,9 +30,25 @@ from cycada.errors import RunError, UsageError, reason
 from cycada.files import sync, temporary_beside
 from cycada.report.card import model_card
 from cycada.settings import to_dict
-from cycada.stages.model_facts import CONFIGS, SHARED_KEY, card_of, plain_json, shared_facts
+from cycada.stages.model_facts import (
+    CONFIGS,
+    SHARED_KEY,
+    WRONG_FACTS,
+    card_of,
+    facts_are_wrong,
+    plain_json,
+    shared_facts,
+)
 from cycada.training.checkpoint import read_json, write_for_use
-from cycada.training.run import CONFIG_NAME, Kind, finished_checkpoint, run_config, run_kind
+from cycada.training.run import (
+    CONFIG_NAME,
+    FOREIGN_KEY,
+    TRAINED_WITH_KEY,
+    Kind,
+    finished_checkpoint,
+    run_config,
+    run_kind,
+)
 
 Loaded = TypeVar("Loaded")
 
@@ -40,7 +57,7 @@ CARD_NAME = "README.md"
 _KEPT = (
     "step", "action_units", "classes", "landmarks", "channels", "source_domains", "window", "unit",
     "faces", "expected", "chosen_step", "validation", "thresholds", "calibration", "intensity",
-    "kept", "judged",
+    "kept", "judged", FOREIGN_KEY,
 )  # fmt: skip
 """Facts about the weights that are handed on; no other may hold a name or a path unseen."""
 
@@ -49,7 +66,6 @@ _WORDS = ("none", "imagenet")  # of ``pretrained``, else a file
 _PREFIX = "hf://"
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _FETCHED = (CONFIG_NAME, CARD_NAME, "*/about.json", "*/SHA256SUMS", "*/*.safetensors")
-_STALE = "[0-9]*/*"  # checkpoints of an earlier push, of which the highest step would be used
 
 
 class Place(NamedTuple):
@@ -90,7 +106,7 @@ def opened(load: Callable[..., Loaded], place: Place, device: torch.device) -> L
     """
     try:
         return load(place.root, device, step=place.step)
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+    except (*WRONG_FACTS, IndexError, RuntimeError) as error:
         raise RunError(
             f"{place.root}: holds no network that this version of cycada can use "
             f"({type(error).__name__}: {reason(error)})."
@@ -134,7 +150,7 @@ def save_model(
     about[SHARED_KEY] = shared_facts(card)
     head = read_json(root / CONFIG_NAME)
     told: dict[str, Any] = {
-        name: head[name] for name in ("kind", "version", "torch") if name in head
+        name: head[name] for name in ("kind", "version", "torch", TRAINED_WITH_KEY) if name in head
     }
     part = temporary_beside(folder)
     try:
@@ -148,6 +164,10 @@ def save_model(
         part.replace(folder)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({reason(error)}).") from error
+    except WRONG_FACTS as error:
+        if SHARED_KEY not in facts:
+            raise  # a fault of ours
+        raise facts_are_wrong(checkpoint, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
@@ -160,7 +180,8 @@ def publish(
     """Put what :func:`save_model` writes on the Hugging Face Hub; return where.
 
     Raises:
-        RunError: As :func:`save_model`; the Hub refuses, or cannot be reached.
+        RunError: As :func:`save_model`; the Hub refuses, or cannot be reached; what is to be
+            private is there and public.
         UsageError: ``repo_id`` is no name on the Hub.
     """
     from huggingface_hub import HfApi  # noqa: PLC0415 - a second, for those who publish
@@ -177,8 +198,14 @@ def publish(
         api = HfApi(library_name="cycada")
         try:
             api.create_repo(name, private=private, exist_ok=True)
+            if private and not api.model_info(name).private:
+                raise RunError(
+                    f"{name}: is there already, and public; give private=False to publish, or "
+                    "another name."
+                )
             made = api.upload_folder(
-                repo_id=name, folder_path=folder, delete_patterns=_STALE,
+                repo_id=name, folder_path=folder,
+                delete_patterns=_stale(api.list_repo_files(name)),
                 commit_message=message or "Share the network with its model card",
             )  # fmt: skip
         except (OSError, ValueError, HTTPError) as error:
@@ -187,6 +214,14 @@ def publish(
                 "`hf auth login` as someone who may write there."
             ) from error
     return made.commit_url
+
+
+def _stale(files: Iterable[str]) -> list[str]:
+    """Return patterns of checkpoints of an earlier push, of which the highest step would be used.
+
+    Folders of others whose names only begin with a digit stay.
+    """
+    return [glob.escape(file) for file in files if file.partition("/")[0].isdigit()]
 
 
 def _hub_id(given: str | Path) -> str:

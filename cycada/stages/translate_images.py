@@ -18,7 +18,13 @@ from cycada import images
 from cycada.data.dataset import scaled_size
 from cycada.data.index import Face, fault_of_path
 from cycada.errors import DataError
-from cycada.models.tiling import TILE, padded, padded_size, translate_any_size
+from cycada.models.tiling import (
+    TILE,
+    most_in_a_pass,
+    padded,
+    padded_size,
+    translate_any_size,
+)
 from cycada.progress import Progress
 from cycada.rejecting import Rejections, fault_of_file
 from cycada.stages.flow import in_order, lone_threads
@@ -225,23 +231,37 @@ def _batches(window: Sequence[tuple[Job, tuple[int, int]]], work: Translating) -
     They depend on the window alone, and not on what is there already or on how many processes
     there are: kernels for one image and for several differ in the last bits.
     """
-    alike: dict[tuple[int, int], list[tuple[Job, tuple[int, int]]]] = {}
-    for job, size in window:
-        alike.setdefault(padded_size(work.scaled(size)), []).append((job, size))
+    sizes = [size for _, size in window]
+    for shape, numbers in passes(sizes, [work.scaled(size) for size in sizes]):
+        jobs = tuple(window[number][0] for number in numbers)
+        yield Batch(jobs, tuple(sizes[number] for number in numbers), shape)
+
+
+def passes(
+    sizes: Sequence[tuple[int, int]], seen: Sequence[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], list[int]]]:
+    """Yield which images of a window share a pass: of one size once they are padded.
+
+    Args:
+        sizes: Heights and widths of the images.
+        seen: In which the network is shown them.
+
+    Yields:
+        The size of a pass once padded, and the places of its images in the window. It holds
+        ``MOST_PIXELS`` at most, in whichever of the two sizes has more, or one image.
+    """
+    alike: dict[tuple[int, int], list[int]] = {}
+    for number, size in enumerate(seen):
+        alike.setdefault(padded_size(size), []).append(number)
     for shape, members in alike.items():
-        most = max(1, min(PASS_PIXELS, MOST_PIXELS) // math.prod(shape))
-        held: list[tuple[Job, tuple[int, int]]] = []
+        most = most_in_a_pass(shape, pixels=min(PASS_PIXELS, MOST_PIXELS))
+        held: list[int] = []
         pixels = 0
-        for member in members:
-            own = max(math.prod(member[1]), math.prod(shape))
+        for number in members:
+            own = max(math.prod(sizes[number]), math.prod(shape))
             if held and (len(held) == most or pixels + own > MOST_PIXELS):
-                yield _batch(held, shape)
+                yield shape, held
                 held, pixels = [], 0
-            held.append(member)
+            held.append(number)
             pixels += own
-        yield _batch(held, shape)
-
-
-def _batch(held: Sequence[tuple[Job, tuple[int, int]]], shape: tuple[int, int]) -> Batch:
-    jobs, sizes = zip(*held, strict=True)
-    return Batch(jobs, sizes, shape)
+        yield shape, held

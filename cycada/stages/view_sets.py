@@ -191,7 +191,14 @@ class WholeSets:
         made = "" if translator is None else str(translator.root.resolve())
         identity = f"{domain}-{path_digest(f'{index.root.resolve()} {made}')}"
         size = translator.size if translator else shown_size(some[0])
-        window = translator.window if translator else window_of(some[0])
+        window = window_of(some[0])
+        if translator is not None:
+            if domain == "thermal" and window != translator.window:
+                raise DataError(
+                    f"{index.root}: its thermal images do not span the temperatures that the "
+                    f"translator {translator.root} knows."
+                )
+            window = translator.window
         task = labels_of(some[0])
         faces = ReadableFaces.of(some, domain, size)
         known = KnownLabels(some, task)

@@ -147,6 +147,8 @@ def read_detector_facts(text: str, file: Path) -> ExportedDetectorFacts:
         shapes += [intensity.slope.shape, intensity.offset.shape[1:]] if intensity else []
         if not len(task) or any(tuple(shape) != answers for shape in shapes):
             raise ValueError("as many numbers of a kind as answers are needed")
+        if not thresholds.isfinite().all():
+            raise ValueError("a threshold is no finite number")
         return ExportedDetectorFacts(
             meaning=DetectorFacts(
                 root=file,
@@ -181,7 +183,7 @@ def _read(text: str, file: Path, kind: str, read: Callable[[dict[str, Any]], Fac
         raise RunError(f"{file}: is the export of a {found}; a {kind} is needed here.")
     try:
         return read(facts)
-    except (ValueError, KeyError, TypeError, AttributeError, CycadaError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, CycadaError) as error:
         raise RunError(
             f"{file}: its metadata lack something or are wrong ({reason(error)}); export it again."
         ) from error

@@ -27,6 +27,8 @@ from cycada.thermal import Unit, Window
 from cycada.training.launch import multiplies_in_bf16
 from cycada.training.run import FOREIGN_KEY, finished_checkpoint, run_config
 
+_SHOWN = 60  # characters of a fact that is wrong
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorFacts:
@@ -209,7 +211,7 @@ def load_detector(
         module=module,
         config=config,
         task=task,
-        thresholds=torch.tensor(about["thresholds"]),
+        thresholds=_thresholds(about, task, checkpoint.folder),
         calibration=(
             Calibration.from_json(about["calibration"]) if "calibration" in about else None
         ),
@@ -301,6 +303,16 @@ def check_reads_rgb(detector: LoadedDetector, path: Path | str) -> None:
             f"the detector {path} was trained on thermal faces alone, but it is to judge RGB "
             "faces; give one that is trained on RGB."
         )
+
+
+def _thresholds(about: Mapping[str, Any], task: Task, folder: Path) -> Tensor:
+    found = torch.tensor(about["thresholds"])
+    if found.shape != (len(task),) or not found.isfinite().all():
+        raise RunError(
+            f"{folder}: expected a finite threshold for each of {len(task)} answers, found "
+            f"{str(about['thresholds'])[:_SHOWN]}."
+        )
+    return found
 
 
 def _source_domains(about: Mapping[str, Any], config: DetectorConfig) -> tuple[Domain, ...]:

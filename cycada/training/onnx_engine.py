@@ -36,6 +36,7 @@ DETECTOR_NAME = "detector.onnx"
 _PROCESSOR = torch.device("cpu")
 _TOLD = 4  # of the severities that ONNX Runtime prints: fatal ones; errors are raised
 _WEIGHTS_AT = "session.model_external_initializers_file_folder_path"
+_FLOATS = "tensor(float)"
 _SIDES: Mapping[Direction, tuple[int, int]] = MappingProxyType(
     {
         "to_thermal": (RGB_CHANNELS, THERMAL_CHANNELS),
@@ -196,11 +197,17 @@ def _check_fits(session: Any, file: Path, *, takes: Sequence[int], gives: int) -
     """Compare the axes after the first of a network's input and output with the metadata."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     taken = [end.shape[1 : 1 + len(takes)] for end in inputs]
-    if taken != [list(takes)] or [end.shape[1:2] for end in outputs] != [[gives]]:
+    floats = all(end.type == _FLOATS for end in (*inputs, *outputs))
+    if not floats or taken != [list(takes)] or [end.shape[1:2] for end in outputs] != [[gives]]:
         raise RunError(f"{file}: its network does not fit its metadata; export it again.")
 
 
 def _computed(session: Any, pictures: Tensor) -> Tensor:
     image = np.ascontiguousarray(pictures.float().numpy())
-    (made,) = session.run(None, {session.get_inputs()[0].name: image})
+    try:
+        (made,) = session.run(None, {session.get_inputs()[0].name: image})
+    except Exception as error:  # its errors have no class of their own in common
+        raise RunError(
+            f"ONNX Runtime cannot compute the exported network ({reason(error)}); export it again."
+        ) from error
     return torch.from_numpy(made)

@@ -58,7 +58,8 @@ FOREIGN_KEY = "cyclegan"
 tools/compare_cyclegan.py writes it.
 """
 
-_TRAINED_WITH = "trained_with"
+TRAINED_WITH_KEY = "trained_with"
+"""In ``config.json``: whose code trained a run that was brought here."""
 
 _MAY_CHANGE = frozenset(
     {
@@ -287,7 +288,7 @@ def open_run(
             "machines": _machines(root, machine),
             "settings": to_dict(config),
             "inputs": dict(inputs or {}),
-            **({_TRAINED_WITH: trained_with} if trained_with else {}),
+            **({TRAINED_WITH_KEY: trained_with} if trained_with else {}),
         }
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -319,7 +320,7 @@ def trained_with(root: Path) -> str:
     Raises:
         RunError: ``root`` is no run directory.
     """
-    return str(_read_config(root).get(_TRAINED_WITH, ""))
+    return str(_read_config(root).get(TRAINED_WITH_KEY, ""))
 
 
 def run_config(root: Path, kind: Kind, cls: type[Config]) -> Config:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from cycada import images
 from cycada.cli import main
 from cycada.data.detections import Detected
 from cycada.data.index import read_index
-from cycada.errors import DataError
+from cycada.errors import DataError, UsageError
 from cycada.progress import Progress
 from cycada.stages.phantom import PhantomOptions, make_phantom
 from cycada.task import Task
@@ -48,6 +49,21 @@ def test_a_translation_has_the_pixels_that_the_verb_writes(frames: list[Path], s
         written = images.read_image(Path("written", file.with_suffix(".png").name)).numpy()
         assert each.pixels.dtype == written.dtype == np.uint16
         assert (each.pixels == written[0]).all()
+
+
+def test_long_narrow_images_are_translated_however_many_there_are(there: Path) -> None:
+    folder = there / "strips"
+    folder.mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 1200, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    files = sorted(folder.iterdir())
+    _run("translate", "runs/translator", "strips", "--scale", "keep", "--out", "written")
+    translator = cycada.Translator.from_pretrained("runs/translator")
+    for file, each in zip(files, translator.translate(files, scale="keep"), strict=True):
+        (alone,) = translator.translate(file, scale="keep")
+        assert (each.pixels == images.read_image(Path("written", file.name)).numpy()[0]).all()
+        assert (each.pixels == alone.pixels).all()
 
 
 def test_a_translation_counts_hundredths_of_kelvin_and_tells_deg_c(frames: list[Path]) -> None:
@@ -188,3 +204,26 @@ def test_classes_have_a_column_each_and_a_label() -> None:
     assert found["label"] == ["dyspnea"]
     assert found["calm"] == [0.25]
     assert found.action_units(0) == ("dyspnea",)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"domain": "infrared"}, "domain: expected one of 'rgb', 'thermal', found 'infrared'"),
+        ({"unit": "kelvins"}, "unit: expected one of None, 'grey',"),
+        ({"window": 3}, "window: expected two temperatures in deg C, found 3"),
+        ({"window": (1, 2, 3)}, "window: expected two temperatures"),
+        ({"window": "20"}, "window: expected two temperatures"),
+        ({"rotate": 45}, "turns by 0, 90, 180 or 270"),
+    ],
+)
+@pytest.mark.usefixtures("there")
+def test_an_argument_that_there_is_not_is_refused_in_a_sentence(
+    given: dict[str, Any], told: str
+) -> None:
+    detector = cycada.ActionUnitDetector.from_pretrained("runs/both")
+    with pytest.raises(UsageError, match=told):
+        detector.detect(["faces/thermal.png"], **given)
+    translator = cycada.Translator.from_pretrained("runs/translator")
+    with pytest.raises(UsageError, match="scale: expected one of 'fit', 'keep', found 'fill'"):
+        translator.translate(["faces/rgb.png"], scale="fill")  # type: ignore[arg-type]

@@ -127,6 +127,50 @@ def test_nobody_is_scored_whom_a_copy_knows_unless_its_digests_were_left_out() -
 
 
 @pytest.mark.usefixtures("there")
+def test_digests_that_were_left_out_before_are_not_told_as_if_they_were_kept() -> None:
+    _detector().save_pretrained("nameless", subject_digests=False)
+    _detector("nameless").save_pretrained("again")
+    assert "digests alone are kept" not in _card("again")
+    assert "nothing keeps them from being scored" in _card("again")
+    config, about = Path("runs/both/config.json"), Path("runs/both/000002/about.json")
+    known, facts = json.loads(config.read_text()), json.loads(about.read_text())
+    known["settings"]["initial"] = "nameless"
+    config.write_text(json.dumps(known))
+    about.write_text(json.dumps({**facts, "seen_digests": facts["seen_digests"][:2]}))
+    Path("runs/both/000002/SHA256SUMS").unlink()
+    _detector().save_pretrained("later")
+    assert "A network before it was handed on without digests" in _card("later")
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize(
+    ("backbone", "pretrained", "setting", "source"),
+    [
+        ("resnet18", "imagenet", "imagenet", "ImageNet-1k, by torchvision"),
+        ("resnet18", "/home/jane/w.pth", "a file", "a local file"),
+        ("resnet18", "none", None, None),
+        ("small", "imagenet", None, None),
+    ],
+)
+def test_the_card_tells_of_the_weights_that_a_network_began_from(
+    backbone: str, pretrained: str, setting: str | None, source: str | None
+) -> None:
+    detector = _detector()
+    config = Path("runs/both/config.json")
+    known = json.loads(config.read_text())
+    known["settings"] |= {"backbone": backbone, "pretrained": pretrained}
+    config.write_text(json.dumps(known))
+    detector.save_pretrained("saved")
+    card = _card("saved")
+    assert "jane" not in card
+    assert ("- `pretrained`: " in card) == (setting is not None)
+    assert setting is None or f"- `pretrained`: {setting}\n" in card
+    assert ("| initial weights |" in card) == (source is not None)
+    assert source is None or _row(card, "initial weights")[1] == source
+    assert "was not there any more" not in card
+
+
+@pytest.mark.usefixtures("there")
 def test_the_card_counts_faces_and_subjects_of_the_splits_that_were_read() -> None:
     faces = read_index("data").faces
     _detector().save_pretrained("both")
@@ -242,14 +286,30 @@ def hub(there: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             assert library_name == "cycada"
 
         def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
-            (root / repo_id).mkdir(parents=True, exist_ok=exist_ok)
+            if exist_ok and (root / repo_id).exists():
+                return  # as it was: the Hub does not change it
+            (root / repo_id).mkdir(parents=True)
             (there / "visibility").write_text("private" if private else "public")
 
+        def model_info(self, repo_id: str) -> Any:
+            assert (root / repo_id).is_dir()
+            return SimpleNamespace(private=(there / "visibility").read_text() == "private")
+
+        def list_repo_files(self, repo_id: str) -> list[str]:
+            files = [p for p in (root / repo_id).rglob("*") if p.is_file()]
+            return [str(p.relative_to(root / repo_id)) for p in files]
+
         def upload_folder(
-            self, *, repo_id: str, folder_path: Path, delete_patterns: str, commit_message: str
+            self,
+            *,
+            repo_id: str,
+            folder_path: Path,
+            delete_patterns: list[str],
+            commit_message: str,
         ) -> Any:
             for file in [p for p in (root / repo_id).rglob("*") if p.is_file()]:
-                if fnmatch.fnmatch(str(file.relative_to(root / repo_id)), delete_patterns):
+                name = str(file.relative_to(root / repo_id))
+                if any(fnmatch.fnmatch(name, pattern) for pattern in delete_patterns):
                     file.unlink()
             shutil.copytree(folder_path, root / repo_id, dirs_exist_ok=True)
             return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/{commit_message}")
@@ -267,7 +327,7 @@ def test_what_was_pushed_is_what_is_saved_private_unless_said_otherwise(hub: Pat
     assert again.detect(FACES, faces="whole").rows == detector.detect(FACES, faces="whole").rows
     card = (hub / "me/aus/README.md").read_text()
     assert 'cycada.ActionUnitDetector.from_pretrained("me/aus")' in card
-    detector.push_to_hub("hf://me/aus", private=False)
+    detector.push_to_hub("hf://me/open", private=False)
     assert Path("visibility").read_text() == "public"
     with pytest.raises(UsageError, match="a/b/c: is no name on the Hugging Face Hub"):
         detector.push_to_hub("a/b/c")
@@ -277,8 +337,24 @@ def test_a_push_takes_the_place_of_weights_that_were_trained_for_longer(hub: Pat
     detector = _detector()
     detector.push_to_hub("me/aus")
     (hub / "me/aus/000002").rename(hub / "me/aus/000900")
+    (hub / "me/aus/000900/odd[1].txt").write_text("x")
+    (hub / "me/aus/2024-figures").mkdir()
+    (hub / "me/aus/2024-figures/a.png").write_bytes(b"")
     detector.push_to_hub("me/aus")
     assert _detector("me/aus").step == 2
+    assert not list((hub / "me/aus/000900").iterdir())
+    assert (hub / "me/aus/2024-figures/a.png").exists()
+
+
+def test_what_is_to_be_private_is_not_pushed_to_a_place_that_is_public(hub: Path) -> None:
+    detector = _detector()
+    detector.push_to_hub("me/aus", private=False)
+    shutil.rmtree(hub / "me/aus/000002")
+    with pytest.raises(RunError, match="me/aus: is there already, and public"):
+        detector.push_to_hub("me/aus")
+    assert not (hub / "me/aus/000002").exists()
+    detector.push_to_hub("me/aus", private=False)
+    assert (hub / "me/aus/000002").exists()
 
 
 def test_no_file_that_can_hold_code_is_fetched(hub: Path) -> None:
@@ -320,6 +396,42 @@ def test_what_a_strangers_facts_lack_or_have_wrong_is_told_in_a_sentence(
     about.write_text(json.dumps({k: value for k, value in facts.items() if value is not None}))
     Path("runs/both/000002/SHA256SUMS").unlink()
     with pytest.raises(RunError, match="runs/both: holds no network that this version"):
+        _detector()
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [], {"learned": 3}, {"learned": [{"role": []}]}, {"learned": [{"name": "x"}]},
+        {"learned": [{"role": "x", "rgb": "many"}]}, {"learned": [], "evaluations": [3]},
+        {"learned": [], "evaluations": [{"faces": 1}]}, {"learned": [], "licence": 7},
+        {"learned": [], "subjects": "x"},
+    ],
+)  # fmt: skip
+def test_what_a_stranger_says_for_the_card_is_told_in_a_sentence_where_it_is_wrong(
+    wrong: Any,
+) -> None:
+    _detector().save_pretrained("theirs")
+    about = Path("theirs/000002/about.json")
+    about.write_text(json.dumps({**json.loads(about.read_text()), "shared": wrong}))
+    Path("theirs/000002/SHA256SUMS").unlink()
+    with pytest.raises(RunError, match="what it says for its model card cannot be read"):
+        _detector("theirs").save_pretrained("saved")
+    assert not Path("saved").exists()
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("wrong", [[0.5], [[0.5]], 0.5, "nan"])
+def test_thresholds_that_are_not_one_finite_number_for_each_answer_are_refused(
+    wrong: Any,
+) -> None:
+    about = Path("runs/both/000002/about.json")
+    facts = json.loads(about.read_text())
+    facts["thresholds"] = [float("nan")] * len(facts["thresholds"]) if wrong == "nan" else wrong
+    about.write_text(json.dumps(facts))
+    Path("runs/both/000002/SHA256SUMS").unlink()
+    with pytest.raises(RunError, match="expected a finite threshold for each of"):
         _detector()
 
 

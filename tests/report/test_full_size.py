@@ -26,6 +26,8 @@ from cycada.report.full_size import (
 )
 from cycada.report.gallery import GallerySet, SetWriter
 from cycada.report.gallery_items import FigureColumn, Item, View
+from cycada.stages.report_choice import GalleryOptions
+from cycada.thermal import Unit
 
 WINDOW = (28.0, 37.0)
 VIEWS = (
@@ -158,6 +160,16 @@ def test_a_file_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     assert full_size_values(files, WINDOW)["views"] == {}
 
 
+@pytest.mark.parametrize(("window", "unit"), [(WINDOW, "grey"), (None, "celsius")])
+def test_a_thermal_file_is_left_out_whose_scale_is_not_the_gallerys(
+    tmp_path: Path, window: tuple[float, float] | None, unit: Unit
+) -> None:
+    images.write_image(tmp_path / "a.npy", torch.full((1, 20, 20), 30.0))
+    images.write_image(tmp_path / "b.png", torch.full((1, 20, 20), 30, dtype=torch.uint8))
+    file = tmp_path / ("b.png" if unit == "grey" else "a.npy")
+    assert full_size_values({"image": PictureFile(file, "thermal", unit)}, window)["views"] == {}
+
+
 # --- of a set: the worst first -------------------------------------------------------------------
 
 SIZES = ((20, 30), (SIDE, SIDE), (40, 30), (10, 10), (30, 30))
@@ -222,8 +234,41 @@ def test_pixels_go_to_the_worst_faces_until_they_are_used_up(tmp_path: Path) -> 
 
 def test_no_pixels_allow_nothing(tmp_path: Path) -> None:
     shown = written(tmp_path, 0)
-    assert states(shown) == "20222"
+    assert states(shown) == "22222"
     assert not (shown.folder / "whole").exists()
+
+
+def test_without_pixels_no_file_is_opened(tmp_path: Path) -> None:
+    def refuse(number: int) -> dict[str, PictureFile]:
+        raise AssertionError(number)
+
+    with SetWriter(
+        tmp_path / "set", identity="set", title="", intro="", views=VIEWS, figures=(), units=None,
+        window=WINDOW, include_subjects=False, thumb=32,
+    ) as writer:  # fmt: skip
+        writer.add(Item(name="a", pictures={"image": torch.zeros(1, SIDE, SIDE)}))
+        assert not writer.add_full_size(
+            refuse, side=SIDE, most_pixels=0, progress=Progress(shown=False), desc=""
+        )
+
+
+def test_the_sets_of_a_page_draw_from_one_budget(tmp_path: Path) -> None:
+    options = GalleryOptions(
+        folder=tmp_path, count=None, subjects=False, device=torch.device("cpu"),
+        progress=Progress(shown=False), full_pixels=1000,
+    )  # fmt: skip
+    images.write_image(tmp_path / "a.npy", torch.full((1, 20, 30), 25.0))
+    file = {"image": PictureFile(tmp_path / "a.npy", "thermal", "celsius")}
+    found = []
+    for number in range(2):
+        with SetWriter(
+            tmp_path / f"set{number}", identity="set", title="", intro="", views=VIEWS, figures=(),
+            units=None, window=WINDOW, include_subjects=False, thumb=32,
+        ) as writer:  # fmt: skip
+            writer.add(Item(name="a", pictures={"image": torch.zeros(1, SIDE, SIDE)}))
+            options.add_full_size(writer, lambda _: file, side=SIDE, name="a")
+            found.append(states(writer.close()))
+    assert found == ["1", "2"]
 
 
 def test_a_set_written_again_without_keeps_nothing_in_full(tmp_path: Path) -> None:

@@ -114,6 +114,29 @@ def test_no_folder_and_no_name_is_told_unless_asked_for(
     assert str(tmp_path / "alice" / "weights" / "hub") in told("--paths").output
 
 
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("/home/Jane Doe/lib/a.so: cannot open", "a.so: cannot open"),
+        ("no `/home/Jane Doe/lib/a.so`", "no `a.so`"),
+        ("error:/home/Jane Doe/a.so", "error:a.so"),
+        ("at file:///home/Jane Doe/a.so", "at a.so"),
+        ("at ../Jane Doe/a.so", "at a.so"),
+        ("a|/home/Jane Doe/a.so", "a|a.so"),
+        ("in C:\\Users\\Jane Doe\\a.dll", "in a.dll"),
+        ("see https://a.org/b", "see https://a.org/b"),
+        ("HOME", ""),
+        (f"{'x' * 190} HOME/a.so", f"{'x' * 190} a.so"),
+    ],
+)
+def test_reasons_lose_the_folders_of_this_machine(
+    said: str, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/Jane van Doe")
+    found = doctor._plain(ImportError(said.replace("HOME", "/home/Jane van Doe")))
+    assert found == (left or "Exception")
+
+
 def test_a_missing_extra_is_told_with_its_command_and_the_verbs_that_want_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -183,6 +206,28 @@ def test_what_was_downloaded_is_counted_where_torch_keeps_it(
     space = json.loads(told("--json").output)["space"]
     assert (space["cache_files"], space["cache_used_gb"]) == (2, 0.7)
     assert space["cache_writable"]
+
+
+def test_a_place_that_cannot_be_looked_at_is_a_note_and_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    def homeless(*_: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("TORCH_HOME", "~/nowhere")
+    with monkeypatch.context() as patched:  # as pathlib does below a folder of others
+        patched.setattr(Path, "exists", refuse)
+        patched.setattr(Path, "is_file", refuse)
+        patched.setattr(Path, "expanduser", homeless)
+        assert doctor._space()[0]["here_free_gb"] > 0
+    monkeypatch.setattr(doctor.shutil, "disk_usage", refuse)
+    found = doctor.examine(list(VERBS))
+    assert found.space == {}
+    assert "The disks cannot be asked for room (Permission denied)." in found.notes
+    assert told().exit_code == 0
 
 
 def test_gpus_are_listed_with_their_memory_and_a_full_one_without_what_is_free(

@@ -284,6 +284,45 @@ def test_no_other_file_is_read_for_a_network(
         open_detector(Path("spoilt.onnx"), "onnx", device=CPU)
 
 
+def with_last(file: Path, folder: Path, *nodes: Any, made: int, more: tuple[Any, ...] = ()) -> Path:
+    """Return a sealed file whose network ends with nodes from ``before`` to its output."""
+    model = onnx.load(file)
+    (output,) = model.graph.output
+    for node in model.graph.node:
+        node.output[:] = ["before" if name == output.name else name for name in node.output]
+    for node in nodes:
+        node.output[:] = [output.name]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(more)
+    output.type.tensor_type.elem_type = made
+    del model.metadata_props[1:]
+    body = model.SerializeToString()
+    (folder / "spoilt.onnx").write_bytes(body + seal(body))
+    return folder / "spoilt.onnx"
+
+
+def test_a_network_of_other_numbers_than_floats_is_refused(
+    detector_file: Path, tmp_path: Path
+) -> None:
+    double = onnx.TensorProto.DOUBLE
+    cast = onnx.helper.make_node("Cast", ["before"], ["x"], to=double)
+    with pytest.raises(RunError, match="its network does not fit its metadata"):
+        open_detector(with_last(detector_file, tmp_path, cast, made=double), "onnx", device=CPU)
+
+
+def test_a_network_that_cannot_be_computed_is_told_in_a_sentence(
+    detector_file: Path, tmp_path: Path
+) -> None:
+    seven = onnx.helper.make_tensor("seven", onnx.TensorProto.INT64, [1], [7])
+    cut = onnx.helper.make_node("Gather", ["before", "seven"], ["x"], axis=0)
+    file = with_last(
+        detector_file, tmp_path, cut, made=onnx.TensorProto.FLOAT, more=(seven,)
+    )  # fmt: skip
+    detector = open_detector(file, "onnx", device=CPU)
+    with pytest.raises(RunError, match="ONNX Runtime cannot compute the exported network"):
+        detector.predict(torch.zeros(1, 3, SIDE, SIDE))
+
+
 def test_metadata_of_another_network_are_refused(detector_file: Path, tmp_path: Path) -> None:
     model = onnx.load(detector_file)
     facts = json.loads(next(each.value for each in model.metadata_props if each.key == KEY))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
+import cycada
 from cycada import images
 from cycada.cli import main
 from cycada.config import TranslatorConfig
@@ -20,6 +22,7 @@ from cycada.data.index import read_index
 from cycada.errors import DataError, RunError, UsageError
 from cycada.progress import Progress
 from cycada.stages.evaluate import EvaluateOptions, evaluate
+from cycada.stages.export import run_export
 from cycada.stages.report import report
 from cycada.stages.train_translator import run_training
 from cycada.stages.translate import run_translation
@@ -194,10 +197,25 @@ def test_both_directions_are_evaluated_like_a_translator_of_ours(
     assert figures["cycle_rgb"] == pytest.approx(float(cycle), rel=1e-3)
 
 
+def test_data_of_other_temperatures_than_those_told_are_refused(
+    tool: ModuleType, textbook: ModuleType, faces: Path, tmp_path: Path
+) -> None:
+    weights = named_as_theirs(drawn(textbook))
+    own = read_index(faces).info.window
+    for window, told in ((Window(18, 38), "18 to 38 deg C"), (None, "no temperatures")):
+        with pytest.raises(UsageError, match=f"span 20 to 40 deg C, and --window tells {told}"):
+            bring_over(tool, tmp_path, weights, data=(faces,), window=window)
+        assert not (tmp_path / "theirs").exists()
+    assert own == Window(20, 40)
+    bring_over(tool, tmp_path, weights, data=(faces,), window=own)
+
+
 def test_nobody_is_evaluated_whom_it_has_learned_from(
     tool: ModuleType, textbook: ModuleType, faces: Path, quiet: Progress, tmp_path: Path
 ) -> None:
-    run = bring_over(tool, tmp_path, named_as_theirs(drawn(textbook)), data=(faces,))
+    run = bring_over(
+        tool, tmp_path, named_as_theirs(drawn(textbook)), data=(faces,), window=Window()
+    )
     options = EvaluateOptions(
         run=run, index=faces, out=tmp_path / "scores", split="train", device=CPU
     )
@@ -265,6 +283,58 @@ def test_the_server_draws_the_one_direction_that_there_is(
     assert '"again"' not in only.script.decode("utf-8")
 
 
+def test_it_is_handed_on_as_what_it_is_and_makes_the_same_bit_for_bit(
+    tool: ModuleType, textbook: ModuleType, tmp_path: Path
+) -> None:
+    run = bring_over(tool, tmp_path, named_as_theirs(drawn(textbook)), window=Window(18, 38))
+    first = cycada.Translator.from_pretrained(run, device="cpu")
+    first.save_pretrained(tmp_path / "shared")
+    again = cycada.Translator.from_pretrained(tmp_path / "shared", device="cpu")
+    again.save_pretrained(tmp_path / "twice")
+    picture = torch.randint(0, 256, (24, 16, 3)).to(torch.uint8).numpy()
+    (made,), (same,) = first.translate(picture), again.translate(picture)
+    assert (made.pixels == same.pixels).all()
+    for folder in ("shared", "twice"):
+        card = (tmp_path / folder / "README.md").read_text(encoding="utf-8")
+        assert "Trained with CycleGAN's code" in card
+        assert " steps with" not in card
+        assert "generator.width" not in card
+
+
+def test_its_card_tells_of_the_data_that_were_named_unless_they_have_changed(
+    tool: ModuleType, textbook: ModuleType, own_faces: Path, tmp_path: Path
+) -> None:
+    weights = named_as_theirs(drawn(textbook))
+    run = bring_over(tool, tmp_path, weights, data=(own_faces,), window=Window())
+    translator = cycada.Translator.from_pretrained(run, device="cpu")
+    config = run / "config.json"
+    facts = json.loads(config.read_text())
+    rows = []
+    for name, inputs in (("noted", facts["inputs"]), ("other", {str(own_faces): "0" * 64}),
+                         ("none", {})):  # fmt: skip
+        config.write_text(json.dumps({**facts, "inputs": inputs}))
+        card = translator.save_pretrained(tmp_path / name) / "README.md"
+        lines = card.read_text(encoding="utf-8").splitlines()
+        rows.append(next(line for line in lines if line.startswith("| both domains")))
+    assert (
+        rows[0] == "| both domains, unpaired | not stated | not stated | occurrence | 12 | 12 | 6 |"
+    )
+    assert rows[1] == rows[2]
+    assert rows[1].endswith("| – | – | – | – |")
+
+
+def test_an_export_leaves_no_other_direction_of_another_run(
+    tool: ModuleType, textbook: ModuleType, quiet: Progress, tmp_path: Path
+) -> None:
+    run = bring_over(tool, tmp_path, named_as_theirs(drawn(textbook)))
+    out = tmp_path / "exported"
+    out.mkdir()
+    for name in ("to_rgb.pt", "to_rgb.onnx"):
+        (out / name).write_bytes(b"of another run")
+    run_export(run, out, form="torchscript", progress=quiet)
+    assert sorted(file.name for file in out.iterdir()) == ["to_rgb.onnx", "to_thermal.pt"]
+
+
 def test_a_training_does_not_go_on_from_it(
     tool: ModuleType, textbook: ModuleType, tiny_translator: Callable[..., TranslatorConfig],
     faces: Path, tmp_path: Path,
@@ -272,7 +342,7 @@ def test_a_training_does_not_go_on_from_it(
     from cycada.training.run import run_config
 
     weights, back = named_as_theirs(drawn(textbook)), named_as_theirs(drawn(textbook, 1, 3))
-    run = bring_over(tool, tmp_path, weights, back, data=(faces,), size=24)
+    run = bring_over(tool, tmp_path, weights, back, data=(faces,), window=Window(), size=24)
     with pytest.raises(RunError, match="was trained with CycleGAN's code, and holds nothing"):
         run_training(tiny_translator(), run, progress=Progress(shown=False))
     config = run_config(run, "translator", TranslatorConfig)
@@ -293,12 +363,18 @@ def test_a_training_does_not_go_on_from_it(
         (lambda w: w | {"model.1.bias": torch.full((4,), torch.nan)}, "is not finite"),
         (lambda w: w | {"fc.weight": torch.ones(2, 2)}, r"holds fc\.weight besides"),
         (lambda w: w | {"model.1.weight": torch.ones(4, 2, 7, 7)}, "no ResNet generator"),
+        (lambda w: w | {"module.model.1.bias": torch.ones(4)}, r"holds model\.1\.bias twice"),
+        (lambda w: w | {"model.10.conv_block.6.bias": torch.ones(16)}, "with dropout and without"),
+        (lambda w: w | {"model.1.bias": torch.ones(4).to_sparse()}, "no dense tensor"),
+        (lambda w: w | {"model.1.bias": torch.ones(4, device="meta")}, "no dense tensor"),
+        (lambda w: w | {"model.1.weight": torch.zeros(1).expand(10**6, 3, 7, 7)},
+         "has 1000000 channels"),
         (lambda w: {"state": w}, "expected a state dict of named tensors"),
         (lambda _: {}, "no ResNet generator"),
     ],
     ids=[
         "batch norm", "U-Net", "discriminator", "CUT", "cut off", "other kernel", "not finite",
-        "surplus", "two channels", "nested", "empty",
+        "surplus", "two channels", "twice", "dropout", "sparse", "meta", "wide", "nested", "empty",
     ],
 )  # fmt: skip
 def test_another_file_is_refused_in_a_sentence(
