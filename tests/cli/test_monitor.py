@@ -54,7 +54,8 @@ def test_a_camera_that_sends_nothing_any_more_is_left_by_a_signal(
             break
         time.sleep(0.1)
     process.send_signal(number)
-    said, errors = process.communicate(timeout=60)
+    process.wait(timeout=60)  # its standard input is open till then: that is not what ends it
+    said, errors = process.communicate()
     assert process.returncode == 0, errors
     assert errors == b""
     assert b"2 seconds" in said
