@@ -8,7 +8,7 @@ from typing import Any, Literal
 import click
 
 from cycada.cli.output import progress, say
-from cycada.cli.reading import read_options, reading
+from cycada.cli.reading import read_options, reading, stated_window
 from cycada.cli.rejecting import max_rejected
 from cycada.cli.settings import allow_outside, engine
 from cycada.errors import UsageError
@@ -36,13 +36,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     help="How faces are found: heads, dlib, yunet, a file of boxes or weights; whole: they are.",
 )
 @reading
-@click.option(
-    "--window",
-    nargs=2,
-    type=float,
-    metavar="LOW HIGH",
-    help="Deg C of black and white, where pictures or the detector have no temperatures.",
-)
+@stated_window
 @click.option("--overlay", is_flag=True, help="Draw the results on the frames, too.")
 @click.option("--download", is_flag=True, help="Fetch the weights of yunet if they are not here.")
 @engine

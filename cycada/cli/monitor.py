@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cycada.cli.output import is_main_process, say
-from cycada.cli.reading import read_options, reading
+from cycada.cli.reading import read_options, reading, stated_window
 
 if TYPE_CHECKING:
     from cycada.stages.monitor import Monitored
@@ -46,13 +46,7 @@ _CLEAR = "\r\x1b[K"  # the line of a terminal
     help="Frames per second, where SOURCE does not tell.",
 )
 @reading
-@click.option(
-    "--window",
-    nargs=2,
-    type=float,
-    metavar="LOW HIGH",
-    help="Deg C of black and white, where pictures or the detector have no temperatures.",
-)
+@stated_window
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 def monitor(
     *, source: Path, out: Path, detector: Path | None, score: Path | None, faces: str,

@@ -54,6 +54,15 @@ _OPTIONS = (
     ),
 )
 
+stated_window = click.option(
+    "--window",
+    nargs=2,
+    type=float,
+    metavar="LOW HIGH",
+    help="Deg C of black and white, where pictures or the detector have no temperatures.",
+)
+"""The option of verbs that show frames to a detector."""
+
 
 def reading(function: F) -> F:
     """Add the options that say how to read camera files, but not ``--window``."""

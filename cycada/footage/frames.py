@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -70,6 +70,14 @@ class ReadOptions:
     reflected: float | None = None  # deg C, apparent, instead of the one in the file
     calibration: Path | None = None  # TOML file that makes temperatures of raw counts
     window: Window | None = None  # deg C of black and white in 8-bit pictures; None: unknown
+
+    def stated(self) -> dict[str, Any]:
+        """Return what was chosen, for a table that says what its rows depend on."""
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in asdict(self).items()
+            if value is not None
+        }
 
     def __post_init__(self) -> None:
         if self.domain == "rgb":

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -340,11 +340,6 @@ def _settings(
     source: Source, options: DetectOptions, *, window: Window | None, weights: str
 ) -> Mapping[str, Any]:
     """Return everything that the rows of a table depend on."""
-    read = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in asdict(options.read).items()
-        if value is not None
-    }
     return {
         "detector": str(options.run),
         "weights": weights,
@@ -352,7 +347,7 @@ def _settings(
         "unit": source.unit,
         "window": None if window is None else [window.low, window.high],
         "faces": WHOLE if source.cut_out else options.faces,
-        "read": read,
+        "read": options.read.stated(),
         # Engines differ in the last bits, so a table is written by one of them.
         **({"engine": options.engine} if options.engine != "torch" else {}),
     }

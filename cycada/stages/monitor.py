@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -288,11 +288,6 @@ def _settings(
     options: MonitorOptions, source: Source, config: DyspneaConfig, detector: LoadedDetector | None
 ) -> Mapping[str, Any]:
     """Return everything that the rows depend on."""
-    read = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in asdict(options.read).items()
-        if value is not None
-    }
     return {
         "source": str(source.path),
         "source_state": None if options.streams else _state(options.source, options.out),
@@ -303,7 +298,7 @@ def _settings(
         "faces_state": _state(Path(options.faces), options.out),
         "raw": options.size,
         "rate": options.rate,
-        "read": read,
+        "read": options.read.stated(),
         "score": to_dict(config),
     }
 
