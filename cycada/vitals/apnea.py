@@ -18,6 +18,7 @@ SHORTEST = 10.0
 
 _BEGINS, _ENDS = 0.35, 0.5  # share of the usual depth
 _BACK = 5.0  # s by whose depth it is told that breathing is back
+_CLEAR = 0.25  # of the part that swings most: one by itself tells that breathing is back
 _EDGE = 1.0  # s at the end of a window that its filter knows badly
 _SHARE = 75  # per cent of the time in which breaths are not as deep: short moves are left out
 _KNOWN = 20.0  # s in which a rate was told before breathing counts as known
@@ -81,7 +82,7 @@ class ApneaWatch:
         elif math.isnan(self._quiet):
             if self._depth(deep, SHORTEST) < _BEGINS:
                 self._quiet = now - self._still(deep)
-        elif self._depth(deep, _BACK) > _ENDS:
+        elif any(self._depth(each, _BACK) > _ENDS for each in self._each(deep)):
             self._quiet = math.nan
         # A pause that is shorter is none; a short move in a longer one does not end it.
         if not now - self._quiet < SHORTEST:
@@ -99,17 +100,26 @@ class ApneaWatch:
             self._usual[name] += (_DEEPER if depth > usual else _SHALLOWER) * (depth - usual)
 
     def _depth(self, deep: Mapping[str, Array], seconds: float) -> float:
-        """Return how deep breaths are lately, as a share of the usual, where they are deepest."""
+        """Return how deep breaths are lately, as a share of the usual."""
         lately = slice(-round(seconds * GRID), -round(_EDGE * GRID))
-        return max(
-            float(np.percentile(values[lately], _SHARE)) / self._usual[name]
-            for name, values in deep.items()
-        )
+        return float(np.percentile(self._swing(deep)[lately], _SHARE))
 
     def _still(self, deep: Mapping[str, Array]) -> float:
         """Return for how many seconds there has been no usual breath."""
-        last = max(
-            int(np.max(np.flatnonzero(values > _ENDS * self._usual[name]), initial=0))
-            for name, values in deep.items()
-        )
-        return (len(next(iter(deep.values()))) - last) / GRID
+        swing = self._swing(deep)
+        last = int(np.max(np.flatnonzero(swing > _ENDS), initial=0))
+        return (len(swing) - last) / GRID
+
+    def _each(self, deep: Mapping[str, Array]) -> Sequence[Mapping[str, Array]]:
+        """Return the parts one by one that swing with the breath by more than noise."""
+        least = _CLEAR * max(self._usual[name] for name in deep)
+        return [{name: values} for name, values in deep.items() if self._usual[name] >= least]
+
+    def _swing(self, deep: Mapping[str, Array]) -> Array:
+        """Return how far all parts together swing, as a share of the usual.
+
+        A part that hardly swings with the breath is mostly noise, which goes on in an apnea, so
+        each counts as much as it swings as a rule. Who goes on by the mouth swings there more.
+        """
+        swing: Array = np.sum(list(deep.values()), axis=0)
+        return swing / sum(self._usual[name] for name in deep)

@@ -38,3 +38,30 @@ def test_a_rate_that_stays_makes_shallow_breaths_usual() -> None:
         found = watched(180, stops=70, told=dict.fromkeys(range(110, 180), part), depth=0.3)
         assert not np.isnan(found[109 + after])
         assert np.isnan([found[now] for now in range(111 + after, 180)]).all()
+
+
+def with_noise_and_mouth(now: float, *, stops: float, mouth_from: float) -> dict[str, Array]:
+    """Return breaths by the nose, a cheek of noise alone, and a mouth that begins to breathe."""
+    times = now - np.arange(round(WINDOW * GRID))[::-1] / GRID
+    noise = np.random.default_rng(int(now)).standard_normal(len(times))
+    return {
+        "nostrils": 0.1 * np.sin(2 * np.pi * 0.25 * times) * (times < stops),
+        "cheek": 0.015 * noise,
+        "mouth": 0.1 * np.sin(2 * np.pi * 0.25 * times) * (times > mouth_from),
+    }
+
+
+def test_the_noise_of_a_part_that_hardly_swings_hides_no_apnea() -> None:
+    watch = ApneaWatch()
+    for now in range(30, 83):
+        parts = with_noise_and_mouth(now, stops=70, mouth_from=1e9)
+        watch.see(float(now), parts, told=["nostrils", "cheek"] if now <= 72 else [])
+    assert abs(watch.since - 70) < 1.5
+
+
+def test_who_goes_on_by_the_mouth_has_no_apnea() -> None:
+    watch = ApneaWatch()
+    for now in range(30, 120):
+        parts = with_noise_and_mouth(now, stops=70, mouth_from=70)
+        watch.see(float(now), parts, told=["nostrils", "mouth"] if now <= 72 else ["mouth"])
+        assert np.isnan(watch.since), now
