@@ -1,4 +1,4 @@
-"""The Accelerator, with the precision that the hardware is good at."""
+"""The Accelerator: what the settings, ``accelerate launch`` and the hardware together say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import GradientAccumulationPlugin, ProjectConfiguration
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
@@ -22,28 +22,44 @@ from cycada.data.sampling import Share, share
 from cycada.errors import ConfigError
 from cycada.training.loop import Processes
 
+_OTHER_WAYS = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism_config",
+}
+"""Variables by which ``accelerate launch`` asks for other ways to share work, and their names."""
+
 
 def make_accelerator(
     precision: Precision,
     *,
     double: bool,
+    accumulate: int = 0,
     trackers: Sequence[str | GeneralTracker] = (),
     root: Path | None = None,
 ) -> Accelerator:
     """Return an Accelerator for this machine, alone or under ``accelerate launch``.
 
     Args:
-        precision: Of the forward passes.
+        precision: Of the forward passes; ``auto`` takes what ``accelerate launch`` asks for, or
+            what the hardware multiplies in.
         double: Whether all is computed in float64, whatever ``precision`` is.
+        accumulate: Portions of a batch, ``accelerator.gradient_accumulation_steps``; 0 takes what
+            accelerate is told, or 1.
         trackers: From :func:`cycada.training.trackers.chosen_trackers`.
         root: Folder for what trackers write.
+
+    Raises:
+        ConfigError: ``accelerate launch`` asks for what the settings rule out, or for what these
+            trainings cannot do.
     """
-    wanted = "no" if double else precision
-    if wanted == "auto":
-        wanted = "bf16" if multiplies_in_bf16() else "no"
+    _refuse_other_ways()
     accelerator = Accelerator(
-        mixed_precision=wanted,
+        mixed_precision=_precision(precision, double=double),
         cpu=joins_on_processor(),
+        # Given so, no variable is read behind our back.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=_portions(accumulate)),
         log_with=list(trackers) or None,
         project_config=ProjectConfiguration(logging_dir=None if root is None else str(root)),
     )
@@ -51,6 +67,67 @@ def make_accelerator(
         atexit.unregister(_end_process_group)
         atexit.register(_end_process_group)
     return accelerator
+
+
+def _refuse_other_ways() -> None:
+    for variable, name in _OTHER_WAYS.items():
+        if os.environ.get(variable, "").lower() == "true":
+            raise ConfigError(
+                f"accelerate launch asks for {name}, which cycada does not train with: its "
+                "networks fit on every GPU whole (docs/scaling.md); leave it out, or run "
+                "accelerate config again."
+            )
+    compiler = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
+    if compiler not in ("", "no"):
+        raise ConfigError(
+            f"accelerate launch asks for torch.compile (dynamo_backend {compiler}), which cycada "
+            "does not use; leave it out, or run accelerate config again."
+        )
+
+
+def _precision(precision: Precision, *, double: bool) -> str:
+    """Return what forward passes are computed in.
+
+    ``accelerate launch`` says "no" also where nobody chose, so that is not taken for a choice.
+    """
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower() or "no"
+    setting = "double=true" if double else f"mixed_precision={precision}"
+    if asked not in ("no", "bf16", "fp16"):
+        raise ConfigError(
+            f"accelerate launch asks for mixed precision {asked}, which cycada does not train in; "
+            "choose no, bf16 or fp16."
+        )
+    if asked != "no" and (double or precision not in ("auto", asked)):
+        raise ConfigError(
+            f"accelerate launch asks for mixed precision {asked}, the settings for {setting}; make "
+            "them agree."
+        )
+    if double:
+        return "no"
+    if precision != "auto":
+        wanted: str = precision
+    elif asked != "no":
+        wanted = asked
+    else:
+        wanted = "bf16" if multiplies_in_bf16() else "no"
+    if wanted == "fp16" and (computes_on_processor() or not torch.cuda.is_available()):
+        raise ConfigError("mixed precision fp16 needs a GPU; on a processor choose bf16 or no.")
+    return wanted
+
+
+def _portions(accumulate: int) -> int:
+    """Return in how many portions a batch is gone through."""
+    name = "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
+    asked = os.environ.get(name, "")
+    if not asked:
+        return accumulate or 1
+    if not (asked.isdecimal() and int(asked) > 0):
+        raise ConfigError(f"{name} must be a whole number of at least 1, found {asked!r}.")
+    if accumulate not in (0, int(asked)):
+        raise ConfigError(
+            f"{name} is {asked}, but the settings say accumulate={accumulate}; make them agree."
+        )
+    return int(asked)
 
 
 def _end_process_group() -> None:
@@ -65,9 +142,13 @@ def joins_on_processor() -> bool:
     Accelerate joins the processes of torchrun there only when it is told to (``cpu=True``);
     otherwise each of them would do all the work, into the same directory.
     """
-    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"  # accelerate launch --cpu
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return several and (asked or not torch.cuda.is_available())
+    return several and (computes_on_processor() or not torch.cuda.is_available())
+
+
+def computes_on_processor() -> bool:
+    """Tell whether ``accelerate launch --cpu`` was asked for."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
 
 
 def multiplies_in_bf16() -> bool:
@@ -82,15 +163,22 @@ def my_share(lanes: int, accelerator: Accelerator) -> Share:
     """Return this process's part of a batch of ``lanes`` images.
 
     Raises:
-        ConfigError: The batch cannot be shared evenly.
+        ConfigError: The batch cannot be shared evenly, or this part not be cut into portions.
     """
+    processes, portions = accelerator.num_processes, accelerator.gradient_accumulation_steps
     try:
-        return share(lanes, rank=accelerator.process_index, processes=accelerator.num_processes)
+        mine = share(lanes, rank=accelerator.process_index, processes=processes)
     except ValueError:
         raise ConfigError(
-            f"batch_size {lanes} cannot be shared evenly by {accelerator.num_processes} processes; "
-            "choose a multiple."
+            f"batch_size {lanes} cannot be shared evenly by {processes} processes; choose a "
+            "multiple."
         ) from None
+    if mine.size % portions:
+        raise ConfigError(
+            f"accumulate {portions} does not divide the {mine.size} images of each domain that "
+            f"batch_size {lanes} gives each process; choose a divisor of {mine.size}."
+        )
+    return mine
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -51,16 +52,44 @@ TORCHRUN = (
 )  # fmt: skip
 
 
+def alone(**variables: str) -> dict[str, str]:
+    """Return the environment of a process that shares its core."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **variables}
+
+
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        command, capture_output=True, text=True, timeout=300, check=False, env=alone()
     )  # fmt: skip
 
 
 def on_two_processes(*command: str) -> None:
     found = run(*command)
     assert found.returncode == 0, found.stdout[-2000:] + found.stderr[-6000:]
+
+
+def on_two_hosts(*words: str, **variables: str) -> None:
+    """Start a process under a launcher of its own on each of two hosts, which are both this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launchers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node",
+             "1", "--node_rank", str(rank), "--master_addr", "127.0.0.1", "--master_port", port,
+             *words],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=alone(**variables),
+        ) for rank in range(2)
+    ]  # fmt: skip
+    told = [launcher.communicate(timeout=300)[0][-6000:] for launcher in launchers]
+    assert [launcher.returncode for launcher in launchers] == [0, 0], told
+
+
+def machine_of(run: Path) -> dict[str, Any]:
+    """Return what a run says that it was trained on."""
+    (machine,) = json.loads((run / "config.json").read_text())["machines"]
+    found: dict[str, Any] = machine
+    return found
 
 
 def states(run: Path) -> dict[str, Any]:
@@ -258,3 +287,66 @@ def test_the_shares_of_a_batch_hold_different_numbers_of_annotations(
     counts = [known[order(step)].view(2, -1).sum(1).tolist() for step in range(config.steps)]
     assert sum(first != second for first, second in counts) >= 2
     assert any(first + second == 1 for first, second in counts), counts
+
+
+def test_two_hosts_with_two_portions_each_learn_what_one_process_does_at_once(
+    faces: Path,
+    tiny_translator: Callable[..., TranslatorConfig],
+    tiny_detector: Callable[..., DetectorConfig],
+    tmp_path: Path,
+) -> None:
+    """A translator, and a detector without batch normalisation whose labels are uneven."""
+    quiet, first = Progress(shown=False), tmp_path / "first"
+    digits: dict[str, Any] = {"backbone": "lenet", "double": True}
+    train_detector.run_training(tiny_detector(steps=1, **digits), first, progress=quiet)
+    translator = tiny_translator(detector=str(first), double=True, clip_norm=1.0)
+    alignment = AlignmentConfig(method="adda", hidden=8, weight=1.0, healthy_from=0.0)
+    detector = tiny_detector(
+        initial=str(first), target=(str(faces),), alignment=alignment, **digits
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    train_translator.run_training(translator, one / "translator", progress=quiet)
+    train_detector.run_training(detector, one / "detector", progress=quiet)
+    verbs = [
+        arguments("train-translator", translator, two / "translator"),
+        arguments("train-detector", detector, two / "detector"),
+    ]
+    script = tmp_path / "several.py"
+    script.write_text(SEVERAL)
+    on_two_hosts(str(script), json.dumps(verbs), ACCELERATE_GRADIENT_ACCUMULATION_STEPS="2")
+    for name in ("translator", "detector"):
+        assert_equal_runs(one / name, two / name)
+        assert_equal_logs(one / name, two / name)
+        shared = {"processes": 2, "hosts": 2, "distributed": "MULTI_CPU", "accumulate": 2}
+        assert shared.items() <= machine_of(two / name).items()
+        by_itself = {"processes": 1, "hosts": 1, "distributed": "NO", "accumulate": 1}
+        assert by_itself.items() <= machine_of(one / name).items()
+
+
+def test_two_processes_that_accelerate_tells_bf16_learn_what_one_does_in_bf16(
+    tiny_translator: Callable[..., TranslatorConfig], tmp_path: Path
+) -> None:
+    config = tiny_translator(mixed_precision="auto")
+    for precision in ("bf16", "no"):
+        train_translator.run_training(
+            replace(config, mixed_precision=precision), tmp_path / precision,
+            progress=Progress(shown=False),
+        )  # fmt: skip
+    two = tmp_path / "two"
+    half = (*ACCELERATE[:-2], "--mixed_precision", "bf16", *ACCELERATE[-2:])
+    on_two_processes(*half, *arguments("train-translator", config, two))
+    found = {name: states(tmp_path / name) for name in ("bf16", "no", "two")}
+
+    def away(other: str) -> float:
+        """Return the mean distance of the generators' weights from those of two processes."""
+        return sum(
+            float((value - found[other][name]).abs().mean())
+            for name, value in found["two"].items() if name.startswith("/generators/")
+        )  # fmt: skip
+
+    print(away("bf16"), away("no"))
+    assert away("bf16") < away("no") / 4  # rounding of sums, against that of every value
+    assert machine_of(two)["mixed_precision"] == machine_of(tmp_path / "bf16")["mixed_precision"]
+    assert machine_of(two)["mixed_precision"] == "bf16"
+    for before, after in zip(read_log(tmp_path / "bf16"), read_log(two), strict=True):
+        assert before["cycle"] == pytest.approx(after["cycle"], rel=1e-2)
