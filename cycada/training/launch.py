@@ -6,6 +6,7 @@ import atexit
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
-from accelerate.utils import GradientAccumulationPlugin, ProjectConfiguration
+from accelerate.utils import (
+    GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
+    ProjectConfiguration,
+)
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
@@ -21,6 +26,11 @@ from cycada.config import Precision
 from cycada.data.sampling import Share, share
 from cycada.errors import ConfigError
 from cycada.training.loop import Processes
+
+PATIENCE = timedelta(hours=6)
+"""How long a process waits for another. PyTorch's 10 minutes on GPUs are less than the main process
+looks at a corpus of hundreds of thousands of images, while the others wait. Of those that die, the
+others hear sooner, from their connection or their launcher."""
 
 _OTHER_WAYS = {
     "ACCELERATE_USE_FSDP": "FSDP",
@@ -60,6 +70,7 @@ def make_accelerator(
         cpu=joins_on_processor(),
         # Given so, no variable is read behind our back.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=_portions(accumulate)),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         log_with=list(trackers) or None,
         project_config=ProjectConfiguration(logging_dir=None if root is None else str(root)),
     )

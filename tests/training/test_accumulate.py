@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cycada.config import AlignmentConfig, DetectorConfig, SelfTrainingConfig, TranslatorConfig
 from cycada.errors import ConfigError, RunError
@@ -80,13 +81,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, int]]:
     return found
 
 
-def without_batch_statistics(module: nn.Module) -> None:
-    """Let a network normalise every image alone."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, nn.GroupNorm(1, child.num_features))
-        else:
-            without_batch_statistics(child)
+class ByImage(nn.BatchNorm2d):
+    """What looks like batch normalisation, and normalises every image alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.group_norm(x, 1, self.weight, self.bias, self.eps)
 
 
 def test_portions_take_turns_in_what_they_are_cut_from_and_join_to_it_again() -> None:
@@ -101,9 +100,7 @@ def test_portions_take_turns_in_what_they_are_cut_from_and_join_to_it_again() ->
     assert again.other[1] is None
 
 
-@pytest.mark.parametrize(
-    ("judge", "accumulate"), [("following", 2), ("following", 4), ("joint", 2)]
-)
+@pytest.mark.parametrize(("judge", "accumulate"), [("following", 4), ("joint", 2)])
 def test_a_translator_learns_the_same_in_portions(
     judge: str, accumulate: int, tiny_translator: MakeTranslator, detector_run: Path,
     seen: set[tuple[str, int]], tmp_path: Path,
@@ -130,7 +127,9 @@ def test_a_detector_without_batch_statistics_learns_the_same_in_portions(
 ) -> None:  # fmt: skip
     def build(*given: Any, **named: Any) -> Detector:
         detector = build_detector(*given, **named)
-        without_batch_statistics(detector)
+        for part in detector.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.__class__ = ByImage
         return detector
 
     monkeypatch.setattr(train_detector, "build_detector", build)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from cycada.config import AlignmentConfig, DetectorConfig, TranslatorConfig
 from cycada.data.index import Face, read_index, write_index
@@ -328,6 +329,7 @@ def test_two_processes_that_accelerate_tells_bf16_learn_what_one_does_in_bf16(
 ) -> None:
     config = tiny_translator(mixed_precision="auto")
     for precision in ("bf16", "no"):
+        AcceleratorState._reset_state(reset_partial_state=True)
         train_translator.run_training(
             replace(config, mixed_precision=precision), tmp_path / precision,
             progress=Progress(shown=False),
@@ -344,7 +346,6 @@ def test_two_processes_that_accelerate_tells_bf16_learn_what_one_does_in_bf16(
             for name, value in found["two"].items() if name.startswith("/generators/")
         )  # fmt: skip
 
-    print(away("bf16"), away("no"))
     assert away("bf16") < away("no") / 4  # rounding of sums, against that of every value
     assert machine_of(two)["mixed_precision"] == machine_of(tmp_path / "bf16")["mixed_precision"]
     assert machine_of(two)["mixed_precision"] == "bf16"
