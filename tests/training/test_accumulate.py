@@ -177,7 +177,7 @@ def test_a_training_in_portions_that_was_stopped_goes_on_as_if_it_was_not(
     config: Any = tiny_translator(accumulate=2)
     stage: Any = train_translator
     if kind == "detector":  # with batch normalisation
-        config, stage = tiny_detector(accumulate=2, target=(str(faces),)), train_detector
+        config, stage = tiny_detector(accumulate=2), train_detector
     stage.run_training(config, whole, progress=QUIET)
     shutil.copytree(whole, run)
     shutil.rmtree(run / "000004")

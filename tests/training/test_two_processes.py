@@ -327,27 +327,21 @@ def test_two_hosts_with_two_portions_each_learn_what_one_process_does_at_once(
 def test_two_processes_that_accelerate_tells_bf16_learn_what_one_does_in_bf16(
     tiny_translator: Callable[..., TranslatorConfig], tmp_path: Path
 ) -> None:
-    config = tiny_translator(mixed_precision="auto")
+    config = tiny_translator(mixed_precision="auto", steps=2)
     for precision in ("bf16", "no"):
         AcceleratorState._reset_state(reset_partial_state=True)
         train_translator.run_training(
             replace(config, mixed_precision=precision), tmp_path / precision,
             progress=Progress(shown=False),
         )  # fmt: skip
-    two = tmp_path / "two"
     half = (*ACCELERATE[:-2], "--mixed_precision", "bf16", *ACCELERATE[-2:])
-    on_two_processes(*half, *arguments("train-translator", config, two))
-    found = {name: states(tmp_path / name) for name in ("bf16", "no", "two")}
-
-    def away(other: str) -> float:
-        """Return the mean distance of the generators' weights from those of two processes."""
-        return sum(
-            float((value - found[other][name]).abs().mean())
-            for name, value in found["two"].items() if name.startswith("/generators/")
-        )  # fmt: skip
-
-    assert away("bf16") < away("no") / 4  # rounding of sums, against that of every value
-    assert machine_of(two)["mixed_precision"] == machine_of(tmp_path / "bf16")["mixed_precision"]
-    assert machine_of(two)["mixed_precision"] == "bf16"
-    for before, after in zip(read_log(tmp_path / "bf16"), read_log(two), strict=True):
-        assert before["cycle"] == pytest.approx(after["cycle"], rel=1e-2)
+    on_two_processes(*half, *arguments("train-translator", config, tmp_path / "two"))
+    one, full, two = (read_log(tmp_path / name) for name in ("bf16", "no", "two"))
+    for line in (*one, *full, *two):
+        del line["seconds"]
+    assert two[0] == pytest.approx(one[0], rel=1e-6)
+    assert two[0] != pytest.approx(full[0], rel=2e-5)  # so bf16 it is
+    # Where a gradient is next to nothing, Adam makes a whole step of how it was rounded.
+    assert two[1] == pytest.approx(one[1], rel=2e-3)
+    said = {"processes": 2, "mixed_precision": "bf16"}
+    assert said.items() <= machine_of(tmp_path / "two").items()
