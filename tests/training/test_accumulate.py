@@ -170,9 +170,8 @@ def test_adda_learns_the_same_in_portions(
 
 @pytest.mark.parametrize("kind", ["translator", "detector"])
 def test_a_training_in_portions_that_was_stopped_goes_on_as_if_it_was_not(
-    kind: str, faces: Path, tiny_translator: MakeTranslator, tiny_detector: MakeDetector,
-    tmp_path: Path,
-) -> None:  # fmt: skip
+    kind: str, tiny_translator: MakeTranslator, tiny_detector: MakeDetector, tmp_path: Path
+) -> None:
     whole, run = tmp_path / "whole", tmp_path / "run"
     config: Any = tiny_translator(accumulate=2)
     stage: Any = train_translator
