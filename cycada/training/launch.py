@@ -65,8 +65,9 @@ def make_accelerator(
             trainings cannot do.
     """
     _refuse_other_ways()
+    wanted = _precision(precision, double=double)
     accelerator = Accelerator(
-        mixed_precision=_precision(precision, double=double),
+        mixed_precision=wanted,
         cpu=joins_on_processor(),
         # Given so, no variable is read behind our back.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=_portions(accumulate)),
@@ -74,6 +75,8 @@ def make_accelerator(
         log_with=list(trackers) or None,
         project_config=ProjectConfiguration(logging_dir=None if root is None else str(root)),
     )
+    if wanted == "fp16" and accelerator.device.type == "cpu":
+        raise ConfigError("mixed precision fp16 needs a GPU; on a processor choose bf16 or no.")
     if accelerator.num_processes > 1:
         atexit.unregister(_end_process_group)
         atexit.register(_end_process_group)
@@ -116,14 +119,10 @@ def _precision(precision: Precision, *, double: bool) -> str:
     if double:
         return "no"
     if precision != "auto":
-        wanted: str = precision
-    elif asked != "no":
-        wanted = asked
-    else:
-        wanted = "bf16" if multiplies_in_bf16() else "no"
-    if wanted == "fp16" and (computes_on_processor() or not torch.cuda.is_available()):
-        raise ConfigError("mixed precision fp16 needs a GPU; on a processor choose bf16 or no.")
-    return wanted
+        return precision
+    if asked != "no":
+        return asked
+    return "bf16" if multiplies_in_bf16() else "no"
 
 
 def _portions(accumulate: int) -> int:
@@ -153,13 +152,9 @@ def joins_on_processor() -> bool:
     Accelerate joins the processes of torchrun there only when it is told to (``cpu=True``);
     otherwise each of them would do all the work, into the same directory.
     """
+    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"  # accelerate launch --cpu
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return several and (computes_on_processor() or not torch.cuda.is_available())
-
-
-def computes_on_processor() -> bool:
-    """Tell whether ``accelerate launch --cpu`` was asked for."""
-    return os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+    return several and (asked or not torch.cuda.is_available())
 
 
 def multiplies_in_bf16() -> bool:
