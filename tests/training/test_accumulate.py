@@ -100,7 +100,7 @@ def test_portions_take_turns_in_what_they_are_cut_from_and_join_to_it_again() ->
     assert again.other[1] is None
 
 
-@pytest.mark.parametrize(("judge", "accumulate"), [("following", 4), ("joint", 2)])
+@pytest.mark.parametrize(("judge", "accumulate"), [("following", 2), ("joint", 2)])
 def test_a_translator_learns_the_same_in_portions(
     judge: str, accumulate: int, tiny_translator: MakeTranslator, detector_run: Path,
     seen: set[tuple[str, int]], tmp_path: Path,
