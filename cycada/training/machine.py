@@ -37,7 +37,8 @@ def hosts_of(accelerator: Accelerator) -> int:
     here = os.environ.get("LOCAL_WORLD_SIZE", "")
     if accelerator.num_processes == 1 or not here.isdecimal():
         return 1
-    return accelerator.num_processes // max(int(here), 1)
+    hosts: int = accelerator.num_processes // max(int(here), 1)
+    return hosts
 
 
 def processor() -> str:
