@@ -89,7 +89,7 @@ def networks() -> Iterator[tuple[str, Callable[[], list[nn.Module]]]]:
 
         yield f"translator, {size} px, {blocks} blocks, width 64", translator
     for backbone in ("resnet18", "resnet50", "convnext_tiny", "small", "regions"):
-        settings = DetectorConfig(backbone=backbone, pretrained="none")  # type: ignore[arg-type]
+        settings = DetectorConfig(backbone=backbone, pretrained="none")
 
         def detector(settings: DetectorConfig = settings) -> list[nn.Module]:
             landmarks = EYE_CORNERS if settings.backbone == "regions" else ()

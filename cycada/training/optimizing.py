@@ -79,7 +79,8 @@ def rejoined(parts: Sequence[Part]) -> Part:
     """Return the batch that :func:`portions` has cut into ``parts``."""
     if len(parts) == 1:
         return parts[0]
-    return _each(lambda *rows: torch.stack(rows, 1).flatten(0, 1), *parts)
+    joined: Part = _each(lambda *rows: torch.stack(rows, 1).flatten(0, 1), *parts)
+    return joined
 
 
 def mean_figures(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
