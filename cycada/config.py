@@ -109,6 +109,13 @@ class TranslatorConfig:
         "--download fetches",
     )
     batch_size: int = setting(4, "images of each domain per step, over all processes", low=1)
+    accumulate: int = setting(
+        0,
+        "portions, one after the other, in which each process goes through its images of a step, "
+        "for batches that memory does not hold at once (docs/scaling.md); 0: what accelerate is "
+        "told, else 1",
+        low=0,
+    )
     steps: int = setting(40_000, "optimizer steps", low=1)
     learning_rate: float = setting(2e-4, "of both Adam optimizers", low=0)
     decay_from: float = setting(
@@ -125,7 +132,9 @@ class TranslatorConfig:
     clip_norm: float = setting(0.0, "largest gradient norm per player; 0 does not clip", low=0)
     flip: bool = setting(True, "show every second face mirrored")
     mixed_precision: Precision = setting(
-        "auto", "half precision; auto takes bf16 where the hardware multiplies in it"
+        "auto",
+        "half precision; auto takes what accelerate launch asks for, else bf16 where the hardware "
+        "multiplies in it",
     )
     double: bool = setting(False, "compute in float64 (to compare runs exactly)")
     workers: int = setting(2, "processes that decode images where the set exceeds the cache", low=0)
@@ -322,13 +331,22 @@ class DetectorConfig:
         "answers' frequencies); auto: the last with a target, else validation",
     )
     batch_size: int = setting(32, "labelled images per step, over all processes", low=1)
+    accumulate: int = setting(
+        0,
+        "portions, one after the other, in which each process goes through its images of a step, "
+        "for batches that memory does not hold at once (docs/scaling.md); 0: what accelerate is "
+        "told, else 1",
+        low=0,
+    )
     steps: int = setting(6000, "optimizer steps", low=1)
     learning_rate: float = setting(5e-4, "peak of the cosine schedule (AdamW)", low=0)
     weight_decay: float = setting(0.01, "of AdamW", low=0)
     average_decay: float = setting(0.995, "decay per step of the averaged weights", low=0, high=1)
     clip_norm: float = setting(5.0, "largest gradient norm; 0 does not clip", low=0)
     mixed_precision: Precision = setting(
-        "auto", "half precision; auto takes bf16 where the hardware multiplies in it"
+        "auto",
+        "half precision; auto takes what accelerate launch asks for, else bf16 where the hardware "
+        "multiplies in it",
     )
     double: bool = setting(False, "compute in float64 (to compare runs exactly)")
     workers: int = setting(2, "processes that decode images where the set exceeds the cache", low=0)

@@ -40,7 +40,7 @@ own, such as `--data`, beats the file, and `--set` beats both. An unknown settin
 
 Run the same command again to continue a training. Only `steps` may grow, and the settings that \
 do not change what is learned (`workers`, `cache_mb`, `log_every`, `sample_every`, `save_every`, \
-`keep`, `steps_back`, `trackers`, `share_samples`) may differ.
+`keep`, `steps_back`, `trackers`, `share_samples`, of a translator also `accumulate`) may differ.
 """
 
 _CONFIGS: tuple[tuple[str, Any], ...] = (

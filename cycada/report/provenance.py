@@ -154,6 +154,10 @@ def _machine(machine: Mapping[str, Any]) -> str:
         parts.append(str(machine["system"]))
     if processes != 1:
         parts.append(f"{processes} processes")
+    if machine.get("hosts", 1) != 1:
+        parts.append(f"{machine['hosts']} hosts")
+    if machine.get("accumulate", 1) != 1:
+        parts.append(f"batches in {machine['accumulate']} portions")
     parts.append(f"{threads} thread{'' if threads == 1 else 's'}")
     return ", ".join(parts)
 

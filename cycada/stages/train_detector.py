@@ -61,7 +61,7 @@ def run_training(
     """
     _check(config)
     accelerator = make_accelerator(
-        config.mixed_precision, double=config.double,
+        config.mixed_precision, double=config.double, accumulate=config.accumulate,
         trackers=chosen_trackers(config.trackers, out), root=out,
     )  # fmt: skip
     my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here

@@ -63,7 +63,7 @@ def run_training(
     if not config.data:
         raise ConfigError("give at least one index with RGB and thermal faces: --data INDEX.")
     accelerator = make_accelerator(
-        config.mixed_precision, double=config.double,
+        config.mixed_precision, double=config.double, accumulate=config.accumulate,
         trackers=chosen_trackers(config.trackers, out), root=out,
     )  # fmt: skip
     my_share(config.batch_size, accelerator)  # so that a batch that cannot be shared fails here

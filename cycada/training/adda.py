@@ -13,7 +13,7 @@ from cycada.config import DetectorConfig
 from cycada.losses.adversarial import confusion_loss, domain_accuracy, domain_loss
 from cycada.models.detector import Detector
 from cycada.training.launch import frozen, set_learning_rate
-from cycada.training.optimizing import update
+from cycada.training.optimizing import descend, mean_figures, rejoined
 from cycada.training.schedule import cosine
 from cycada.training.self_training import signs_of_collapse
 
@@ -75,31 +75,45 @@ def adda_step(
     factor = cosine(step, total=config.steps)
     set_learning_rate(adversary.optimizer, factor)
     set_learning_rate(optimizer, factor)
-    with torch.no_grad(), accelerator.autocast():
-        features = torch.cat(
-            (teacher.backbone(source), accelerator.unwrap_model(encoder)(target))
-        ).to(dtype)
-        logits = teacher.head(features).to(dtype)
-    scores: Tensor = adversary.domain(features, logits)
-    source_scores, target_scores = torch.split(scores, [len(source), len(target)])
-    domain = domain_loss(source_scores, target_scores)
-    accuracy = accelerator.reduce(domain_accuracy(source_scores, target_scores), "mean")
-    update(adversary.optimizer, adversary.domain, domain, config, accelerator)
-    figures = {
-        "domain": domain,
-        "domain_accuracy": accuracy,
-        **signs_of_collapse(logits[len(source) :], expected, teacher.kind),
-    }
-    if accuracy >= config.alignment.healthy_from:
-        judge = accelerator.unwrap_model(adversary.domain)
+    judge = accelerator.unwrap_model(adversary.domain)
+
+    def judged(part: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[dict[str, Tensor], Tensor]]:
+        source, target = part
+        with torch.no_grad(), accelerator.autocast():
+            features = torch.cat(
+                (teacher.backbone(source), accelerator.unwrap_model(encoder)(target))
+            ).to(dtype)
+            logits = teacher.head(features).to(dtype)
+        scores: Tensor = adversary.domain(features, logits)
+        source_scores, target_scores = torch.split(scores, [len(source), len(target)])
+        domain = domain_loss(source_scores, target_scores)
+        accuracy = domain_accuracy(source_scores, target_scores)
+        figures = {"domain": domain.detach(), "domain_accuracy": accuracy.detach()}
+        return domain, (figures, logits[len(source) :])
+
+    def confused(target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        target_features = encoder(target)
+        with accelerator.autocast():
+            said = judge(target_features, teacher.head(target_features))
+            confusion = confusion_loss(said.to(dtype))
+        return config.alignment.weight * confusion, {"confusion": confusion.detach()}
+
+    told, target_logits = zip(
+        *descend(
+            adversary.optimizer, adversary.domain, judged, (source, target),
+            clip_norm=config.clip_norm, accelerator=accelerator,
+        ),
+        strict=True,
+    )  # fmt: skip
+    figures = mean_figures(told)
+    figures["domain_accuracy"] = accelerator.reduce(figures["domain_accuracy"], "mean")
+    figures |= signs_of_collapse(rejoined(target_logits), expected, teacher.kind)
+    if figures["domain_accuracy"] >= config.alignment.healthy_from:
         with frozen(judge):
-            target_features = encoder(target)
-            with accelerator.autocast():
-                said = judge(target_features, teacher.head(target_features))
-                confusion = confusion_loss(said.to(dtype))
-            update(
-                optimizer, encoder, config.alignment.weight * confusion, config,
-                accelerator,
+            figures |= mean_figures(
+                descend(
+                    optimizer, encoder, confused, target, clip_norm=config.clip_norm,
+                    accelerator=accelerator,
+                )
             )  # fmt: skip
-        figures["confusion"] = confusion
-    return {name: value.detach() for name, value in figures.items()}
+    return figures

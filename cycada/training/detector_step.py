@@ -22,7 +22,7 @@ from cycada.training.adda import Adversary
 from cycada.training.average import update_average
 from cycada.training.examples import Frequencies, Labelled
 from cycada.training.launch import set_learning_rate
-from cycada.training.optimizing import update
+from cycada.training.optimizing import descend, known_per_portion, mean_figures, rejoined
 from cycada.training.recording import Recorded, can_record, make_recordable
 from cycada.training.schedule import cosine, dann_strength
 from cycada.training.selection import Selection
@@ -139,38 +139,65 @@ def _learn(
     rising: Factor,
 ) -> Figures:
     """Make one step; ``strength`` is that of the alignment, ``rising`` of what warms up."""
-    out: Adapted = state.model(source.images, None if target is None else target.images, strength)
-    annotated = accelerator.reduce(source.known.sum().to(out.logits.dtype), "mean")
-    kind = state.average.kind
-    loss = label_loss(
-        out.logits, source.labels, source.known, kind=kind, weight=frequencies.weight,
-        total=annotated,
-    )  # fmt: skip
-    figures: Figures = {kind: loss}
-    if out.source_domain is not None and out.target_domain is not None:
-        figures["domain"] = _domain_term(out, kind, config)
-        figures["domain_accuracy"] = domain_accuracy(out.source_domain, out.target_domain)
-        loss = loss + figures["domain"]
-    if target is not None and out.target_logits is not None:
-        terms = target_terms(
-            out.target_logits, target, config=config, expected=frequencies.expected, kind=kind,
-            accelerator=accelerator,
+    kind, dtype = state.average.kind, source.images.dtype
+    eyes = [] if source.landmarks is None else [
+        state.average.landmarks.index(corner) for corner in EYE_CORNERS
+    ]  # fmt: skip
+
+    def counted(known: Tensor | None) -> Tensor | None:
+        return None if known is None else known_per_portion(known, dtype, accelerator)
+
+    annotated = counted(source.known)
+    answered = counted(None if target is None or target.answers is None else target.answers.known)
+    located = counted(
+        None if source.landmarks is None else known_landmarks(source.landmarks, eyes=eyes)
+    )
+
+    def loss_of(
+        part: tuple[Labelled, Unlabelled | None],
+    ) -> tuple[Tensor, tuple[Figures, Tensor | None]]:
+        source, target = part
+        out: Adapted = state.model(
+            source.images, None if target is None else target.images, strength
+        )
+        loss = label_loss(
+            out.logits, source.labels, source.known, kind=kind, weight=frequencies.weight,
+            total=annotated,
         )  # fmt: skip
-        figures |= {name: term.value for name, term in terms.items()}
-        figures |= signs_of_collapse(out.target_logits, frequencies.expected, kind)
-        loss = loss + sum(
-            term.weight * (rising if term.rises else 1) * term.value for term in terms.values()
-        )
-    if source.landmarks is not None and out.landmarks is not None:
-        eyes = [state.average.landmarks.index(corner) for corner in EYE_CORNERS]
-        known = known_landmarks(source.landmarks, eyes=eyes).sum().to(loss.dtype)
-        figures["landmarks"] = landmark_loss(
-            out.landmarks, source.landmarks, eyes=eyes, total=accelerator.reduce(known, "mean")
-        )
-        # Nothing else teaches the finder, and it teaches nothing else: any weight would do.
-        loss = loss + figures["landmarks"]
-    update(state.optimizer, state.model, loss, config, accelerator)
-    return {name: value.detach() for name, value in figures.items()}
+        figures: Figures = {kind: loss}
+        if out.source_domain is not None and out.target_domain is not None:
+            figures["domain"] = _domain_term(out, kind, config)
+            figures["domain_accuracy"] = domain_accuracy(out.source_domain, out.target_domain)
+            loss = loss + figures["domain"]
+        if target is not None and out.target_logits is not None:
+            terms = target_terms(
+                out.target_logits, target, config=config, expected=frequencies.expected, kind=kind,
+                answered=answered,
+            )  # fmt: skip
+            figures |= {name: term.value for name, term in terms.items()}
+            loss = loss + sum(
+                term.weight * (rising if term.rises else 1) * term.value for term in terms.values()
+            )
+        if source.landmarks is not None and out.landmarks is not None:
+            figures["landmarks"] = landmark_loss(
+                out.landmarks, source.landmarks, eyes=eyes, total=located
+            )
+            # Nothing else teaches the finder, and it teaches nothing else: any weight would do.
+            loss = loss + figures["landmarks"]
+        logits = None if out.target_logits is None else out.target_logits.detach()
+        return loss, ({name: value.detach() for name, value in figures.items()}, logits)
+
+    told, target_logits = zip(
+        *descend(
+            state.optimizer, state.model, loss_of, (source, target), clip_norm=config.clip_norm,
+            accelerator=accelerator,
+        ),
+        strict=True,
+    )  # fmt: skip
+    figures, answers = mean_figures(told), rejoined(target_logits)
+    if answers is not None:
+        figures |= signs_of_collapse(answers, frequencies.expected, kind)
+    return figures
 
 
 def _domain_term(out: Adapted, kind: TaskKind, config: DetectorConfig) -> Tensor:

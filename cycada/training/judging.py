@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,8 +17,8 @@ from cycada.models.cycle import Translation
 from cycada.models.detector import Detection, Detector
 from cycada.models.regions import RegionBackbone
 from cycada.training.examples import Examples, Labelled
-from cycada.training.finite import backward
 from cycada.training.launch import frozen
+from cycada.training.optimizing import descend, known_per_portion
 
 _JOINT_LEARNING_RATE = 1e-3  # CyCADA's released code, with CycleGAN's moments
 _JOINT_BETAS = (0.5, 0.999)
@@ -69,6 +70,7 @@ def semantic_term(
     readers: Readers,
     learner: nn.Module | None,
     labelled: Labelled | None,
+    annotated: Tensor | None = None,
     config: TranslatorConfig,
     accelerator: Accelerator,
 ) -> Tensor:
@@ -88,6 +90,8 @@ def semantic_term(
         readers: Frozen detectors.
         learner: From :func:`make_learner`.
         labelled: The RGB images with their labels, for a joint judge.
+        annotated: Number of labels to divide by where these images are a part of a batch, from
+            :func:`cycada.training.optimizing.known_per_portion`; ``None`` counts them here.
         config: Settings.
         accelerator: Half precision.
     """
@@ -105,9 +109,8 @@ def semantic_term(
                 rgb_before = _logits(reads_rgb, rgb)
             there = semantic_loss(thermal_after, rgb_before, kind=kind, keep=keep)
         else:
-            known = accelerator.reduce(labelled.known.sum().to(rgb.dtype), "mean")
             there = label_loss(
-                thermal_after, labelled.labels, labelled.known, kind=kind, total=known
+                thermal_after, labelled.labels, labelled.known, kind=kind, total=annotated
             )
     return there + semantic_loss(rgb_after, thermal_before, kind=kind, keep=keep)
 
@@ -136,14 +139,18 @@ def teach_follower(
     Returns:
         The loss before the step.
     """
-    with torch.no_grad(), accelerator.autocast():
-        before = _logits(detector, rgb)
-    said: Detection = follower(images.with_channels(made, detector.channels))
-    loss = semantic_loss(
-        said.logits.to(before.dtype), before, kind=detector.kind, keep=config.pseudo_labels
-    )
-    _learn(optimizer, loss, accelerator)
-    return loss
+
+    def loss_of(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        rgb, made = part
+        with torch.no_grad(), accelerator.autocast():
+            before = _logits(detector, rgb)
+        said: Detection = follower(images.with_channels(made, detector.channels))
+        loss = semantic_loss(
+            said.logits.to(before.dtype), before, kind=detector.kind, keep=config.pseudo_labels
+        )
+        return loss, loss.detach()
+
+    return _mean(descend(optimizer, follower, loss_of, (rgb, made), accelerator=accelerator))
 
 
 def teach_joint_judge(
@@ -162,21 +169,23 @@ def teach_joint_judge(
     Returns:
         The loss before the step, the mean over all processes.
     """
-    said: Detection = judge(images.with_channels(labelled.images, detector.channels))
-    known = accelerator.reduce(labelled.known.sum().to(labelled.images.dtype), "mean")
-    loss = label_loss(
-        said.logits.to(labelled.images.dtype), labelled.labels, labelled.known,
-        kind=detector.kind, total=known,
-    )  # fmt: skip
-    _learn(optimizer, loss, accelerator)
-    mean: Tensor = accelerator.reduce(loss.detach(), "mean")
+    dtype = labelled.images.dtype
+    annotated = known_per_portion(labelled.known, dtype, accelerator)
+
+    def loss_of(part: Labelled) -> tuple[Tensor, Tensor]:
+        said: Detection = judge(images.with_channels(part.images, detector.channels))
+        loss = label_loss(
+            said.logits.to(dtype), part.labels, part.known, kind=detector.kind, total=annotated
+        )
+        return loss, loss.detach()
+
+    loss = _mean(descend(optimizer, judge, loss_of, labelled, accelerator=accelerator))
+    mean: Tensor = accelerator.reduce(loss, "mean")
     return mean
 
 
-def _learn(optimizer: Any, loss: Tensor, accelerator: Accelerator) -> None:
-    optimizer.zero_grad()
-    backward(loss, accelerator)
-    optimizer.step()
+def _mean(losses: Sequence[Tensor]) -> Tensor:
+    return losses[0] if len(losses) == 1 else torch.stack(list(losses)).mean()
 
 
 def _logits(detector: nn.Module, pictures: Tensor) -> Tensor:

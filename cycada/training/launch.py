@@ -1,4 +1,4 @@
-"""The Accelerator, with the precision that the hardware is good at."""
+"""The Accelerator: what the settings, ``accelerate launch`` and the hardware together say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import atexit
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import (
+    GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
+    ProjectConfiguration,
+)
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
@@ -22,35 +27,117 @@ from cycada.data.sampling import Share, share
 from cycada.errors import ConfigError
 from cycada.training.loop import Processes
 
+PATIENCE = timedelta(hours=6)
+"""How long a process waits for another. PyTorch's 10 minutes on GPUs are less than the main process
+looks at a corpus of hundreds of thousands of images, while the others wait. Of those that die, the
+others hear sooner, from their connection or their launcher."""
+
+_OTHER_WAYS = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism_config",
+}
+"""Variables by which ``accelerate launch`` asks for other ways to share work, and their names."""
+
 
 def make_accelerator(
     precision: Precision,
     *,
     double: bool,
+    accumulate: int = 0,
     trackers: Sequence[str | GeneralTracker] = (),
     root: Path | None = None,
 ) -> Accelerator:
     """Return an Accelerator for this machine, alone or under ``accelerate launch``.
 
     Args:
-        precision: Of the forward passes.
+        precision: Of the forward passes; ``auto`` takes what ``accelerate launch`` asks for, or
+            what the hardware multiplies in.
         double: Whether all is computed in float64, whatever ``precision`` is.
+        accumulate: Portions of a batch, ``accelerator.gradient_accumulation_steps``; 0 takes what
+            accelerate is told, or 1.
         trackers: From :func:`cycada.training.trackers.chosen_trackers`.
         root: Folder for what trackers write.
+
+    Raises:
+        ConfigError: ``accelerate launch`` asks for what the settings rule out, or for what these
+            trainings cannot do.
     """
-    wanted = "no" if double else precision
-    if wanted == "auto":
-        wanted = "bf16" if multiplies_in_bf16() else "no"
+    _refuse_other_ways()
+    wanted = _precision(precision, double=double)
     accelerator = Accelerator(
         mixed_precision=wanted,
         cpu=joins_on_processor(),
+        # Given so, no variable is read behind our back.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=_portions(accumulate)),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         log_with=list(trackers) or None,
         project_config=ProjectConfiguration(logging_dir=None if root is None else str(root)),
     )
+    if wanted == "fp16" and accelerator.device.type == "cpu":
+        raise ConfigError("mixed precision fp16 needs a GPU; on a processor choose bf16 or no.")
     if accelerator.num_processes > 1:
         atexit.unregister(_end_process_group)
         atexit.register(_end_process_group)
     return accelerator
+
+
+def _refuse_other_ways() -> None:
+    for variable, name in _OTHER_WAYS.items():
+        if os.environ.get(variable, "").lower() == "true":
+            raise ConfigError(
+                f"accelerate launch asks for {name}, which cycada does not train with: its "
+                "networks fit on every GPU whole (docs/scaling.md); leave it out, or run "
+                "accelerate config again."
+            )
+    compiler = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
+    if compiler not in ("", "no"):
+        raise ConfigError(
+            f"accelerate launch asks for torch.compile (dynamo_backend {compiler}), which cycada "
+            "does not use; leave it out, or run accelerate config again."
+        )
+
+
+def _precision(precision: Precision, *, double: bool) -> str:
+    """Return what forward passes are computed in.
+
+    ``accelerate launch`` says "no" also where nobody chose, so that is not taken for a choice.
+    """
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower() or "no"
+    setting = "double=true" if double else f"mixed_precision={precision}"
+    if asked not in ("no", "bf16", "fp16"):
+        raise ConfigError(
+            f"accelerate launch asks for mixed precision {asked}, which cycada does not train in; "
+            "choose no, bf16 or fp16."
+        )
+    if asked != "no" and (double or precision not in ("auto", asked)):
+        raise ConfigError(
+            f"accelerate launch asks for mixed precision {asked}, the settings for {setting}; make "
+            "them agree."
+        )
+    if double:
+        return "no"
+    if precision != "auto":
+        return precision
+    if asked != "no":
+        return asked
+    return "bf16" if multiplies_in_bf16() else "no"
+
+
+def _portions(accumulate: int) -> int:
+    """Return in how many portions a batch is gone through."""
+    name = "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
+    asked = os.environ.get(name, "")
+    if not asked:
+        return accumulate or 1
+    if not (asked.isdecimal() and int(asked) > 0):
+        raise ConfigError(f"{name} must be a whole number of at least 1, found {asked!r}.")
+    if accumulate not in (0, int(asked)):
+        raise ConfigError(
+            f"{name} is {asked}, but the settings say accumulate={accumulate}; make them agree."
+        )
+    return int(asked)
 
 
 def _end_process_group() -> None:
@@ -82,15 +169,22 @@ def my_share(lanes: int, accelerator: Accelerator) -> Share:
     """Return this process's part of a batch of ``lanes`` images.
 
     Raises:
-        ConfigError: The batch cannot be shared evenly.
+        ConfigError: The batch cannot be shared evenly, or this part not be cut into portions.
     """
+    processes, portions = accelerator.num_processes, accelerator.gradient_accumulation_steps
     try:
-        return share(lanes, rank=accelerator.process_index, processes=accelerator.num_processes)
+        mine = share(lanes, rank=accelerator.process_index, processes=processes)
     except ValueError:
         raise ConfigError(
-            f"batch_size {lanes} cannot be shared evenly by {accelerator.num_processes} processes; "
-            "choose a multiple."
+            f"batch_size {lanes} cannot be shared evenly by {processes} processes; choose a "
+            "multiple."
         ) from None
+    if mine.size % portions:
+        raise ConfigError(
+            f"accumulate {portions} does not divide the {mine.size} images of each domain that "
+            f"batch_size {lanes} gives each process; choose a divisor of {mine.size}."
+        )
+    return mine
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import torch
 from accelerate import Accelerator
 
@@ -19,12 +20,25 @@ def machine_of(accelerator: Accelerator) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "processes": accelerator.num_processes,
+        "hosts": hosts_of(accelerator),
+        "distributed": accelerator.distributed_type.value,
         "mixed_precision": accelerator.mixed_precision,
+        "accumulate": accelerator.gradient_accumulation_steps,
+        "accelerate": accelerate.__version__,
     }
     if accelerator.device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(accelerator.device)
         found["cuda"] = torch.version.cuda
     return found
+
+
+def hosts_of(accelerator: Accelerator) -> int:
+    """Return on how many hosts the processes run, of which launchers start as many on each."""
+    here = os.environ.get("LOCAL_WORLD_SIZE", "")
+    if accelerator.num_processes == 1 or not here.isdecimal():
+        return 1
+    hosts: int = accelerator.num_processes // max(int(here), 1)
+    return hosts
 
 
 def processor() -> str:

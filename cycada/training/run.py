@@ -76,6 +76,11 @@ _MAY_CHANGE = frozenset(
 )
 """Settings that do not change what is learned."""
 
+_MAY_CHANGE_OF: dict[Kind, frozenset[str]] = {
+    "translator": frozenset({"accumulate"}),  # changes rounding, as another number of processes
+    "detector": frozenset(),  # batch normalisation sees portions
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -381,10 +386,11 @@ def read_log(root: Path) -> list[dict[str, float]]:
 
 def _check_same(root: Path, kind: Kind, config: Any) -> None:
     before = run_config(root, kind, type(config))
+    free = _MAY_CHANGE | _MAY_CHANGE_OF[kind]
     differing = {
         name: pair
         for name, pair in differences(before, config).items()
-        if name not in _MAY_CHANGE and not (name == "steps" and pair[1] > pair[0])
+        if name not in free and not (name == "steps" and pair[1] > pair[0])
     }
     if differing:
         told = "; ".join(f"{name} {old!r} -> {new!r}" for name, (old, new) in differing.items())

@@ -61,7 +61,7 @@ def target_terms(
     config: DetectorConfig,
     expected: Tensor,
     kind: TaskKind,
-    accelerator: Accelerator,
+    answered: Tensor | None = None,
 ) -> dict[str, Term]:
     """Return the terms of the loss that the target's faces add.
 
@@ -71,13 +71,13 @@ def target_terms(
         config: Settings.
         expected: ``(A,)`` frequencies of the answers.
         kind: Action Units or classes.
-        accelerator: Joins the processes.
+        answered: Number of teachers' answers to divide by where these faces are a part of a batch,
+            from :func:`cycada.training.optimizing.known_per_portion`; ``None`` counts them here.
     """
     settings = config.self_training
     terms: dict[str, Term] = {}
     if target.answers is not None:
         answers = target.answers
-        answered = accelerator.reduce(answers.known.sum().to(logits.dtype), "mean")
         loss = label_loss(logits, answers.labels, answers.known, kind=kind, total=answered)
         terms["teachers"] = Term(loss, config.teacher_weight, rises=False)
     if target.mean_teacher is not None:

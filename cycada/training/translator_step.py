@@ -19,9 +19,9 @@ from cycada.losses.perceptual import PerceptualDistance
 from cycada.models.cycle import Discriminators, Generators, Judgement, Translation
 from cycada.training.average import update_average
 from cycada.training.examples import Labelled
-from cycada.training.finite import backward
 from cycada.training.judging import Readers, semantic_term, teach_follower, teach_joint_judge
 from cycada.training.launch import frozen, set_learning_rate
+from cycada.training.optimizing import descend, known_per_portion, mean_figures, rejoined
 from cycada.training.pool import ReplayPool
 from cycada.training.recording import Recorded, make_recordable
 from cycada.training.schedule import linear_decay
@@ -113,6 +113,10 @@ def translator_step(
 ) -> Figures:
     """Improve the generators, then the discriminators, on one unpaired batch.
 
+    Where a batch is gone through in portions, a judge that learns jointly goes through all of them
+    and makes its step, then the generators, then, with what these made of the whole batch and the
+    replay pools gave for it, the discriminators, then a judge that follows.
+
     Args:
         state: Changed in place.
         rgb: ``(B, 3, S, S)`` in [-1, 1].
@@ -156,32 +160,43 @@ def _improve_generators(
     weights = config.weights
     same = weights.identity > 0
     labelled = None if labels is None or known is None else Labelled(rgb, labels, known)
-    made: Translation = state.generators(
-        rgb,
-        thermal,
-        images.with_channels(thermal, 3) if same else None,
-        images.with_channels(rgb, 1) if same else None,
-    )
     figures: Figures = {}
+    annotated: Tensor | None = None
     if judges.readers is not None and state.learner is not None and labelled is not None:
+        annotated = known_per_portion(labelled.known, rgb.dtype, accelerator)
         figures["joint_judge"] = teach_joint_judge(
             state.learner, state.learner_optimizer, labelled=labelled,
             detector=judges.readers.rgb, accelerator=accelerator,
         )  # fmt: skip
-    terms = _generator_terms(state, made, rgb, thermal, labelled, judges, config, accelerator)
-    if "joint_judge" in figures:
-        # A judge that knows nothing yet would only add noise.
-        terms["semantic"] = terms["semantic"] * (figures["joint_judge"] < config.semantic_below)
-    loss = terms["adversarial"] + sum(
-        getattr(weights, name) * value for name, value in terms.items() if name != "adversarial"
-    )
-    state.generator_optimizer.zero_grad()
-    backward(loss, accelerator)
-    if config.clip_norm:
-        accelerator.clip_grad_norm_(state.generators.parameters(), config.clip_norm)
-    state.generator_optimizer.step()
-    freed = Translation(*(None if image is None else image.detach() for image in made))  # type: ignore[arg-type]
-    return freed, _detached(figures | terms)
+
+    def loss_of(
+        part: tuple[Tensor, Tensor, Labelled | None],
+    ) -> tuple[Tensor, tuple[Translation, Figures]]:
+        rgb, thermal, labelled = part
+        made: Translation = state.generators(
+            rgb,
+            thermal,
+            images.with_channels(thermal, 3) if same else None,
+            images.with_channels(rgb, 1) if same else None,
+        )
+        terms = _generator_terms(
+            state, made, rgb, thermal, labelled, judges, config, accelerator, annotated=annotated
+        )
+        if "joint_judge" in figures:
+            # A judge that knows nothing yet would only add noise.
+            terms["semantic"] = terms["semantic"] * (figures["joint_judge"] < config.semantic_below)
+        loss = terms["adversarial"] + sum(
+            getattr(weights, name) * value for name, value in terms.items() if name != "adversarial"
+        )
+        freed = Translation(*(None if image is None else image.detach() for image in made))  # type: ignore[arg-type]
+        return loss, (freed, _detached(terms))
+
+    told = descend(
+        state.generator_optimizer, state.generators, loss_of, (rgb, thermal, labelled),
+        clip_norm=config.clip_norm, accelerator=accelerator,
+    )  # fmt: skip
+    made, terms = zip(*told, strict=True)
+    return rejoined(made), _detached(figures) | mean_figures(terms)
 
 
 def _improve_discriminators(
@@ -196,15 +211,24 @@ def _improve_discriminators(
     made_thermal: Tensor,
 ) -> Figures:
     """Make one step of the discriminators, and of a judge that follows the translations."""
-    judged: Judgement = state.discriminators(rgb, shown_rgb, thermal, shown_thermal)
-    loss_rgb = discriminator_loss(judged.real_rgb, judged.made_rgb, config.adversarial)
-    loss_thermal = discriminator_loss(judged.real_thermal, judged.made_thermal, config.adversarial)
-    state.discriminator_optimizer.zero_grad()
-    backward(loss_rgb + loss_thermal, accelerator)
-    if config.clip_norm:
-        accelerator.clip_grad_norm_(state.discriminators.parameters(), config.clip_norm)
-    state.discriminator_optimizer.step()
-    figures = {"judge_rgb": loss_rgb, "judge_thermal": loss_thermal}
+
+    def loss_of(part: tuple[Tensor, ...]) -> tuple[Tensor, Figures]:
+        judged: Judgement = state.discriminators(*part)
+        figures = {
+            "judge_rgb": discriminator_loss(judged.real_rgb, judged.made_rgb, config.adversarial),
+            "judge_thermal": discriminator_loss(
+                judged.real_thermal, judged.made_thermal, config.adversarial
+            ),
+        }
+        return figures["judge_rgb"] + figures["judge_thermal"], _detached(figures)
+
+    figures = mean_figures(
+        descend(
+            state.discriminator_optimizer, state.discriminators, loss_of,
+            (rgb, shown_rgb, thermal, shown_thermal), clip_norm=config.clip_norm,
+            accelerator=accelerator,
+        )
+    )  # fmt: skip
     readers = judges.readers
     following = config.semantic_judge == "following"
     if readers is not None and state.learner is not None and following:
@@ -212,7 +236,7 @@ def _improve_discriminators(
             state.learner, state.learner_optimizer, detector=readers.rgb, rgb=rgb,
             made=made_thermal, config=config, accelerator=accelerator,
         )  # fmt: skip
-    return _detached(figures)
+    return figures
 
 
 def _detached(figures: Figures) -> Figures:
@@ -228,6 +252,8 @@ def _generator_terms(
     judges: Judges,
     config: TranslatorConfig,
     accelerator: Accelerator,
+    *,
+    annotated: Tensor | None = None,
 ) -> dict[str, Tensor]:
     judge: Discriminators = accelerator.unwrap_model(state.discriminators)
     with frozen(judge), accelerator.autocast():
@@ -245,7 +271,7 @@ def _generator_terms(
     if judges.readers is not None and config.weights.semantic:
         terms["semantic"] = semantic_term(
             made, rgb, thermal, readers=judges.readers, learner=state.learner, labelled=labelled,
-            config=config, accelerator=accelerator,
+            annotated=annotated, config=config, accelerator=accelerator,
         )  # fmt: skip
     if judges.perceptual is not None:
         terms["perceptual"] = judges.perceptual(made.rgb_again, rgb) + judges.perceptual(

@@ -189,7 +189,7 @@ def test_a_batch_that_the_processes_cannot_share(
     class Two:
         """An Accelerator that believes to be one of two."""
 
-        process_index, num_processes = 0, 2
+        process_index, num_processes, gradient_accumulation_steps = 0, 2, 1
 
     def pretend(*args: Any, **named: Any) -> Any:
         real(*args, **named)

@@ -183,8 +183,10 @@ def test_a_run_that_goes_on_elsewhere_names_both_machines_and_here_stays_byte_fo
     assert (out / "config.json").read_bytes() == before
     here = runs.machine_of
 
+    other = {"processor": "Another 3000", "processes": 16, "hosts": 2, "accumulate": 4}
+
     def elsewhere(accelerator: Any) -> dict[str, Any]:
-        return {**here(accelerator), "processor": "Another 3000"}
+        return {**here(accelerator), **other}
 
     monkeypatch.setattr(runs, "machine_of", elsewhere)
     train_translator.run_training(tiny_translator(steps=3), out, progress=quiet)
@@ -192,9 +194,10 @@ def test_a_run_that_goes_on_elsewhere_names_both_machines_and_here_stays_byte_fo
     train_translator.run_training(tiny_translator(steps=4), out, progress=quiet)
     first, second = json.loads((out / "config.json").read_text())["machines"]
     assert [first] == json.loads(before)["machines"]
-    assert second == {**first, "processor": "Another 3000"}
+    assert second == {**first, **other}
     text = report([out], tmp_path / "a.html", samples=False).read_text(encoding="utf-8")
     assert "Another 3000" in text
+    assert "16 processes, 2 hosts, batches in 4 portions" in text
     assert first["processor"] in text.replace("&#34;", '"')
 
 

@@ -114,15 +114,12 @@ def terms_of(
     logits: Tensor,
     target: Unlabelled,
     config: DetectorConfig,
-    accelerator: Accelerator,
     *,
     kind: TaskKind,
     expected: Tensor | None = None,
 ) -> dict[str, Any]:
     wanted = torch.full((ANSWERS,), 1 / ANSWERS).double() if expected is None else expected
-    return target_terms(
-        logits, target, config=config, expected=wanted, kind=kind, accelerator=accelerator
-    )
+    return target_terms(logits, target, config=config, expected=wanted, kind=kind)
 
 
 def taught(known: Tensor, *, kind: TaskKind, seed: int = 1) -> Labelled:
@@ -138,12 +135,12 @@ def some_known(kind: TaskKind) -> Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_of_the_mean_teacher_divides_by_all_answers(
-    kind: TaskKind, tiny_detector: MakeConfig, accelerator: Accelerator
+    kind: TaskKind, tiny_detector: MakeConfig
 ) -> None:
     logits = random(FACES, ANSWERS).requires_grad_()
     known = some_known(kind)
     target = Unlabelled(torch.zeros(FACES, 1, SIDE, SIDE), mean_teacher=taught(known, kind=kind))
-    terms = terms_of(logits, target, tiny_detector(self_training=BOTH), accelerator, kind=kind)
+    terms = terms_of(logits, target, tiny_detector(self_training=BOTH), kind=kind)
     each = cross_entropy(logits, taught(known, kind=kind).labels, kind)
     # Of classes a row is one answer; of AUs each column is.
     answers = FACES if kind == "classes" else FACES * ANSWERS
@@ -154,13 +151,11 @@ def test_the_loss_of_the_mean_teacher_divides_by_all_answers(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_where_nothing_is_sure_nothing_is_taught(
-    kind: TaskKind, tiny_detector: MakeConfig, accelerator: Accelerator
-) -> None:
+def test_where_nothing_is_sure_nothing_is_taught(kind: TaskKind, tiny_detector: MakeConfig) -> None:
     logits = random(FACES, ANSWERS).requires_grad_()
     nothing = torch.zeros(FACES, ANSWERS, dtype=torch.bool)
     target = Unlabelled(torch.zeros(FACES, 1, SIDE, SIDE), mean_teacher=taught(nothing, kind=kind))
-    terms = terms_of(logits, target, tiny_detector(self_training=BOTH), accelerator, kind=kind)
+    terms = terms_of(logits, target, tiny_detector(self_training=BOTH), kind=kind)
     (gradient,) = torch.autograd.grad(terms["consistency"].value, logits)
     assert float(terms["consistency"].value.detach()) == 0
     assert not gradient.any()
@@ -168,7 +163,7 @@ def test_where_nothing_is_sure_nothing_is_taught(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_term_has_its_weight_and_those_of_self_training_rise(
-    kind: TaskKind, tiny_detector: MakeConfig, accelerator: Accelerator
+    kind: TaskKind, tiny_detector: MakeConfig
 ) -> None:
     logits = random(FACES, ANSWERS)
     known = some_known(kind)
@@ -178,7 +173,7 @@ def test_every_term_has_its_weight_and_those_of_self_training_rise(
     )  # fmt: skip
     config = tiny_detector(self_training=BOTH, teacher_weight=2.5)
     expected = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
-    terms = terms_of(logits, target, config, accelerator, kind=kind, expected=expected)
+    terms = terms_of(logits, target, config, kind=kind, expected=expected)
     assert {name: (term.weight, term.rises) for name, term in terms.items()} == {
         "teachers": (2.5, False), "consistency": (0.7, True), "information": (0.3, True),
     }  # fmt: skip
@@ -197,7 +192,7 @@ def test_every_term_has_its_weight_and_those_of_self_training_rise(
     each = cross_entropy(logits, taught(known, kind=kind, seed=3).labels, kind)
     torch.testing.assert_close(terms["teachers"].value, (each * known).sum() / answered)
     plain = Unlabelled(torch.zeros(FACES, 1, SIDE, SIDE))
-    assert terms_of(logits, plain, tiny_detector(), accelerator, kind=kind) == {}
+    assert terms_of(logits, plain, tiny_detector(), kind=kind) == {}
 
 
 class Bare(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from cycada.config import AlignmentConfig, DetectorConfig, TranslatorConfig
 from cycada.data.index import Face, read_index, write_index
@@ -51,16 +53,44 @@ TORCHRUN = (
 )  # fmt: skip
 
 
+def alone(**variables: str) -> dict[str, str]:
+    """Return the environment of a process that shares its core."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **variables}
+
+
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        command, capture_output=True, text=True, timeout=300, check=False, env=alone()
     )  # fmt: skip
 
 
 def on_two_processes(*command: str) -> None:
     found = run(*command)
     assert found.returncode == 0, found.stdout[-2000:] + found.stderr[-6000:]
+
+
+def on_two_hosts(*words: str, **variables: str) -> None:
+    """Start a process under a launcher of its own on each of two hosts, which are both this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launchers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node",
+             "1", "--node_rank", str(rank), "--master_addr", "127.0.0.1", "--master_port", port,
+             *words],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=alone(**variables),
+        ) for rank in range(2)
+    ]  # fmt: skip
+    told = [launcher.communicate(timeout=300)[0][-6000:] for launcher in launchers]
+    assert [launcher.returncode for launcher in launchers] == [0, 0], told
+
+
+def machine_of(run: Path) -> dict[str, Any]:
+    """Return what a run says that it was trained on."""
+    (machine,) = json.loads((run / "config.json").read_text())["machines"]
+    found: dict[str, Any] = machine
+    return found
 
 
 def states(run: Path) -> dict[str, Any]:
@@ -258,3 +288,60 @@ def test_the_shares_of_a_batch_hold_different_numbers_of_annotations(
     counts = [known[order(step)].view(2, -1).sum(1).tolist() for step in range(config.steps)]
     assert sum(first != second for first, second in counts) >= 2
     assert any(first + second == 1 for first, second in counts), counts
+
+
+def test_two_hosts_with_two_portions_each_learn_what_one_process_does_at_once(
+    faces: Path,
+    tiny_translator: Callable[..., TranslatorConfig],
+    tiny_detector: Callable[..., DetectorConfig],
+    tmp_path: Path,
+) -> None:
+    """A translator, and a detector without batch normalisation whose labels are uneven."""
+    quiet, first = Progress(shown=False), tmp_path / "first"
+    digits: dict[str, Any] = {"backbone": "lenet", "double": True}
+    train_detector.run_training(tiny_detector(steps=1, **digits), first, progress=quiet)
+    translator = tiny_translator(detector=str(first), double=True, clip_norm=1.0)
+    alignment = AlignmentConfig(method="adda", hidden=8, weight=1.0, healthy_from=0.0)
+    detector = tiny_detector(
+        initial=str(first), target=(str(faces),), alignment=alignment, **digits
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    train_translator.run_training(translator, one / "translator", progress=quiet)
+    train_detector.run_training(detector, one / "detector", progress=quiet)
+    verbs = [
+        arguments("train-translator", translator, two / "translator"),
+        arguments("train-detector", detector, two / "detector"),
+    ]
+    script = tmp_path / "several.py"
+    script.write_text(SEVERAL)
+    on_two_hosts(str(script), json.dumps(verbs), ACCELERATE_GRADIENT_ACCUMULATION_STEPS="2")
+    for name in ("translator", "detector"):
+        assert_equal_runs(one / name, two / name)
+        assert_equal_logs(one / name, two / name)
+        shared = {"processes": 2, "hosts": 2, "distributed": "MULTI_CPU", "accumulate": 2}
+        assert shared.items() <= machine_of(two / name).items()
+        by_itself = {"processes": 1, "hosts": 1, "distributed": "NO", "accumulate": 1}
+        assert by_itself.items() <= machine_of(one / name).items()
+
+
+def test_two_processes_that_accelerate_tells_bf16_learn_what_one_does_in_bf16(
+    tiny_translator: Callable[..., TranslatorConfig], tmp_path: Path
+) -> None:
+    config = tiny_translator(mixed_precision="auto", steps=2)
+    for precision in ("bf16", "no"):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        train_translator.run_training(
+            replace(config, mixed_precision=precision), tmp_path / precision,
+            progress=Progress(shown=False),
+        )  # fmt: skip
+    half = (*ACCELERATE[:-2], "--mixed_precision", "bf16", *ACCELERATE[-2:])
+    on_two_processes(*half, *arguments("train-translator", config, tmp_path / "two"))
+    one, full, two = (read_log(tmp_path / name) for name in ("bf16", "no", "two"))
+    for line in (*one, *full, *two):
+        del line["seconds"]
+    assert two[0] == pytest.approx(one[0], rel=1e-6)
+    assert two[0] != pytest.approx(full[0], rel=2e-5)  # so bf16 it is
+    # Where a gradient is next to nothing, Adam makes a whole step of how it was rounded.
+    assert two[1] == pytest.approx(one[1], rel=2e-3)
+    said = {"processes": 2, "mixed_precision": "bf16"}
+    assert said.items() <= machine_of(tmp_path / "two").items()
