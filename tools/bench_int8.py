@@ -1,0 +1,293 @@
+r"""What int8 gains and loses: exported networks quantised, against themselves in float32.
+
+Exports the runs of translators and detectors to ONNX (``--exports`` keeps the files for another
+time), and quantises each by ONNX Runtime (static, QDQ, 8-bit activations, one scale for each
+channel of the weights) on faces of the training split, in two ways: all convolutions and matrix
+products of layers (``all``), or without the first and the last (``inner``). On labelled faces of
+the test split it then asks what is kept: of a translator how alike the images are, and what the
+judge reads in faces that were translated there and back, as ``cycada evaluate`` does; of a detector
+what it reads. Both take turns on one thread, and seconds are those of the processor. Prints a
+Markdown table.
+
+    python tools/bench_int8.py demo/translator demo/structure demo/target_supervised \
+        --faces demo/faces --judge demo/structure
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor
+
+from cycada import images
+from cycada.data.dataset import FaceImages, signed
+from cycada.data.index import Domain, Index, Split, read_index
+from cycada.metrics.detection import f1_scores, roc_auc
+from cycada.metrics.translation import label_flip_rate, root_mean_square_error
+from cycada.progress import Progress
+from cycada.stages.export import run_export
+from cycada.training.loading import LoadedDetector, load_detector, load_translator
+from cycada.training.run import run_kind
+
+Layers = Literal["all", "inner"]
+
+_BATCH = 16
+_QUANTISED = ("Conv", "Gemm")  # the matrix products of detectors' views are no layers
+_PROCESSOR = torch.device("cpu")
+
+
+class Network(NamedTuple):
+    """A network in ONNX, and what it is shown."""
+
+    file: Path
+    domain: Domain
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is measured on what."""
+
+    faces: Index
+    calibrating: int  # faces
+    judging: int  # faces
+    rounds: int
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="runs of translators and detectors")
+    parser.add_argument("--faces", type=Path, required=True, help="index with labels")
+    parser.add_argument("--judge", type=Path, help="run of an RGB detector; judges translators")
+    parser.add_argument("--exports", type=Path, help="folder of the exports; those there are taken")
+    parser.add_argument("--layers", nargs="+", choices=get_args(Layers), default=get_args(Layers))
+    parser.add_argument("--calibrating", type=int, default=64, help="faces (default 64)")
+    parser.add_argument("--judging", type=int, default=320, help="faces (default 320)")
+    parser.add_argument("--rounds", type=int, default=15, help="of timing (default 15)")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.getLogger().setLevel(logging.ERROR)  # ONNX Runtime's quantiser gives advice to all
+    setting = Setting(
+        read_index(options.faces), options.calibrating, options.judging, options.rounds
+    )
+    judge = load_detector(options.judge, _PROCESSOR) if options.judge else None
+    found: dict[str, Any] = {}
+    print("| Network | int8 | MB | ms per face | Ratio (lowest to highest) | Alike | Macro F1 | "
+          "ROC-AUC | Turned decisions |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        kept = options.exports or Path(folder)
+        for run in options.runs:
+            for layers in options.layers:
+                made = Path(folder) / layers
+                made.mkdir(exist_ok=True)
+                figures = (
+                    of_translator(run, judge, setting, kept, made, layers)
+                    if run_kind(run) == "translator"
+                    else of_detector(run, setting, kept, made, layers)
+                )
+                found.setdefault(run.name, {})[layers] = figures
+                print(row(run.name, layers, figures), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def of_translator(
+    run: Path, judge: LoadedDetector | None, setting: Setting, kept: Path, made: Path,
+    layers: Layers,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the figures of a translator; of the faces there and back where there is a judge."""
+    folder = kept / run.name
+    if not (folder / "to_rgb.onnx").exists():
+        run_export(run, folder, form="onnx", progress=Progress(shown=False))
+    size = load_translator(run, _PROCESSOR).size
+    there = Network(folder / "to_thermal.onnx", "rgb", 3)
+    back = Network(folder / "to_rgb.onnx", "thermal", 1)
+    pairs = [
+        {"float32": opened(each.file),
+         "int8": opened(quantised(each, made / f"{run.name}-{each.file.name}", setting, size,
+                                  layers))}
+        for each in (there, back)
+    ]  # fmt: skip
+    rgb, rows = shown(setting.faces, "rgb", "test", count=setting.judging, size=size)
+    thermal = {name: computed(session, rgb) for name, session in pairs[0].items()}
+    away = root_mean_square_error(thermal["float32"], thermal["int8"])
+    figures: dict[str, Any] = {
+        **timed(pairs[0], rgb, rounds=setting.rounds),
+        **_megabytes(there.file, made / f"{run.name}-{there.file.name}"),
+        "psnr": float((20 * torch.log10(2 / away)).mean()),
+        "mean_difference": float((thermal["float32"] - thermal["int8"]).abs().mean()),
+    }
+    if judge is not None:
+        again = {name: computed(pairs[1][name], thermal[name]) for name in thermal}
+        told = {
+            name: torch.cat([judge.predict(images.resize(part, judge.size)) for part in
+                             made_faces.split(_BATCH)])
+            for name, made_faces in again.items()
+        }  # fmt: skip
+        figures |= read(judge, told, rows)
+    return figures
+
+
+def of_detector(
+    run: Path, setting: Setting, kept: Path, made: Path, layers: Layers
+) -> dict[str, Any]:
+    """Return the figures of a detector, on thermal faces if it has learned from any."""
+    detector = load_detector(run, _PROCESSOR)
+    file = kept / f"{run.name}.onnx"
+    if not file.exists():
+        run_export(run, file, form="onnx", progress=Progress(shown=False))
+    domain: Domain = "rgb" if detector.window is None else "thermal"
+    network = Network(file, domain, detector.channels)
+    whole = quantised(network, made / file.name, setting, detector.size, layers)
+    sessions = {"float32": opened(file), "int8": opened(whole)}
+    pictures, rows = shown(setting.faces, domain, "test", count=setting.judging, size=detector.size)
+    ready = images.with_channels(pictures, detector.channels)
+    told = {name: computed(session, ready) for name, session in sessions.items()}
+    return {
+        **timed(sessions, ready, rounds=setting.rounds),
+        **_megabytes(file, whole),
+        **read(detector, told, rows),
+    }
+
+
+def read(detector: LoadedDetector, told: Mapping[str, Tensor], rows: Index) -> dict[str, Any]:
+    """Return how right probabilities are, and how many decisions differ between the two."""
+    labels, known = rows.labels(detector.task)
+    decided = {name: detector.decide(probabilities) for name, probabilities in told.items()}
+    flips = label_flip_rate(decided["float32"], decided["int8"])
+    return {
+        "macro_f1": {
+            name: float(np.nanmean(f1_scores(each, labels, known)))
+            for name, each in decided.items()
+        },
+        "roc_auc": {
+            name: float(np.nanmean(roc_auc(each, labels, known))) for name, each in told.items()
+        },
+        "turned": float(flips.mean()),
+        "turned_most": float(flips.max()),
+    }
+
+
+def shown(
+    faces: Index, domain: Domain, split: Split, *, count: int, size: int
+) -> tuple[Tensor, Index]:
+    """Return ``count`` faces, always the same, ``(B, C, S, S)`` in [-1, 1], and their rows."""
+    rows = faces.select(domain=domain, split=split)
+    order = torch.randperm(len(rows.faces), generator=torch.Generator().manual_seed(0))
+    chosen = order[:count].sort().values
+    pictures = FaceImages([rows], domain=domain, size=size).batch(chosen)
+    return signed(pictures), replace(rows, faces=tuple(rows.faces[n] for n in chosen.tolist()))
+
+
+def quantised(network: Network, file: Path, setting: Setting, size: int, layers: Layers) -> Path:
+    """Write a network in int8 to ``file``; return that."""
+    pictures, _ = shown(
+        setting.faces, network.domain, "train", count=setting.calibrating, size=size
+    )
+    ready = images.with_channels(pictures, network.channels)
+    plain = file.with_suffix(".plain.onnx")
+    quant_pre_process(network.file, plain, skip_symbolic_shape=True)
+    names = [node.name for node in onnx.load(plain).graph.node if node.op_type in _QUANTISED]
+    quantize_static(
+        plain, file, _Faces(ready), quant_format=QuantFormat.QDQ, per_channel=True,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        op_types_to_quantize=list(_QUANTISED),
+        nodes_to_exclude=[names[0], names[-1]] if layers == "inner" else [],
+    )  # fmt: skip
+    return file
+
+
+class _Faces(CalibrationDataReader):  # type: ignore[misc]
+    """Faces in batches, until there are none left."""
+
+    def __init__(self, faces: Tensor) -> None:
+        self._left = iter(faces.split(_BATCH))
+
+    def get_next(self) -> dict[str, Any] | None:
+        part = next(self._left, None)
+        return None if part is None else {"image": part.numpy()}
+
+
+def opened(file: Path) -> Any:
+    """Return a session of one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def computed(session: Any, pictures: Tensor) -> Tensor:
+    """Return what a network makes of pictures."""
+    return torch.cat(
+        [torch.from_numpy(session.run(None, {"image": part.numpy()})[0])
+         for part in pictures.split(_BATCH)]
+    )  # fmt: skip
+
+
+def timed(sessions: Mapping[str, Any], pictures: Tensor, *, rounds: int) -> dict[str, Any]:
+    """Return milliseconds of the processor per face, and how many times as fast int8 is.
+
+    The two take turns; the first goes first in every second round. A ratio is the median over the
+    rounds.
+    """
+    image = {"image": pictures[:_BATCH].numpy()}
+    seconds: dict[str, list[float]] = {name: [] for name in sessions}
+    for turn in range(rounds):
+        for name in sorted(sessions, reverse=bool(turn % 2)):
+            began = time.process_time()
+            sessions[name].run(None, image)
+            seconds[name].append(time.process_time() - began)
+    ratios = [a / b for a, b in zip(seconds["float32"], seconds["int8"], strict=True)]
+    shared = len(image["image"])
+    return {
+        "ms": {name: 1e3 * statistics.median(each) / shared for name, each in seconds.items()},
+        "ratio": statistics.median(ratios),
+        "ratio_lowest": min(ratios),
+        "ratio_highest": max(ratios),
+    }
+
+
+def row(name: str, layers: str, figures: Mapping[str, Any]) -> str:
+    """Return a row of the table."""
+
+    def both(key: str, digits: int) -> str:
+        pair: Sequence[float] = (
+            [figures[key][each] for each in ("float32", "int8")] if key in figures else []
+        )
+        return " to ".join(f"{value:.{digits}f}" for value in pair) or "-"
+
+    psnr = figures.get("psnr", math.nan)
+    cells = (
+        name, layers, both("mb", 2), both("ms", 1),
+        "{ratio:.2f} ({ratio_lowest:.2f} to {ratio_highest:.2f})".format(**figures),
+        f"{psnr:.1f} dB" if math.isfinite(psnr) else "-",
+        both("macro_f1", 3), both("roc_auc", 3),
+        f"{figures['turned']:.2%}" if "turned" in figures else "-",
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _megabytes(whole: Path, small: Path) -> dict[str, Any]:
+    return {"mb": {"float32": whole.stat().st_size / 1e6, "int8": small.stat().st_size / 1e6}}
+
+
+if __name__ == "__main__":
+    main()
