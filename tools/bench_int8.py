@@ -1,13 +1,12 @@
 r"""What int8 gains and loses: exported networks quantised, against themselves in float32.
 
 Exports the runs of translators and detectors to ONNX (``--exports`` keeps the files for another
-time), and quantises each by ONNX Runtime (static, QDQ, 8-bit activations, one scale for each
-channel of the weights) on faces of the training split, in two ways: all convolutions and matrix
-products of layers (``all``), or without the first and the last (``inner``). On labelled faces of
-the test split it then asks what is kept: of a translator how alike the images are, and what the
-judge reads in faces that were translated there and back, as ``cycada evaluate`` does; of a detector
-what it reads. Both take turns on one thread, and seconds are those of the processor. Prints a
-Markdown table.
+time), and quantises each on faces of the training split in two ways: all layers (``all``), or all
+but the first and the last (``inner``), as ``cycada export --int8`` does. On labelled faces of the
+test split it then asks what is kept: of a translator how alike the images are, and what the judge
+reads in faces that were translated there and back, as ``cycada evaluate`` does; of a detector what
+it reads. float32 and int8 take turns on one thread with PyTorch from the run, and seconds are those
+of the processor. Prints a Markdown table.
 
     python tools/bench_int8.py demo/translator demo/structure demo/target_supervised \
         --faces demo/faces --judge demo/structure
@@ -17,22 +16,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 from cycada import images
@@ -43,12 +40,13 @@ from cycada.metrics.translation import label_flip_rate, root_mean_square_error
 from cycada.progress import Progress
 from cycada.stages.export import run_export
 from cycada.training.loading import LoadedDetector, load_detector, load_translator
+from cycada.training.quantising import quantise
 from cycada.training.run import run_kind
 
 Layers = Literal["all", "inner"]
+Engine = Callable[[Tensor], Tensor]
 
 _BATCH = 16
-_QUANTISED = ("Conv", "Gemm")  # the matrix products of detectors' views are no layers
 _PROCESSOR = torch.device("cpu")
 
 
@@ -84,14 +82,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for all figures")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    logging.getLogger().setLevel(logging.ERROR)  # ONNX Runtime's quantiser gives advice to all
     setting = Setting(
         read_index(options.faces), options.calibrating, options.judging, options.rounds
     )
     judge = load_detector(options.judge, _PROCESSOR) if options.judge else None
     found: dict[str, Any] = {}
-    print("| Network | int8 | MB | ms per face | Ratio (lowest to highest) | Alike | Macro F1 | "
-          "ROC-AUC | Turned decisions |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    print("| Network | int8 | MB | ms per face: PyTorch, float32, int8 | Ratio (lowest to highest) "
+          "| Alike | Macro F1: float32, int8 | ROC-AUC | Turned decisions |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         kept = options.exports or Path(folder)
         for run in options.runs:
@@ -117,7 +115,8 @@ def of_translator(
     folder = kept / run.name
     if not (folder / "to_rgb.onnx").exists():
         run_export(run, folder, form="onnx", progress=Progress(shown=False))
-    size = load_translator(run, _PROCESSOR).size
+    translator = load_translator(run, _PROCESSOR)
+    size = translator.size
     there = Network(folder / "to_thermal.onnx", "rgb", 3)
     back = Network(folder / "to_rgb.onnx", "thermal", 1)
     pairs = [
@@ -130,7 +129,9 @@ def of_translator(
     thermal = {name: computed(session, rgb) for name, session in pairs[0].items()}
     away = root_mean_square_error(thermal["float32"], thermal["int8"])
     figures: dict[str, Any] = {
-        **timed(pairs[0], rgb, rounds=setting.rounds),
+        **timed(
+            {"torch": translator.to_thermal, **engines_of(pairs[0])}, rgb, rounds=setting.rounds
+        ),
         **_megabytes(there.file, made / f"{run.name}-{there.file.name}"),
         "psnr": float((20 * torch.log10(2 / away)).mean()),
         "mean_difference": float((thermal["float32"] - thermal["int8"]).abs().mean()),
@@ -162,7 +163,7 @@ def of_detector(
     ready = images.with_channels(pictures, detector.channels)
     told = {name: computed(session, ready) for name, session in sessions.items()}
     return {
-        **timed(sessions, ready, rounds=setting.rounds),
+        **timed({"torch": detector.predict, **engines_of(sessions)}, ready, rounds=setting.rounds),
         **_megabytes(file, whole),
         **read(detector, told, rows),
     }
@@ -203,27 +204,9 @@ def quantised(network: Network, file: Path, setting: Setting, size: int, layers:
         setting.faces, network.domain, "train", count=setting.calibrating, size=size
     )
     ready = images.with_channels(pictures, network.channels)
-    plain = file.with_suffix(".plain.onnx")
-    quant_pre_process(network.file, plain, skip_symbolic_shape=True)
-    names = [node.name for node in onnx.load(plain).graph.node if node.op_type in _QUANTISED]
-    quantize_static(
-        plain, file, _Faces(ready), quant_format=QuantFormat.QDQ, per_channel=True,
-        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        op_types_to_quantize=list(_QUANTISED),
-        nodes_to_exclude=[names[0], names[-1]] if layers == "inner" else [],
-    )  # fmt: skip
+    shutil.copyfile(network.file, file)
+    quantise(file, ready.split(_BATCH), exact=() if layers == "all" else (0, -1))
     return file
-
-
-class _Faces(CalibrationDataReader):  # type: ignore[misc]
-    """Faces in batches, until there are none left."""
-
-    def __init__(self, faces: Tensor) -> None:
-        self._left = iter(faces.split(_BATCH))
-
-    def get_next(self) -> dict[str, Any] | None:
-        part = next(self._left, None)
-        return None if part is None else {"image": part.numpy()}
 
 
 def opened(file: Path) -> Any:
@@ -234,6 +217,11 @@ def opened(file: Path) -> Any:
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
+def engines_of(sessions: Mapping[str, Any]) -> dict[str, Engine]:
+    """Return what computes by each session."""
+    return {name: partial(computed, session) for name, session in sessions.items()}
+
+
 def computed(session: Any, pictures: Tensor) -> Tensor:
     """Return what a network makes of pictures."""
     return torch.cat(
@@ -242,23 +230,22 @@ def computed(session: Any, pictures: Tensor) -> Tensor:
     )  # fmt: skip
 
 
-def timed(sessions: Mapping[str, Any], pictures: Tensor, *, rounds: int) -> dict[str, Any]:
-    """Return milliseconds of the processor per face, and how many times as fast int8 is.
+def timed(engines: Mapping[str, Engine], pictures: Tensor, *, rounds: int) -> dict[str, Any]:
+    """Return milliseconds of the processor per face, and how many times as fast int8 is as float32.
 
-    The two take turns; the first goes first in every second round. A ratio is the median over the
+    Engines take turns, in reversed order in every second round. A ratio is the median over the
     rounds.
     """
-    image = {"image": pictures[:_BATCH].numpy()}
-    seconds: dict[str, list[float]] = {name: [] for name in sessions}
+    shown = pictures[:_BATCH]
+    seconds: dict[str, list[float]] = {name: [] for name in engines}
     for turn in range(rounds):
-        for name in sorted(sessions, reverse=bool(turn % 2)):
+        for name in sorted(engines, reverse=bool(turn % 2)):
             began = time.process_time()
-            sessions[name].run(None, image)
+            engines[name](shown)
             seconds[name].append(time.process_time() - began)
     ratios = [a / b for a, b in zip(seconds["float32"], seconds["int8"], strict=True)]
-    shared = len(image["image"])
     return {
-        "ms": {name: 1e3 * statistics.median(each) / shared for name, each in seconds.items()},
+        "ms": {name: 1e3 * statistics.median(each) / len(shown) for name, each in seconds.items()},
         "ratio": statistics.median(ratios),
         "ratio_lowest": min(ratios),
         "ratio_highest": max(ratios),
@@ -268,18 +255,16 @@ def timed(sessions: Mapping[str, Any], pictures: Tensor, *, rounds: int) -> dict
 def row(name: str, layers: str, figures: Mapping[str, Any]) -> str:
     """Return a row of the table."""
 
-    def both(key: str, digits: int) -> str:
-        pair: Sequence[float] = (
-            [figures[key][each] for each in ("float32", "int8")] if key in figures else []
-        )
-        return " to ".join(f"{value:.{digits}f}" for value in pair) or "-"
+    def each(key: str, digits: int) -> str:
+        found: Mapping[str, float] = figures.get(key, {})
+        return ", ".join(f"{value:.{digits}f}" for value in found.values()) or "-"
 
     psnr = figures.get("psnr", math.nan)
     cells = (
-        name, layers, both("mb", 2), both("ms", 1),
+        name, layers, each("mb", 2), each("ms", 1),
         "{ratio:.2f} ({ratio_lowest:.2f} to {ratio_highest:.2f})".format(**figures),
         f"{psnr:.1f} dB" if math.isfinite(psnr) else "-",
-        both("macro_f1", 3), both("roc_auc", 3),
+        each("macro_f1", 3), each("roc_auc", 3),
         f"{figures['turned']:.2%}" if "turned" in figures else "-",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,13 @@ LAYERS = ("Conv", "Gemm")
 """Operations that are quantised; the other products of matrices are no layers, but filters."""
 
 
-def quantise(file: Path, faces: Iterable[Tensor]) -> None:
+def quantise(file: Path, faces: Iterable[Tensor], *, exact: Sequence[int] = (0, -1)) -> None:
     """Replace an exported network by the same in int8.
 
     Args:
         file: ONNX, as :func:`cycada.training.exporting.write_exported` writes it.
         faces: Batches as the network sees them, to learn from how large activations become.
+        exact: Places, among its layers, of those that stay in float32.
 
     Raises:
         RunError: ONNX Runtime cannot quantise it.
@@ -56,7 +57,8 @@ def quantise(file: Path, faces: Iterable[Tensor]) -> None:
             tool.quantize_static(
                 plain, small, _Faces(faces), quant_format=tool.QuantFormat.QDQ, per_channel=True,
                 activation_type=tool.QuantType.QUInt8, weight_type=tool.QuantType.QInt8,
-                op_types_to_quantize=list(LAYERS), nodes_to_exclude=[layers[0], layers[-1]],
+                op_types_to_quantize=list(LAYERS),
+                nodes_to_exclude=[layers[place] for place in exact],
             )  # fmt: skip
         except Exception as error:  # its errors have no class of their own in common
             raise RunError(
