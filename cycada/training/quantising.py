@@ -2,9 +2,9 @@
 
 Static quantisation by ONNX Runtime: weights have a scale for each channel that a layer makes,
 activations one for each layer, from the least and the largest value that calibrating faces lead to.
-The first and the last layer stay in float32. With these in int8 as well, a translator lost a sixth
-of the macro F1 that its judge reaches on its images; without them nothing that could be measured
-(``tools/bench_int8.py``, docs/performance.md).
+The first and the last layer stay in float32. With these in int8 as well, a translator lost a
+seventh of the macro F1 that its judge reaches on its images; without them nothing that could be
+measured (``tools/bench_int8.py``, docs/performance.md).
 """
 
 from __future__ import annotations
