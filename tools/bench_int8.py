@@ -140,7 +140,7 @@ def of_translator(
         again = {name: computed(pairs[1][name], thermal[name]) for name in thermal}
         told = {
             name: torch.cat([judge.predict(images.resize(part, judge.size)) for part in
-                             made_faces.split(_BATCH)])
+                             torch.split(made_faces, _BATCH)])
             for name, made_faces in again.items()
         }  # fmt: skip
         figures |= read(judge, told, rows)
@@ -205,7 +205,7 @@ def quantised(network: Network, file: Path, setting: Setting, size: int, layers:
     )
     ready = images.with_channels(pictures, network.channels)
     shutil.copyfile(network.file, file)
-    quantise(file, ready.split(_BATCH), exact=() if layers == "all" else (0, -1))
+    quantise(file, torch.split(ready, _BATCH), exact=() if layers == "all" else (0, -1))
     return file
 
 
@@ -226,7 +226,7 @@ def computed(session: Any, pictures: Tensor) -> Tensor:
     """Return what a network makes of pictures."""
     return torch.cat(
         [torch.from_numpy(session.run(None, {"image": part.numpy()})[0])
-         for part in pictures.split(_BATCH)]
+         for part in torch.split(pictures, _BATCH)]
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class _Part:
     faces: Sequence[Tensor]  # batches
     facts: Mapping[str, Any]
     any_size: bool
-    trial: Trial | None  # of int8
+    trial: Trial | None  # of int8, where that is asked for
 
 
 def run_export(
@@ -123,7 +123,7 @@ def run_export(
                     f"on {FACES} faces, and less than {LIMIT:g} is promised; nothing was written. "
                     "Try another --format."
                 )
-            kept = part.trial and _in_int8(run, temporary, part, part.trial, progress)
+            kept = _in_int8(run, temporary, part, progress) if int8 else None
             sizes = {(int(faces.shape[-2]), int(faces.shape[-1])) for faces in part.faces}
             done.append(Exported(file, difference, tuple(sorted(sizes)), kept))
     if not single and parts[0].name in DIRECTIONS:
@@ -131,12 +131,13 @@ def run_export(
     return done
 
 
-def _in_int8(run: Path, file: Path, part: _Part, trial: Trial, progress: Progress) -> Kept:
+def _in_int8(run: Path, file: Path, part: _Part, progress: Progress) -> Kept:
     """Quantise an exported file, and return what it keeps.
 
     Raises:
         RunError: It loses too much.
     """
+    trial = cast("Trial", part.trial)
     quantise(file, trial.calibrating)
     network = _read_back(file, "onnx", part)
     kept = trial.kept(part.reference, network, progress=progress, name=part.name)

@@ -260,4 +260,4 @@ def _some(numbers: Tensor, count: int) -> Tensor:
 
 
 def _batches(examples: Examples, numbers: Tensor) -> tuple[Tensor, ...]:
-    return tuple(examples.batch(part).images for part in numbers.split(BATCH))
+    return tuple(examples.batch(part).images for part in torch.split(numbers, BATCH))

@@ -1,20 +1,18 @@
-"""ONNX Runtime gives what PyTorch gives: for every backbone, and for the generator's options."""
+"""ONNX Runtime gives what PyTorch gives: of more backbones, and of a generator's other option."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cycada.landmarks import EYE_CORNERS
 from cycada.models.backbones import Backbone
 from cycada.models.detector import Detector, View
 from cycada.models.generator import Generator
-from cycada.models.regions import RegionBackbone
 from cycada.task import TaskKind
 from cycada.training.exporting import DetectorForExport, write_exported
 
@@ -22,12 +20,10 @@ IMAGES = 32
 LIMIT = 1e-4  # what the issue promises
 SIDE = 32
 
+# What is not exported whole in tests/stages/test_export.py; ResNet-50 has ResNet-18's operations.
 DETECTORS: tuple[tuple[Backbone, View, TaskKind], ...] = (
-    ("small", "structure", "action_units"),
-    ("regions", "image", "action_units"),
     ("lenet", "structure", "classes"),
     ("resnet18", "image", "action_units"),
-    ("resnet50", "image", "action_units"),
     ("convnext_tiny", "image", "action_units"),
 )
 
@@ -37,11 +33,9 @@ def drawn(count: int, channels: int, height: int, width: int) -> Tensor:
     return 2 * torch.rand(count, channels, height, width, generator=draw) - 1
 
 
-def session_of(
-    module: nn.Module, file: Path, channels: int, *, any_size: bool
-) -> onnxruntime.InferenceSession:
+def session_of(module: nn.Module, file: Path, channels: int) -> onnxruntime.InferenceSession:
     example = drawn(3, channels, SIDE, SIDE)
-    write_exported(module, "onnx", file, example=example, facts={}, any_size=any_size)
+    write_exported(module, "onnx", file, example=example, facts={}, any_size=False)
     return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
 
 
@@ -72,38 +66,29 @@ def spread_statistics(module: nn.Module) -> None:
             part.running_var.uniform_(0.5, 1.5, generator=draw)
 
 
-def test_every_backbone_is_compared() -> None:
-    assert [name for name, _, _ in DETECTORS] == list(get_args(Backbone))
-
-
-@pytest.mark.parametrize(("backbone", "view", "kind"), DETECTORS, ids=get_args(Backbone))
+@pytest.mark.parametrize(("backbone", "view", "kind"), DETECTORS)
 def test_a_detector_gives_the_same_in_onnx_runtime(
     backbone: Backbone, view: View, kind: TaskKind, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
     detector = Detector(
-        backbone, channels=1, outputs=4, width=4, pretrained="none", view=view, kind=kind,
-        landmarks=EYE_CORNERS if backbone == "regions" else (),
+        backbone, channels=1, outputs=4, width=4, pretrained="none", view=view, kind=kind
     )  # fmt: skip
     spread_statistics(detector)
-    if isinstance(detector.backbone, RegionBackbone):  # eyes that move from face to face
-        corners = torch.tensor([[0.6, 0.4], [0.7, 0.4], [0.4, 0.4], [0.3, 0.4]])
-        detector.backbone.finder.mean.copy_(corners)
-        nn.init.normal_(detector.backbone.finder.head.weight, 0, 0.1)
+    detector.eval()
+    with torch.no_grad():  # answers between certain and doubtful
+        detector.head.weight /= detector(drawn(IMAGES, 1, SIDE, SIDE)).logits.std(0)[:, None]
     network = DetectorForExport(detector, kind).eval()
-    session = session_of(network, tmp_path / "d.onnx", 1, any_size=False)
+    session = session_of(network, tmp_path / "d.onnx", 1)
     faces = drawn(IMAGES, 1, SIDE, SIDE)
     for batch in (IMAGES, 5):
         assert largest_difference(session, network, faces, batch=batch) < LIMIT
 
 
-@pytest.mark.parametrize("skips", [True, False])
-def test_a_translator_gives_the_same_in_onnx_runtime_at_any_size(
-    skips: bool, tmp_path: Path
-) -> None:  # fmt: skip
+def test_a_generator_without_shortcuts_gives_the_same_in_onnx_runtime(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = Generator(3, 1, width=4, blocks=1, skips=skips).eval()
-    session = session_of(network, tmp_path / "t.onnx", 3, any_size=True)
-    for batch, height, width in ((IMAGES, 16, 16), (7, 12, 20), (1, 64, 36), (5, 8, 8)):
-        rgb = drawn(IMAGES, 3, height, width)
-        assert largest_difference(session, network, rgb, batch=batch) < LIMIT
+    network = Generator(1, 3, width=4, blocks=2, skips=False).eval()
+    session = session_of(network, tmp_path / "t.onnx", 1)
+    thermal = drawn(IMAGES, 1, SIDE, SIDE)
+    for batch in (IMAGES, 7):
+        assert largest_difference(session, network, thermal, batch=batch) < LIMIT
