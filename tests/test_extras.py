@@ -208,7 +208,7 @@ def test_without_any_extra_the_demo_works_and_every_verb_explains_itself(tmp_pat
     absent = {module for extra in EXTRAS for module in extra.packages.values()}
     done = subprocess.run(
         [sys.executable, "-c", BARE, " ".join(absent), " ".join(SERVER), str(tmp_path / "demo")],
-        check=False, capture_output=True, text=True, timeout=300, cwd=ROOT,
+        check=False, capture_output=True, text=True, timeout=900, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "<html" in (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
