@@ -31,7 +31,13 @@ from cycada.stages.finding import WHOLE, FaceSource, face_source
 from cycada.stages.flow import in_order, lone_threads
 from cycada.stages.sources import Source, open_sources
 from cycada.thermal import Window
-from cycada.training.engines import Engine, UsableDetector, detector_weights, open_detector
+from cycada.training.engines import (
+    Engine,
+    UsableDetector,
+    detector_weights,
+    open_detector,
+    precision_told,
+)
 from cycada.training.loading import default_device
 
 _BATCH = 32
@@ -111,7 +117,9 @@ def _detect(
     for number, source in enumerate(sources):
         window = detector_window(source, detector, options.read.window)
         finder = None if source.cut_out else face_source(options.faces, options.read.domain)
-        settings = _settings(source, options, window=window, weights=weights)
+        settings = _settings(
+            source, options, window=window, weights=weights, precision=precision_told(detector)
+        )
         table = DetectionTable(
             options.out / f"{source.name}.csv", detector.task, settings,
             graded=detector.intensity is not None,
@@ -337,8 +345,9 @@ def detector_window(
 
 
 def _settings(
-    source: Source, options: DetectOptions, *, window: Window | None, weights: str
-) -> Mapping[str, Any]:
+    source: Source, options: DetectOptions, *, window: Window | None, weights: str,
+    precision: str,
+) -> Mapping[str, Any]:  # fmt: skip
     """Return everything that the rows of a table depend on."""
     return {
         "detector": str(options.run),
@@ -349,7 +358,7 @@ def _settings(
         "faces": WHOLE if source.cut_out else options.faces,
         "read": options.read.stated(),
         # Engines differ in the last bits, so a table is written by one of them.
-        **({"engine": options.engine} if options.engine != "torch" else {}),
+        **({"engine": options.engine + precision} if options.engine != "torch" else {}),
     }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from cycada.errors import RunError, UsageError, reason
 from cycada.files import replacing
 from cycada.models.tiling import MULTIPLE, SMALLEST
 from cycada.progress import Progress
+from cycada.stages.export_int8 import LOSS, Kept, Trial, detector_trial, translator_trials
 from cycada.thermal import Window
 from cycada.training.exported import DIRECTIONS, Direction, detector_facts, translator_facts
 from cycada.training.exporting import (
@@ -32,6 +33,7 @@ from cycada.training.exporting import (
 )
 from cycada.training.loading import detector_fingerprint, load_detector, load_translator
 from cycada.training.onnx_engine import load_onnx_detector, load_onnx_translator
+from cycada.training.quantising import quantise
 from cycada.training.run import run_kind
 
 FACES = 32
@@ -51,8 +53,9 @@ class Exported(NamedTuple):
     """A file that was written."""
 
     file: Path
-    difference: float  # largest from PyTorch, of images in [-1, 1] or of probabilities
+    difference: float  # largest in float32 from PyTorch, of images in [-1, 1] or of probabilities
     sizes: tuple[tuple[int, int], ...]  # heights and widths in px that were compared
+    kept: Kept | None  # what it keeps in int8, where that was asked for; else it is in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,13 @@ class _Part:
     faces: Sequence[Tensor]  # batches
     facts: Mapping[str, Any]
     any_size: bool
+    trial: Trial | None  # of int8, where that is asked for
 
 
-def run_export(run: Path, out: Path, *, form: Format, progress: Progress) -> list[Exported]:
+def run_export(
+    run: Path, out: Path, *, form: Format, int8: bool = False, allow_outside: bool = False,
+    progress: Progress,
+) -> list[Exported]:  # fmt: skip
     """Export the translator or detector of a run, and compare what was written with PyTorch.
 
     Args:
@@ -77,6 +84,9 @@ def run_export(run: Path, out: Path, *, form: Format, progress: Progress) -> lis
             that there are as ``to_thermal`` and ``to_rgb``. Files of these names are replaced; one
             of a direction that there is not is removed.
         form: Of the file.
+        int8: Whether layers are to compute in 8 bits, for processors; of ONNX alone.
+        allow_outside: With ``int8``, believe paths of an index from elsewhere that leave its
+            folder.
         progress: Shows the faces that are compared.
 
     Returns:
@@ -85,14 +95,16 @@ def run_export(run: Path, out: Path, *, form: Format, progress: Progress) -> lis
     Raises:
         CycadaError: The run cannot be used, a package is missing, or PyTorch cannot express the
             network in this format.
-        RunError: The exported network differs from PyTorch's by ``LIMIT`` or more; then nothing
-            is written.
+        RunError: The exported network differs from PyTorch's by ``LIMIT`` or more, or loses more
+            of the AUs in int8 than :data:`cycada.stages.export_int8.LOSS`; then nothing is written.
     """
     single = _is_file(out, form)
+    if int8 and form != "onnx":
+        raise UsageError(f"--int8 is of --format onnx, not of {form}.")
     if run_kind(run) == "translator":
-        parts = _translator_parts(run, single=single)
+        parts = _translator_parts(run, single=single, int8=int8, allow_outside=allow_outside)
     else:
-        parts = [_detector_part(run)]
+        parts = [_detector_part(run, int8=int8, allow_outside=allow_outside)]
     done: list[Exported] = []
     with ExitStack() as held:
         for part in parts:
@@ -111,11 +123,31 @@ def run_export(run: Path, out: Path, *, form: Format, progress: Progress) -> lis
                     f"on {FACES} faces, and less than {LIMIT:g} is promised; nothing was written. "
                     "Try another --format."
                 )
+            kept = _in_int8(run, temporary, part, progress) if int8 else None
             sizes = {(int(faces.shape[-2]), int(faces.shape[-1])) for faces in part.faces}
-            done.append(Exported(file, difference, tuple(sorted(sizes))))
+            done.append(Exported(file, difference, tuple(sorted(sizes)), kept))
     if not single and parts[0].name in DIRECTIONS:
         _forget_others(out, form, kept={each.file for each in done})
     return done
+
+
+def _in_int8(run: Path, file: Path, part: _Part, progress: Progress) -> Kept:
+    """Quantise an exported file, and return what it keeps.
+
+    Raises:
+        RunError: It loses too much.
+    """
+    trial = cast("Trial", part.trial)
+    quantise(file, trial.calibrating)
+    network = _read_back(file, "onnx", part)
+    kept = trial.kept(part.reference, network, progress=progress, name=part.name)
+    if not kept.enough:
+        raise RunError(
+            f"{run}: in int8 {part.name} brings the macro F1 of {kept.faces} labelled validation "
+            f"faces from {kept.exact:.3f} to {kept.macro_f1:.3f}, and no more than {LOSS:g} may be "
+            "lost; nothing was written. Leave out --int8."
+        )
+    return kept
 
 
 def _forget_others(out: Path, form: Format, *, kept: set[Path]) -> None:
@@ -152,8 +184,9 @@ def _is_file(out: Path, form: Format) -> bool:
     return True
 
 
-def _translator_parts(run: Path, *, single: bool) -> list[_Part]:
+def _translator_parts(run: Path, *, single: bool, int8: bool, allow_outside: bool) -> list[_Part]:
     translator = replace(load_translator(run, _PROCESSOR), in_bf16=False)
+    trials = translator_trials(run, translator, allow_outside=allow_outside) if int8 else {}
     directions = DIRECTIONS[:1] if single or not translator.goes_back else DIRECTIONS
     size = translator.size
     step = MULTIPLE * max(1, size // 16)
@@ -173,12 +206,13 @@ def _translator_parts(run: Path, *, single: bool) -> list[_Part]:
             ],
             facts=translator_facts(translator, direction),
             any_size=True,
+            trial=trials.get(direction),
         )
 
     return [part(direction) for direction in directions]
 
 
-def _detector_part(run: Path) -> _Part:
+def _detector_part(run: Path, *, int8: bool, allow_outside: bool) -> _Part:
     detector = replace(load_detector(run, _PROCESSOR), in_bf16=False)
     seen = detector.window or Window()
     drawn = _drawn(detector.size, seen if detector.channels == 1 else None)
@@ -189,6 +223,7 @@ def _detector_part(run: Path) -> _Part:
         faces=_batches(drawn, (*_BATCHES, *_BATCHES_OF_OTHER_SIZE)),
         facts=detector_facts(detector, detector_fingerprint(run)),
         any_size=False,
+        trial=detector_trial(run, detector, allow_outside=allow_outside) if int8 else None,
     )
 
 

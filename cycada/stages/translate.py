@@ -23,7 +23,7 @@ from cycada.progress import Progress
 from cycada.rejecting import Limit, Rejections
 from cycada.stages.translate_images import WINDOW, Bits, Job, Scale, Translating, translate_all
 from cycada.thermal import INTEGER_UNITS, Unit
-from cycada.training.engines import Engine, UsableTranslator, open_translator
+from cycada.training.engines import Engine, UsableTranslator, open_translator, precision_told
 from cycada.training.launch import joins_on_processor
 
 Depth = Literal["auto", "8", "16"]
@@ -92,7 +92,8 @@ def run_translation(
         "pixels": f"{'as many' if bits == 'original' else bits} bit {unit}"
         + (", scale kept" if scale == "keep" else "")
         # Engines differ in the last bits, so a folder is filled by one of them.
-        + (", by ONNX Runtime" if engine == "onnx" else ""),
+        + (", by ONNX Runtime" if engine == "onnx" else "")
+        + precision_told(translator),
     }
     with ExitStack() as held:
         with state.main_process_first():

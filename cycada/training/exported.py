@@ -35,6 +35,8 @@ Facts = TypeVar("Facts")
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 KEY, SUM_KEY, JSON_NAME = "cycada", "cycada_sha256", "cycada.json"
 INPUT, OUTPUT = "image", "made"
+PRECISION_KEY, INT8 = "precision", "int8"
+"""Of the facts of a network whose layers compute in 8 bits; those in float32 have none."""
 
 _LAYOUT = 1  # of the facts; another number when older readers would misread them
 _LARGEST = (1 << 31) - 1  # bytes of a message of Protocol Buffers
@@ -94,6 +96,7 @@ class TranslatorFacts:
     unit: Unit  # of the thermal images that it learned from
     seen: frozenset[str]  # digests of the subjects that it has learned from
     weights: str  # fingerprint of the run's weights
+    int8: bool  # whether its layers compute in 8 bits
 
 
 def read_translator_facts(text: str, file: Path) -> TranslatorFacts:
@@ -113,6 +116,7 @@ def read_translator_facts(text: str, file: Path) -> TranslatorFacts:
             unit=facts["unit"],
             seen=_seen(facts),
             weights=str(facts["weights"]),
+            int8=facts.get(PRECISION_KEY) == INT8,
         )
 
     return _read(text, file, "translator", read)
@@ -126,6 +130,7 @@ class ExportedDetectorFacts:
     size: int  # side of the images that it takes, px
     channels: int
     weights: str  # fingerprint of the run's weights
+    int8: bool  # whether its layers compute in 8 bits
 
 
 def read_detector_facts(text: str, file: Path) -> ExportedDetectorFacts:
@@ -163,6 +168,7 @@ def read_detector_facts(text: str, file: Path) -> ExportedDetectorFacts:
             size=_side(facts),
             channels=int(facts["channels"]),
             weights=str(facts["weights"]),
+            int8=facts.get(PRECISION_KEY) == INT8,
         )
 
     return _read(text, file, "detector", read)

@@ -135,7 +135,6 @@ def _program(module: nn.Module, example: Tensor, *, any_size: bool) -> ExportedP
 
 
 def _write_onnx(program: ExportedProgram, file: Path, *, text: str) -> None:
-    from onnx import helper  # noqa: PLC0415 - an optional package
     from torch.onnx.errors import OnnxExporterError  # noqa: PLC0415 - slow to import
 
     try:
@@ -146,16 +145,29 @@ def _write_onnx(program: ExportedProgram, file: Path, *, text: str) -> None:
     except OnnxExporterError as error:
         raise RunError(f"PyTorch cannot write this network as ONNX ({reason(error)}).") from error
     model: Any = made.model_proto  # type: ignore[union-attr]
+    for value in (model.graph.input[0], model.graph.output[0]):
+        axes = value.type.tensor_type.shape.dim
+        for axis, name in zip(axes, ("batch", "", "height", "width"), strict=False):
+            if axis.dim_param:
+                axis.dim_param = name
+    write_sealed(model, file, text=text)
+
+
+def write_sealed(model: Any, file: Path, *, text: str) -> None:
+    """Write a model of ONNX with its facts and its checksum; what names this machine is left out.
+
+    Args:
+        model: ``onnx.ModelProto``; is changed.
+        file: Is overwritten.
+        text: The facts, as JSON.
+    """
+    from onnx import helper  # noqa: PLC0415 - an optional package
+
     graph = model.graph
     del graph.value_info[:]  # shapes in between, by names that are none of the user's
     for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         part.doc_string = ""  # these name the folders of this machine
         del part.metadata_props[:]
-    for value in (graph.input[0], graph.output[0]):
-        axes = value.type.tensor_type.shape.dim
-        for axis, name in zip(axes, ("batch", "", "height", "width"), strict=False):
-            if axis.dim_param:
-                axis.dim_param = name
     helper.set_model_props(model, {KEY: text})
     content = model.SerializeToString()
     file.write_bytes(content + seal(content))

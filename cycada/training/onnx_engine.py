@@ -48,7 +48,7 @@ _SIDES: Mapping[Direction, tuple[int, int]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class OnnxTranslator:
-    """An exported translator: the same to use as a loaded one, in float32 on the processor."""
+    """An exported translator: the same to use as a loaded one, on the processor."""
 
     root: Path  # the file, or the folder of both directions
     sessions: Mapping[Direction, Any]  # ONNX Runtime's, of the directions that were exported
@@ -57,6 +57,7 @@ class OnnxTranslator:
     unit: Unit  # of the thermal images that it learned from
     seen: frozenset[str]  # digests of the subjects that it, or a judge of it, has learned from
     fingerprint: str  # of the weights of the run
+    int8: bool  # whether a direction computes in 8 bits; else all do so in float32
     device: torch.device = _PROCESSOR
 
     def to_thermal(self, rgb: Tensor) -> Tensor:
@@ -94,12 +95,13 @@ class OnnxTranslator:
 
 @dataclass(frozen=True, slots=True)
 class OnnxDetector(DetectorFacts):
-    """An exported detector: the same to use as a loaded one, in float32 on the processor."""
+    """An exported detector: the same to use as a loaded one, on the processor."""
 
     session: Any  # ONNX Runtime's
     channels: int  # of the images that it takes; others are converted
     size: int  # side of the images that it was trained on, px
     fingerprint: str  # of the weights of the run
+    int8: bool  # whether it computes in 8 bits; else in float32
 
     def predict(self, pictures: Tensor) -> Tensor:
         """Return ``(B, A)`` probabilities for ``(B, 1 or 3, size, size)`` images in [-1, 1]."""
@@ -138,6 +140,7 @@ def load_onnx_translator(path: Path) -> OnnxTranslator:
         unit=facts.unit,
         seen=facts.seen,
         fingerprint=facts.weights,
+        int8=any(each.int8 for each in found),
     )
 
 
@@ -167,6 +170,7 @@ def load_onnx_detector(path: Path) -> OnnxDetector:
         channels=facts.channels,
         size=facts.size,
         fingerprint=facts.weights,
+        int8=facts.int8,
     )
 
 

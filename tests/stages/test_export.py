@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from cycada.training.engines import open_detector, open_translator
 from cycada.training.exported import KEY, seal
 from cycada.training.exporting import load_archive
 from cycada.training.loading import load_detector, load_translator
+from cycada.training.quantising import quantise
 
 CPU = torch.device("cpu")
 LIMIT = 1e-4  # what the issue promises
@@ -194,6 +196,23 @@ def test_a_folder_is_filled_by_one_engine(
         run_translation(
             translator_file, faces, tmp_path / "out", depth="auto", engine="onnx", progress=quiet
         )
+
+
+def test_a_translator_in_int8_takes_any_size_and_fills_a_folder_of_its_own(
+    faces: Path, translator_run: Path, translator_file: Path, quiet: Progress, tmp_path: Path
+) -> None:
+    exact = load_translator(translator_run, CPU)
+    small = Path(shutil.copy(translator_file, tmp_path / "small.onnx"))
+    quantise(small, [drawn(4, 3, SIDE, SIDE)])
+    exported = open_translator(small, "onnx", device=CPU)
+    assert exported.fingerprint == exact.fingerprint
+    for shape in ((1, 16, 16), (3, 12, 20)):
+        rgb = drawn(shape[0], 3, *shape[1:])
+        assert LIMIT < away(exported.to_thermal(rgb), exact.to_thermal(rgb)) < 0.5
+    out = tmp_path / "out"
+    run_translation(small, faces, out, depth="auto", engine="onnx", progress=quiet)
+    with pytest.raises(RunError, match="was made by other pixels"):
+        run_translation(translator_file, faces, out, depth="auto", engine="onnx", progress=quiet)
 
 
 def test_detections_by_onnx_runtime_are_those_of_pytorch(
