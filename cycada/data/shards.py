@@ -8,6 +8,8 @@ together without a word, and gives members other names: here nothing may be lost
 
 from __future__ import annotations
 
+import math
+import re
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +32,10 @@ PICTURES = ("png", "jpg", "jpeg", "tif", "tiff")
 MOST_BYTES = 1 << 30
 """Bytes of the largest sample, which is held in memory."""
 
+MOST_SHARDS = 1_000_000
+"""Shards that a pattern may name; all names are in memory before the first is looked for."""
+
+_RANGE = re.compile(r"\{(-?\d{1,18})\.\.(-?\d{1,18})")
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1 << 20
 _OWN = "__"  # names that the library keeps for itself begin so
@@ -91,13 +97,16 @@ def _shards_in(folder: Path) -> list[Path] | None:
 
 def _expanded(pattern: Path) -> list[Path]:
     braces = optional("braceexpand", extra="webdataset", what="a pattern of shards")
+    ranges = _RANGE.findall(str(pattern))
+    if math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > MOST_SHARDS:
+        raise UsageError(f"{pattern}: names more than {MOST_SHARDS:,} shards.")
     found: dict[Path, None] = {}
     try:
         for text in braces.braceexpand(str(pattern)):
             path = Path(text)
             if path.suffix.lower() != SHARD_SUFFIX:
                 raise UsageError(f"{pattern}: names {path}, which is no shard (.tar).")
-            if not path.exists():  # at once: a pattern may name millions
+            if not path.exists():
                 raise DataError(f"{pattern}: names the shard {path}, which is not there.")
             if path in found:
                 raise DataError(f"{pattern}: names {path} twice.")
@@ -162,9 +171,10 @@ def _files(file: Path) -> Iterator[tuple[str, bytes]]:
     where = "at its beginning"
     try:
         with file.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+            kept: Any = archive
             end = 0
             while (member := archive.next()) is not None:
-                archive.members.clear()  # or it would keep all that it has read
+                kept.members.clear()  # or it would keep a note of all that it has read
                 _check_member(member, file)
                 end = member.offset_data
                 if member.isdir():

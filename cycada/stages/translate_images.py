@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +172,7 @@ def _read(job: Job, size: tuple[int, int]) -> Tensor:
     return image
 
 
-def translated(work: Translating, windows: Iterable[Sequence[Job]]) -> Iterator[Job]:
+def translated(work: Translating, windows: Iterable[Sequence[Job]]) -> Generator[Job, None, None]:
     """Translate the images of each window, and yield each image that is done or set aside.
 
     Those that are there already stay. Images that are set aside by their header alone are not

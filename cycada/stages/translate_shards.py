@@ -12,7 +12,7 @@ import json
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,7 +43,7 @@ from cycada.stages.translate import (
     open_making,
     several_processes,
 )
-from cycada.stages.translate_images import WINDOW, Scale, Translating, translated
+from cycada.stages.translate_images import WINDOW, Job, Scale, Translating, translated
 from cycada.training.engines import Engine
 
 TABLE_NAME = "shards.csv"
@@ -285,12 +285,12 @@ class _Work:
     broken: list[tuple[int, str]] = field(default_factory=list)  # number, and why
     seen: int = 0  # samples and broken shards
 
-    def translate(self, shards: Iterable[Shard]) -> Iterator[SampleJob]:
+    def translate(self, shards: Iterable[Shard]) -> Generator[Job, None, None]:
         """Translate shards one by one; yield the samples as they are done or set aside."""
         for shard in shards:
             yield from self._attempt(shard)
 
-    def _attempt(self, shard: Shard) -> Iterator[SampleJob]:
+    def _attempt(self, shard: Shard) -> Iterator[Job]:
         """Translate a shard; set it aside if it is broken, so that the others get their turn."""
         try:
             yield from self._translate(shard)
@@ -300,7 +300,7 @@ class _Work:
             fault = fault_of_file(error, shard.source)
             self.translating.rejected.add((shard.number,), shard.name, fault)
 
-    def _translate(self, shard: Shard) -> Iterator[SampleJob]:
+    def _translate(self, shard: Shard) -> Iterator[Job]:
         state = _state(shard.source)
         ignored: list[str] = []
         waiting: deque[list[SampleJob]] = deque()

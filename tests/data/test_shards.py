@@ -63,10 +63,9 @@ def test_what_is_written_is_read_by_the_library_and_is_the_same_bytes_again(
             write(Sample("a/0", {"jpg": b"1", "_x": b"2", "cls.json": b"3"}))
             write(Sample("ü" * 120 + "/1", {"png": b"4"}))
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
-    found = [
-        {name: content for name, content in each.items() if name not in ("__url__", "__local_path__")}
-        for each in wds.WebDataset(str(tmp_path / "one.tar"), shardshuffle=False)
-    ]
+    found = list(wds.WebDataset(str(tmp_path / "one.tar"), shardshuffle=False))
+    for each in found:
+        del each["__url__"], each["__local_path__"]
     assert found == [
         {"__key__": "a/0", "_x": b"2", "cls.json": b"3", "jpg": b"1"},
         {"__key__": "ü" * 120 + "/1", "png": b"4"},
@@ -150,7 +149,7 @@ def test_a_link_is_no_lost_sample_but_an_error(kind: bytes, tmp_path: Path) -> N
         member = tarfile.TarInfo("b.jpg")
         member.type, member.linkname = kind, "a.jpg"
         archive.addfile(member)
-    with pytest.raises(ShardError, match="'b.jpg' is a link"):
+    with pytest.raises(ShardError, match=r"'b\.jpg' is a link"):
         read(file)
 
 
@@ -176,7 +175,7 @@ def test_a_sample_that_would_fill_the_memory_is_refused(
     with pytest.raises(ShardError, match="sample 'a' has more than"):
         read(file)
     file = pack(tmp_path / "a.tar", {"a.jpg": b"x" * 2001})
-    with pytest.raises(ShardError, match="member 'a.jpg' has more than"):
+    with pytest.raises(ShardError, match=r"member 'a\.jpg' has more than"):
         read(file)
 
 
@@ -204,7 +203,7 @@ def test_shards_are_named_by_a_file_a_folder_or_a_pattern(
     ("pattern", "error", "told"),
     [
         ("{00..02}.tar", DataError, "names the shard 02.tar, which is not there"),
-        ("x-{0..1000000000}.tar", DataError, "names the shard x-0.tar, which is not there"),
+        ("x-{0..1000000000}.tar", UsageError, "names more than 1,000,000 shards"),
         ("{00,00}.tar", DataError, "names 00.tar twice"),
         ("{00..01.tar", UsageError, "a brace without its other half"),
         ("{00..01}.jpg", UsageError, "names 00.jpg, which is no shard"),
