@@ -111,10 +111,9 @@ def test_the_image_is_that_of_an_index_and_all_else_stays(
     for number, face in enumerate(index.faces[:38]):
         key = f"s/{number:02d}"
         assert face.path in (f"{number:02d}.png", f"{number:02d}.tiff")
+        image = after.pop(f"s/{face.path}")
         if number < 32:  # those of a window share passes; other passes differ in the last bits
-            assert after.pop(f"s/{face.path}") == (tmp_path / face.path).read_bytes(), key
-        else:
-            (tmp_path / "x").with_suffix(face.path[-4:]).write_bytes(after.pop(f"s/{face.path}"))
+            assert image == (tmp_path / face.path).read_bytes(), key
         for name, same in labels(number).items():
             assert after.pop(f"{key}.{name}") == before[f"{key}.{name}"] == same
     assert not after
@@ -253,10 +252,9 @@ def test_a_broken_shard_ends_the_verb_once_the_others_are_done(
     assert f"{file}: cannot be read as a tar file in the member 's/" in told
     names = sorted(file.name for file in out.iterdir() if not file.name.startswith("."))
     assert names == ["rejected.csv", "rgb-001.tar", "rgb-002.tar", "rgb-003.tar"]
-    assert (
-        "rgb-000.tar,cannot be read as a tar file in the member"
-        in (out / "rejected.csv").read_text()
-    )
+    with (out / "rejected.csv").open(newline="") as stream:
+        [[name, reason]] = [*csv.reader(stream)][1:]
+    assert (name, f"{file}: {reason}." in told) == ("rgb-000.tar", True)
     file.write_bytes(whole)
     assert translate(translator_run, own, out) == MadeShards(4, 44)
     tars = [f"rgb-{number:03d}.tar" for number in range(4)]
