@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from click.testing import CliRunner
 
 from cycada import images
 from cycada.cli import main
+from cycada.data.index import read_index
 from cycada.data.index_info import read_info
 from cycada.data.shards import Sample, shards_named
 from cycada.errors import DataError, RunError
@@ -330,3 +333,23 @@ def test_a_source_that_is_not_there_is_one_sentence(
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "x").exists()
+
+
+def test_the_documented_way_from_an_index_to_shards_and_back_keeps_the_labels(
+    faces: Path, translator_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("webdataset")
+    text = (Path(__file__).parents[2] / "docs" / "shards.md").read_text(encoding="utf-8")
+    there, back = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(faces, "data/rgb")
+    exec(there, {})  # noqa: S102 - it is ours
+    assert translate(translator_run, Path("shards"), Path("translated-shards")).samples == 20
+    exec(back, {})  # noqa: S102
+    before, after = read_index(faces).select(domain="rgb"), read_index(Path("data/translated"))
+    assert after.info.kind == before.info.kind == "occurrence"
+    assert (after.info.unit, after.info.translator) == ("centikelvin", str(translator_run))
+    assert [replace(face, path="", domain="rgb") for face in after.faces] == [
+        replace(face, path="") for face in before.faces
+    ]
+    assert images.read_image(after.file(after.faces[0])).dtype == torch.uint16
