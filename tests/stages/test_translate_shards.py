@@ -159,20 +159,35 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_two_processes_make_the_same_bytes(
+SHARED = """
+import json, os, sys
+from pathlib import Path
+from cycada import images
+from cycada.cli import main
+usual, written = images.encode_image, []
+images.encode_image = lambda image, name: (written.append(name), usual(image, name))[1]
+words, notes = json.loads(sys.argv[1])
+main(words, standalone_mode=False)
+Path(notes, os.environ["RANK"]).write_text(json.dumps(written))
+"""
+
+
+def test_two_processes_share_the_shards_and_make_the_same_bytes(
     made: Path, shards: Path, translator_run: Path, tmp_path: Path
 ) -> None:
+    out, script = tmp_path / "out", tmp_path / "shared.py"
+    script.write_text(SHARED)
+    words = ["translate", str(translator_run), str(shards / "rgb-{000..003}.tar"), "--out"]
     found = run(
-        "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "cycada",
-        "translate", str(translator_run), str(shards / "rgb-{000..003}.tar"),
-        "--out", str(tmp_path / "out"),
+        "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script),
+        json.dumps([[*words, str(out)], str(tmp_path)]),
     )  # fmt: skip
     assert found.returncode == 0, found.stderr[-4000:]
-    assert found.stdout.splitlines() == [
-        f"44 samples in 4 shards translated into {tmp_path / 'out'}"
-    ]
-    again = content(tmp_path / "out")
+    assert found.stdout.splitlines() == [f"44 samples in 4 shards translated into {out}"]
+    again = content(out)
     assert again == {**content(made), ".translator": again[".translator"]}
+    done = [json.loads((tmp_path / rank).read_text()) for rank in "01"]
+    assert [len(names) for names in done] == [38 + 2, 3 + 1]
 
 
 KILLED = """
