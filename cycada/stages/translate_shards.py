@@ -35,7 +35,14 @@ from cycada.errors import DataError, RunError
 from cycada.files import check_apart, replacing
 from cycada.locking import sole_writer
 from cycada.progress import Progress
-from cycada.rejecting import Limit, Rejection, Rejections, as_listed, fault_of_file
+from cycada.rejecting import (
+    Limit,
+    Rejection,
+    Rejections,
+    as_listed,
+    fault_of_file,
+    write_rejected,
+)
 from cycada.stages.translate import (
     Depth,
     check_claim,
@@ -149,7 +156,7 @@ def run_shard_translation(
         todo = [shard for shard in all_shards if shard.number not in notes]
         if todo and state.is_main_process:
             (out / TABLE_NAME).unlink(missing_ok=True)
-        _count(notes, all_shards, rejected, adds=state.is_main_process)
+        _count(notes, all_shards, rejected, lists=state.is_main_process)
         work = _Work(making.work(rejected))
         with closing(work.translate(todo[state.process_index :: state.num_processes])) as made_now:
             for _ in progress(made_now, total=None, desc="samples"):
@@ -215,16 +222,14 @@ def _size(note: Note) -> int:
 
 
 def _count(
-    notes: dict[int, Note], shards: Sequence[Shard], rejected: Rejections, *, adds: bool
+    notes: dict[int, Note], shards: Sequence[Shard], rejected: Rejections, *, lists: bool
 ) -> None:
     """Count what earlier runs have set aside of shards that are there; one process lists it."""
     rejected.total += sum(map(_size, notes.values()))
-    rows = [row for number, note in notes.items() for row in note.rows(shards[number])]
-    if not adds:
-        rejected.join([rows])
-        return
-    for row in rows:
-        rejected.add(*row)
+    rejected.join(note.rows(shards[number]) for number, note in notes.items())
+    if lists and rejected.rows:
+        write_rejected(rejected.file, rejected.rows)
+    rejected.check()
 
 
 @dataclass(slots=True, eq=False)
