@@ -11,9 +11,10 @@ import math
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -36,6 +37,9 @@ MOST_PIXELS = 178_956_970
 so many, and no face needs them."""
 
 _JPEG = (".jpg", ".jpeg")
+_FORMATS: Mapping[str, str] = MappingProxyType(
+    {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
+)
 _IN_MEMORY = ("PNG", "JPEG", "TIFF")  # of the many that Pillow knows, some start other programs
 _JPEG_QUALITY = 95  # with full colour resolution: visibly lossless
 _PNG_LEVEL = 4  # three times as fast as zlib's usual 6, for files a few per cent larger
@@ -103,12 +107,7 @@ def decode_image(content: bytes, name: str, *, most_pixels: int = MOST_PIXELS) -
     except DataError:
         raise
     except Exception as error:  # decoders raise anything on broken bytes
-        if isinstance(error, UnidentifiedImageError):
-            raise DataError(
-                f"{name}: is no PNG, JPEG or TIFF that can be read: it is broken, or of another "
-                f"kind."
-            ) from error
-        raise _unreadable(path, error) from error
+        raise _undecodable(name, error) from error
     return torch.from_numpy(image_planes(pixels, path))
 
 
@@ -200,13 +199,31 @@ def read_size(path: Path | str) -> tuple[int, int]:
     check_regular(path)
     try:
         with path.open("rb") as stream, Image.open(stream) as picture:
-            width, height = picture.size
-            plain = picture.format == "PNG" and not _has_notes(stream)
-            turned = not plain and picture.getexif().get(_ORIENTATION, 1) in _LYING
+            return _upright_size(picture, stream)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such image file.") from None
     except Exception as error:  # decoders raise anything on broken bytes
         raise _unreadable(path, error) from error
+
+
+def decode_size(content: bytes, name: str) -> tuple[int, int]:
+    """Return ``(height, width)`` of what :func:`decode_image` would give; headers are read alone.
+
+    Raises:
+        DataError: it is broken, or no PNG, JPEG or TIFF; ``name`` is named.
+    """
+    try:
+        stream = io.BytesIO(content)
+        with Image.open(stream, formats=_IN_MEMORY) as picture:
+            return _upright_size(picture, stream)
+    except Exception as error:  # decoders raise anything on broken bytes
+        raise _undecodable(name, error) from error
+
+
+def _upright_size(picture: Image.Image, stream: BinaryIO) -> tuple[int, int]:
+    width, height = picture.size
+    plain = picture.format == "PNG" and not _has_notes(stream)
+    turned = not plain and picture.getexif().get(_ORIENTATION, 1) in _LYING
     return (width, height) if turned else (height, width)
 
 
@@ -243,6 +260,47 @@ def write_image(path: Path | str, image: Tensor, *, synced: bool = True) -> None
         DataError: the format cannot hold the values, or the file cannot be written.
     """
     path = Path(path)
+    pixels = _writable(path, image)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, synced=False) as temporary:
+            if path.suffix.lower() == ".npy":
+                np.save(temporary, pixels)
+            else:
+                _save(pixels, temporary, path.suffix)
+            if synced:
+                sync([temporary])
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({reason(error)}).") from error
+
+
+def encode_image(image: Tensor, name: str) -> bytes:
+    """Return the file that :func:`write_image` would write, without writing it.
+
+    Args:
+        image: as :func:`write_image` takes it.
+        name: its suffix chooses the format; not NPY.
+
+    Raises:
+        DataError: the format cannot hold the values.
+    """
+    pixels = _writable(Path(name), image)
+    content = io.BytesIO()
+    _save(pixels, content, Path(name).suffix)
+    return content.getvalue()
+
+
+def encode_png(image: Tensor) -> bytes:
+    """Return the PNG that :func:`write_image` would write, without a file.
+
+    Args:
+        image: ``(C, H, W)`` uint8, or ``(1, H, W)`` uint16.
+    """
+    return encode_image(image, "image.png")
+
+
+def _writable(path: Path, image: Tensor) -> NDArray[Any]:
+    """Return the pixels as writers take them, if the format of ``path`` can hold them."""
     suffix = path.suffix.lower()
     if image.ndim == 2:
         image = image[None]
@@ -255,36 +313,16 @@ def write_image(path: Path | str, image: Tensor, *, synced: bool = True) -> None
         fit = ", ".join(_formats(image))
         raise DataError(f"{path}: {suffix or 'no suffix'} holds no {kind} image; use {fit}.")
     planes = image.detach().cpu().contiguous().numpy()
-    pixels = planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, synced=False) as temporary:
-            if suffix == ".npy":
-                np.save(temporary, np.ascontiguousarray(pixels))
-            else:
-                options: dict[str, Any] = {}
-                if suffix in _JPEG:
-                    options = {"quality": _JPEG_QUALITY, "subsampling": 0}
-                elif suffix == ".png":
-                    options = {"compress_level": _PNG_LEVEL}
-                Image.fromarray(np.ascontiguousarray(pixels)).save(temporary, **options)
-            if synced:
-                sync([temporary])
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({reason(error)}).") from error
+    return np.ascontiguousarray(planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0))
 
 
-def encode_png(image: Tensor) -> bytes:
-    """Return the PNG that :func:`write_image` would write, without a file.
-
-    Args:
-        image: ``(C, H, W)`` uint8, or ``(1, H, W)`` uint16.
-    """
-    planes = image.detach().cpu().contiguous().numpy()
-    pixels = planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0)
-    content = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(content, "PNG", compress_level=_PNG_LEVEL)
-    return content.getvalue()
+def _save(pixels: NDArray[Any], target: Path | io.BytesIO, suffix: str) -> None:
+    options: dict[str, Any] = {}
+    if suffix.lower() in _JPEG:
+        options = {"quality": _JPEG_QUALITY, "subsampling": 0}
+    elif suffix.lower() == ".png":
+        options = {"compress_level": _PNG_LEVEL}
+    Image.fromarray(pixels).save(target, format=_FORMATS[suffix.lower()], **options)
 
 
 def to_signed(image: Tensor, *, unit: Unit = "grey", window: Window | None = None) -> Tensor:
@@ -446,6 +484,15 @@ def _unreadable(path: Path, error: Exception) -> DataError:
             told += "; known are 8 or 16 bits, or floats of 32 bits in one channel"
         return DataError(f"{path}: cannot be read as an image ({told}).")
     return DataError(f"{path}: cannot be read as an image ({reason(error)}).")
+
+
+def _undecodable(name: str, error: Exception) -> DataError:
+    """Return what to say of bytes that are not one of the formats that are tried in memory."""
+    if isinstance(error, UnidentifiedImageError):
+        return DataError(
+            f"{name}: is no PNG, JPEG or TIFF that can be read: it is broken, or of another kind."
+        )
+    return _unreadable(Path(name), error)
 
 
 def _pixels(picture: Image.Image, path: Path) -> NDArray[Any]:

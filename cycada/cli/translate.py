@@ -15,12 +15,12 @@ from cycada.rejecting import Limit
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Folder of the new index.",
+    help="Folder of the new index, or of the new shards.",
 )
 @click.option(
     "--depth",
@@ -56,12 +56,25 @@ def translate(
     and sizes, but JPEG and NPY become .png. Images that cannot be read are set aside in
     OUT/rejected.csv. Run again to continue.
 
+    SOURCE may also be WebDataset shards: a folder of .tar files, or a pattern such as
+    'rgb-{000000..000099}.tar'. Then OUT holds shards of the same names, all but the image of each
+    sample as it was.
+
     \b
     cycada translate runs/translator data/rgb --out data/translated
-    cycada translate runs/translator frames --scale keep --out translated
+    cycada translate runs/translator 'rgb-{000000..000099}.tar' --out translated-shards
     """  # noqa: D301  # click keeps the lines after the backspace
+    from cycada.data.shards import shards_named
     from cycada.stages.translate import run_translation
+    from cycada.stages.translate_shards import run_shard_translation
 
+    if shards := shards_named(source):
+        made_shards = run_shard_translation(
+            run, shards, out, depth=depth, scale=scale, limit=limit, engine=engine,
+            progress=progress(),
+        )  # fmt: skip
+        say(f"{made_shards.samples} samples in {made_shards.shards} shards translated into {out}")
+        return
     made = run_translation(
         run, source, out, depth=depth, scale=scale, limit=limit, allow_outside=allow_outside,
         engine=engine, progress=progress(),

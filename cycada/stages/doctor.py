@@ -89,6 +89,10 @@ EXTRAS = (
         name="view", packages={"starlette": "starlette", "uvicorn": "uvicorn"},
         brings="the server", verbs=("view",), needed=("view",),
     ),
+    Extra(
+        name="webdataset", packages={"webdataset": "webdataset"},
+        brings="WebDataset shards, read and written", verbs=("translate",),
+    ),
 )  # fmt: skip
 """What is not installed unless asked for. ``camera`` is ``cptv``, ``flir`` and ``video``."""
 

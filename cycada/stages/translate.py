@@ -5,15 +5,28 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from torch import Tensor
 
+from cycada import images
 from cycada.data.folders import find_images
-from cycada.data.index import CSV_NAME, Face, Index, IndexInfo, read_index, write_index
+from cycada.data.index import (
+    CSV_NAME,
+    Face,
+    Index,
+    IndexInfo,
+    fault_of_path,
+    read_index,
+    write_index,
+)
 from cycada.data.index_checks import check_links
 from cycada.data.landmarks import Landmarks, read_landmarks, write_landmarks
 from cycada.errors import DataError, RunError
@@ -21,7 +34,7 @@ from cycada.files import check_apart, replacing
 from cycada.locking import holds_anything, sole_writer
 from cycada.progress import Progress
 from cycada.rejecting import Limit, Rejections
-from cycada.stages.translate_images import WINDOW, Bits, Job, Scale, Translating, translate_all
+from cycada.stages.translate_images import WINDOW, Bits, Scale, Translating, translated
 from cycada.thermal import INTEGER_UNITS, Unit
 from cycada.training.engines import Engine, UsableTranslator, open_translator, precision_told
 from cycada.training.launch import joins_on_processor
@@ -29,6 +42,8 @@ from cycada.training.launch import joins_on_processor
 Depth = Literal["auto", "8", "16"]
 
 CLAIM_NAME = ".translator"
+
+_PATIENCE = timedelta(days=30)
 
 
 def run_translation(
@@ -66,40 +81,19 @@ def run_translation(
         CycadaError: The run, too many images, or what is in ``out`` cannot be used, or another
             process writes there.
     """
-    state = PartialState(cpu=joins_on_processor())
-    translator = open_translator(run, engine, device=state.device)
+    state = several_processes()
+    making = open_making(run, engine, depth=depth, scale=scale, device=state.device)
     index = _source_index(source, out, allow_outside=allow_outside)
     landmarks = read_landmarks(index.root) if (index.root / CSV_NAME).exists() else None
-    unit = unit_to_write(translator, depth)
-    info = dataclasses.replace(
-        index.info,
-        unit=unit,
-        translator=str(run),
-        translator_hash=translator.fingerprint,
-        seen_digests=tuple(sorted(translator.seen | index.info.seen)),
-        seen_subjects=(),
-        window=translator.window or index.info.window,
-    )
-    bits: Bits = "original" if depth == "auto" and unit == "grey" else "16"
-    if depth == "8":
-        bits = "8"
+    info = making.info(index.info)
     jobs = [_job(index, number, out) for number in range(len(index.faces))]
     _check_names(jobs)
     rejected = Rejections(out, total=len(jobs), limit=limit or Limit())
-    claim = {
-        "weights": translator.fingerprint,
-        "originals": _relative(index.root, out),
-        "pixels": f"{'as many' if bits == 'original' else bits} bit {unit}"
-        + (", scale kept" if scale == "keep" else "")
-        # Engines differ in the last bits, so a folder is filled by one of them.
-        + (", by ONNX Runtime" if engine == "onnx" else "")
-        + precision_told(translator),
-    }
     with ExitStack() as held:
         with state.main_process_first():
             if state.is_main_process:
                 held.enter_context(sole_writer(out))
-            _claim(out, claim, writes=state.is_main_process)
+            check_claim(out, making.claim(index.root, out), writes=state.is_main_process)
             if state.is_main_process:
                 rejected.begin()
         check_apart((job.target for job in jobs), out, originals=(job.source for job in jobs))
@@ -109,13 +103,15 @@ def run_translation(
             for window in windows[state.process_index :: state.num_processes]
             if not all(job.done for job in window)
         ]
-        translate_all(Translating(translator, unit, bits, scale, rejected), mine, progress=progress)
+        with closing(translated(making.work(rejected), mine)) as made_now:
+            for _ in progress(made_now, total=sum(map(len, mine)), desc="faces"):
+                pass
         rejected.join(gather_object([rejected.rows]))  # waits for all
         if state.is_main_process:
             rejected.close()
         rejected.check_some_left()  # now all have the same list, and come to the same end
         rejected.check()
-        jobs = [job for job in jobs if (job.number,) not in rejected]
+        jobs = [job for job in jobs if job.place not in rejected]
         made = Index(out, info, tuple(_carried(index, job, out) for job in jobs))
         if state.is_main_process:
             if landmarks is not None:  # before the index, which says that the folder is whole
@@ -125,7 +121,125 @@ def run_translation(
     return made
 
 
-def _carry_landmarks(landmarks: Landmarks, jobs: Sequence[Job], made: Index) -> None:
+def several_processes() -> PartialState:
+    """Join the other processes, if there are any, which may wait for this one as long as it takes.
+
+    Shares of the work take different times; the launcher ends all when one has died.
+    """
+    return PartialState(cpu=joins_on_processor(), timeout=_PATIENCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """A translator, and what it makes of images."""
+
+    run: Path
+    translator: UsableTranslator
+    unit: Unit
+    bits: Bits
+    scale: Scale
+    engine: Engine
+
+    def work(self, rejected: Rejections) -> Translating:
+        """Return what translates, and sets aside what it cannot read."""
+        return Translating(self.translator, self.unit, self.bits, self.scale, rejected)
+
+    def info(self, originals: IndexInfo) -> IndexInfo:
+        """Return what is true of all translations of what ``originals`` is true of."""
+        return dataclasses.replace(
+            originals,
+            unit=self.unit,
+            translator=str(self.run),
+            translator_hash=self.translator.fingerprint,
+            seen_digests=tuple(sorted(self.translator.seen | originals.seen)),
+            seen_subjects=(),
+            window=self.translator.window or originals.window,
+        )
+
+    def claim(self, root: Path, out: Path, *, form: str = "") -> dict[str, str]:
+        """Return what is noted in ``out`` of what fills it from the originals below ``root``.
+
+        Args:
+            root: Where the originals are.
+            out: Where the translations are.
+            form: What they are in, such as ``, in shards``; empty for files.
+        """
+        return {
+            "weights": self.translator.fingerprint,
+            "originals": relative(root, out),
+            "pixels": f"{'as many' if self.bits == 'original' else self.bits} bit {self.unit}"
+            + (", scale kept" if self.scale == "keep" else "")
+            # Engines differ in the last bits, so a folder is filled by one of them.
+            + (", by ONNX Runtime" if self.engine == "onnx" else "")
+            + precision_told(self.translator)
+            + form,
+        }
+
+
+def open_making(
+    run: Path, engine: Engine, *, depth: Depth, scale: Scale, device: torch.device
+) -> Making:
+    """Return the translator of a run, or of what was exported from one, and what it is to make.
+
+    Raises:
+        CycadaError: It cannot be used.
+    """
+    translator = open_translator(run, engine, device=device)
+    unit = unit_to_write(translator, depth)
+    bits: Bits = "original" if depth == "auto" and unit == "grey" else "16"
+    if depth == "8":
+        bits = "8"
+    return Making(run, translator, unit, bits, scale, engine)
+
+
+@dataclass(frozen=True, slots=True)
+class FileJob:
+    """A face of an index to translate: a file that becomes another."""
+
+    number: int  # in the order of the index
+    face: Face
+    source: Path
+    target: Path
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """Where it is in the index."""
+        return (self.number,)
+
+    @property
+    def name(self) -> str:
+        """Its path in the index."""
+        return self.face.path
+
+    @property
+    def original(self) -> Path:
+        """Its file."""
+        return self.source
+
+    @property
+    def done(self) -> bool:
+        """Whether the translation is there."""
+        try:
+            return self.target.exists()
+        except OSError:  # a name that is too long; reading the original tells
+            return False
+
+    def size(self) -> tuple[int, int]:
+        """Return height and width of the original."""
+        if fault := fault_of_path(self.face.path):
+            raise DataError(fault)
+        return images.read_size(self.source)
+
+    def read(self) -> Tensor:
+        """Return the original."""
+        return images.read_image(self.source)
+
+    def write(self, pixels: Tensor) -> None:
+        """Write the translation whole or not at all."""
+        images.write_image(self.target, pixels)
+
+
+def _carry_landmarks(landmarks: Landmarks, jobs: Sequence[FileJob], made: Index) -> None:
     write_landmarks(
         made.root, landmarks.names,
         (
@@ -162,13 +276,17 @@ def unit_to_write(translator: UsableTranslator, depth: Depth) -> Unit:
     return translator.unit if translator.unit in INTEGER_UNITS else "centikelvin"
 
 
-def _job(index: Index, number: int, out: Path) -> Job:
+def _job(index: Index, number: int, out: Path) -> FileJob:
     face = index.faces[number]
     path = Path(face.path)
     inside = path if not path.is_absolute() and ".." not in path.parts else _below(path)
-    lossless = inside.suffix.lower() in (".png", ".tif", ".tiff")
-    target = inside if lossless else inside.with_suffix(".png")
-    return Job(number, face, index.file(face), out / target)
+    target = inside if is_lossless(inside.suffix) else inside.with_suffix(".png")
+    return FileJob(number, face, index.file(face), out / target)
+
+
+def is_lossless(suffix: str) -> bool:
+    """Tell whether translations are written in the format of their original; else as PNG."""
+    return suffix.lower() in (".png", ".tif", ".tiff")
 
 
 def _below(path: Path) -> Path:
@@ -177,7 +295,7 @@ def _below(path: Path) -> Path:
     return Path(*parts)
 
 
-def _check_names(jobs: Sequence[Job]) -> None:
+def _check_names(jobs: Sequence[FileJob]) -> None:
     taken: dict[Path, Path] = {}
     for job in jobs:
         other = taken.setdefault(job.target, job.source)
@@ -188,23 +306,24 @@ def _check_names(jobs: Sequence[Job]) -> None:
             )
 
 
-def _carried(index: Index, job: Job, out: Path) -> Face:
+def _carried(index: Index, job: FileJob, out: Path) -> Face:
     """Return the original's row as that of its translation: another path and domain."""
     pair = job.face.pair
     return dataclasses.replace(
         job.face,
         path=job.target.relative_to(out).as_posix(),
         domain="thermal",
-        origin=_relative(job.source, out),
-        pair=_relative(index.root / pair, out) if pair else "",
+        origin=relative(job.source, out),
+        pair=relative(index.root / pair, out) if pair else "",
     )
 
 
-def _relative(path: Path, start: Path) -> str:
+def relative(path: Path, start: Path) -> str:
+    """Return the path that leads from one place to another, links resolved."""
     return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
 
 
-def _claim(out: Path, wanted: dict[str, str], *, writes: bool) -> None:
+def check_claim(out: Path, wanted: dict[str, str], *, writes: bool) -> None:
     """Note in ``out`` what fills it; refuse a folder that something else fills.
 
     Images that are kept from other faces or another depth would belie the index.

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from cycada import images
 from cycada.data.dataset import scaled_size
-from cycada.data.index import Face, fault_of_path
 from cycada.errors import DataError
 from cycada.models.tiling import (
     TILE,
@@ -25,7 +24,6 @@ from cycada.models.tiling import (
     padded_size,
     translate_any_size,
 )
-from cycada.progress import Progress
 from cycada.rejecting import Rejections, fault_of_file
 from cycada.stages.flow import in_order, lone_threads
 from cycada.thermal import Unit
@@ -47,22 +45,45 @@ _DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"8": torch.uint8, "16": t
 _AHEAD = 2  # batches that are read, and as many that are written, while the network computes
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Protocol):
     """An image to translate."""
 
-    number: int  # in the order of the index
-    face: Face
-    source: Path
-    target: Path
+    @property
+    def place(self) -> tuple[int, ...]:
+        """Where it is in the order of the source."""
+
+    @property
+    def name(self) -> str:
+        """What the source calls it."""
+
+    @property
+    def original(self) -> Path:
+        """What errors call it."""
 
     @property
     def done(self) -> bool:
         """Whether the translation is there."""
-        try:
-            return self.target.exists()
-        except OSError:  # a name that is too long; reading the original tells
-            return False
+
+    def size(self) -> tuple[int, int]:
+        """Return height and width of the original.
+
+        Raises:
+            DataError: It cannot be read, or its name cannot be used.
+        """
+
+    def read(self) -> Tensor:
+        """Return the original as :func:`images.read_image` gives it.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+
+    def write(self, pixels: Tensor) -> None:
+        """Put the translation, in the values of a file, where it is to be.
+
+        Raises:
+            DataError: It cannot be written.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +112,8 @@ class Translating:
 
     def size(self, job: Job) -> tuple[int, int] | None:
         """Return the size of an image; ``None`` if it is set aside."""
-        if fault := fault_of_path(job.face.path):
-            self.rejected.add((job.number,), job.face.path, fault)
-            return None
         try:
-            return images.read_size(job.source)
+            return job.size()
         except DataError as error:
             self.reject(job, error)
             return None
@@ -103,8 +121,7 @@ class Translating:
     def reject(self, job: Job, error: DataError) -> None:
         """Set an image aside, unless its translation is there from before."""
         if not job.done:
-            fault = fault_of_file(error, job.source)
-            self.rejected.add((job.number,), job.face.path, fault)
+            self.rejected.add(job.place, job.name, fault_of_file(error, job.original))
 
     def scaled(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size in which an image of ``size`` is shown to the translator."""
@@ -119,7 +136,7 @@ class Translating:
         """
         job, size = batch.jobs[number], batch.sizes[number]
         try:
-            image = _read(job.source, size)
+            image = _read(job, size)
             # Floats are refused here: no index has checked those of a plain folder.
             signed = images.with_channels(images.to_signed(image), pictures.shape[1])
         except DataError as error:
@@ -145,20 +162,23 @@ class Translating:
         pixels = images.from_signed(
             signed, dtype=dtype, unit=self.unit, window=self.translator.window
         )
-        images.write_image(job.target, pixels)
+        job.write(pixels)
 
 
-def _read(file: Path, size: tuple[int, int]) -> Tensor:
-    image = images.read_image(file)
+def _read(job: Job, size: tuple[int, int]) -> Tensor:
+    image = job.read()
     if tuple(image.shape[-2:]) != size:
-        raise DataError(f"{file}: has been changed while it was read.")
+        raise DataError(f"{job.original}: has been changed while it was read.")
     return image
 
 
-def translate_all(
-    work: Translating, windows: Sequence[Sequence[Job]], *, progress: Progress
-) -> None:
-    """Translate the images of each window and write them; those that are there already stay."""
+def translated(work: Translating, windows: Iterable[Sequence[Job]]) -> Generator[Job, None, None]:
+    """Translate the images of each window, and yield each image that is done or set aside.
+
+    Those that are there already stay. Images that are set aside by their header alone are not
+    yielded; else all those of a window are, before any of a later one. Windows are taken as they
+    are needed: two of them are in memory beside what ``MOST_PIXELS`` bounds.
+    """
     with lone_threads() as pool:
         batches = (
             batch
@@ -166,13 +186,11 @@ def translate_all(
             for batch in _batches(window, work)
             if not all(job.done for job in batch.jobs)
         )
-        faces = sum(len(window) for window in windows)
-        for _ in progress(_flow(work, batches, pool), total=faces, desc="faces"):
-            pass
+        yield from _flow(work, batches, pool)
 
 
 def _measured(
-    windows: Sequence[Sequence[Job]], work: Translating, pool: ThreadPoolExecutor
+    windows: Iterable[Sequence[Job]], work: Translating, pool: ThreadPoolExecutor
 ) -> Iterator[Sequence[tuple[Job, tuple[int, int]]]]:
     """Yield the images of each window with their sizes, read one window ahead."""
 
