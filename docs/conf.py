@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -34,6 +35,7 @@ extensions = [
 
 myst_heading_anchors = 4  # as on GitHub
 
+autodoc_class_signature = "separated"  # networks are loaded, not constructed
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
@@ -56,6 +58,7 @@ IN_STYLE = re.compile(r"(?:url\(|@import)\s*[\"']?((?:[a-z]+:)?//[^\"')\s]+)", f
 
 def setup(app: Sphinx) -> None:
     """Connect what pages and the finished site go through."""
+    app.add_lexer("csv", TextLexer)  # Pygments has none; GitHub has
     app.connect("source-read", _settle_page)
     app.connect("include-read", _settle_included)
     app.connect("build-finished", _check_loads)

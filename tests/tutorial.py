@@ -52,6 +52,7 @@ def run(text: str) -> None:
             with contextlib.redirect_stdout(out):
                 exec(block.code, session)  # noqa: S102 - it is ours
             printed = out.getvalue()
+            sys.stdout.write(printed)
             continue
         elif block.language == "text":
             if printed is None or printed != block.code:
@@ -69,7 +70,8 @@ def command(words: list[str]) -> None:
     if words[0] != "cycada":
         raise SystemExit(f"Not a command of ours: {' '.join(words)}")
     AcceleratorState._reset_state(reset_partial_state=True)  # each is a process of its own
-    print("$", *words, flush=True)
+    sys.stdout.write(f"$ {shlex.join(words)}\n")
+    sys.stdout.flush()
     main(words[1:], standalone_mode=False)
 
 

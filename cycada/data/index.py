@@ -180,7 +180,7 @@ def read_index(path: Path | str, *, one_split: bool = True, allow_outside: bool 
         path: the folder that holds ``index.csv``, or that file.
         one_split: refuse a subject who is in two splits; an audit names all of them instead.
         allow_outside: believe paths that leave the folder of an index that was not written there
-            (:mod:`cycada.data.outside`).
+            (``cycada/data/outside.py``).
 
     Raises:
         DataError: naming the file and, where there is one, the row and column.
