@@ -46,8 +46,11 @@ nitpick_ignore_regex = [("py:.*", r"(?!cycada).*")]
 
 html_theme = "furo"
 html_title = f"cycada {release}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
+html_show_copyright = False
 copybutton_prompt_text = ">>> "
 copybutton_only_copy_prompt_lines = False
 
