@@ -62,9 +62,18 @@ IN_STYLE = re.compile(r"(?:url\(|@import)\s*[\"']?((?:[a-z]+:)?//[^\"')\s]+)", f
 def setup(app: Sphinx) -> None:
     """Connect what pages and the finished site go through."""
     app.add_lexer("csv", TextLexer)  # Pygments has none; GitHub has
+    app.connect("autodoc-process-docstring", _drop_field_numbers)
     app.connect("source-read", _settle_page)
     app.connect("include-read", _settle_included)
     app.connect("build-finished", _check_loads)
+
+
+def _drop_field_numbers(
+    _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]
+) -> None:
+    """Drop what Python says of the fields of named tuples, which is their number."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
 
 
 def _settle_page(_app: Sphinx, page: str, content: list[str]) -> None:
