@@ -85,7 +85,7 @@ def test_every_recipe_loads(file: Path) -> None:
 
 
 def test_no_link_in_the_docs_is_broken() -> None:
-    for file in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for file in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for target in re.findall(r"\]\(([^)#]+)", file.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (file.parent / target).exists(), f"{file.name}: {target}"

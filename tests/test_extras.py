@@ -102,6 +102,11 @@ CASES = (
         )
         for module in ("starlette", "uvicorn")
     ),
+    Case(
+        "webdataset", "webdataset",
+        lambda given: ["translate", str(given.translator), _file(given, "a.tar"), "--out",
+                       _out(given)],
+    ),
 )  # fmt: skip
 """At least one for each package of each extra."""
 

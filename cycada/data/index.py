@@ -135,8 +135,8 @@ class Index:
         Intensities and probabilities count as occurring from ``info.threshold``.
 
         Returns:
-            labels: ``(N, A)`` float32, 1 where the AU occurs, else 0 (also where unknown).
-            known: ``(N, A)`` bool, True where it was annotated.
+            ``(N, A)`` float32, 1 where the AU occurs, else 0 (also where unknown), and ``(N, A)``
+            bool, True where it was annotated.
         """
         graded = self.info.kind in ("intensity", "probability")
         values = self._values(numbers)
@@ -160,8 +160,8 @@ class Index:
         A class that the task does not name counts as unknown.
 
         Returns:
-            labels: ``(N, A)`` float32, 1 for the AUs that occur or for the class, else 0.
-            known: ``(N, A)`` bool; of classes whole rows.
+            ``(N, A)`` float32, 1 for the AUs that occur or for the class, else 0, and ``(N, A)``
+            bool, True where known; of classes whole rows.
         """
         if task.kind == "action_units":
             return self.occurrences(task.action_units)
@@ -180,7 +180,7 @@ def read_index(path: Path | str, *, one_split: bool = True, allow_outside: bool 
         path: the folder that holds ``index.csv``, or that file.
         one_split: refuse a subject who is in two splits; an audit names all of them instead.
         allow_outside: believe paths that leave the folder of an index that was not written there
-            (:mod:`cycada.data.outside`).
+            (``cycada/data/outside.py``).
 
     Raises:
         DataError: naming the file and, where there is one, the row and column.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.errors import ConfigError
@@ -17,7 +18,7 @@ LARGE_IMAGE = 256
 def build_generators(config: TranslatorConfig) -> Generators:
     """Return both generators with freshly drawn weights (N(0, 0.02), CycleGAN section 4)."""
     blocks = config.generator.blocks or (6 if config.size < LARGE_IMAGE else 9)
-    return Generators(width=config.generator.width, blocks=blocks, skips=config.generator.skips)
+    return Generators(replace(config.generator, blocks=blocks))
 
 
 def build_discriminators(config: TranslatorConfig) -> Discriminators:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cycada.config import GeneratorConfig
 from cycada.models.discriminator import Discriminator
-from cycada.models.generator import Generator
+from cycada.models.generator import make_generator
 
 RGB_CHANNELS = 3
 THERMAL_CHANNELS = 1
@@ -37,14 +38,10 @@ class Judgement(NamedTuple):
 class Generators(nn.Module):
     """The two directions of the translator."""
 
-    def __init__(self, *, width: int, blocks: int, skips: bool) -> None:
+    def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.to_thermal = Generator(
-            RGB_CHANNELS, THERMAL_CHANNELS, width=width, blocks=blocks, skips=skips
-        )
-        self.to_rgb = Generator(
-            THERMAL_CHANNELS, RGB_CHANNELS, width=width, blocks=blocks, skips=skips
-        )
+        self.to_thermal = make_generator(config, RGB_CHANNELS, THERMAL_CHANNELS)
+        self.to_rgb = make_generator(config, THERMAL_CHANNELS, RGB_CHANNELS)
 
     def forward(
         self,

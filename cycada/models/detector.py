@@ -100,6 +100,8 @@ class Adapted(NamedTuple):
     source_domain: Tensor | None  # (S,) domain scores
     target_domain: Tensor | None  # (T,) domain scores
     landmarks: Tensor | None = None  # (S, K, 2) px, found in the source images
+    features: Tensor | None = None  # (S, F) of the source images, where there are target ones
+    target_features: Tensor | None = None  # (T, F)
 
 
 class AdaptiveDetector(nn.Module):
@@ -139,14 +141,15 @@ class AdaptiveDetector(nn.Module):
             first = counts[0]
             here = Detection(both.features[:first], both.logits[:first])
             there = Detection(both.features[first:], both.logits[first:])
+        features = (here.features, there.features)
         if self.domain is None:
-            return Adapted(here.logits, there.logits, None, None, here.landmarks)
+            return Adapted(here.logits, there.logits, None, None, here.landmarks, *features)
         scores = self.domain(
-            reverse_gradient(torch.cat((here.features, there.features)), strength),
+            reverse_gradient(torch.cat(features), strength),
             reverse_gradient(torch.cat((here.logits, there.logits)), strength),
         )
         known, unknown = scores.split(counts)
-        return Adapted(here.logits, there.logits, known, unknown, here.landmarks)
+        return Adapted(here.logits, there.logits, known, unknown, here.landmarks, *features)
 
 
 class _frozen_statistics:  # noqa: N801 - a context manager, used as a word

@@ -9,8 +9,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from cycada import images
+from cycada.config import GeneratorConfig
 
 WIDE = 7  # px
+
+
+def make_generator(config: GeneratorConfig, in_channels: int, out_channels: int) -> nn.Module:
+    """Return the network of the settings for one direction, with freshly drawn weights.
+
+    It maps ``(B, in_channels, H, W)`` in [-1, 1] to ``(B, out_channels, H, W)`` in [-1, 1] for all
+    sides that are multiples of 4. How to add one is told in ``docs/tutorials/add-your-own.md``.
+
+    Args:
+        config: Settings; ``blocks`` is their number, not 0.
+        in_channels: 3 for RGB, 1 for thermal images.
+        out_channels: The same.
+    """
+    return Generator(
+        in_channels, out_channels, width=config.width, blocks=config.blocks, skips=config.skips
+    )
 
 
 def _convolution(channels: int, out: int, kernel: int, *, stride: int = 1) -> list[nn.Module]:

@@ -16,10 +16,10 @@ from cycada.config import DetectorConfig
 from cycada.data.dataset import step_batches
 from cycada.data.sampling import Order, Share, generator
 from cycada.models.detector import AdaptiveDetector, Detector
-from cycada.models.domain import DomainClassifier
 from cycada.progress import Progress
 from cycada.training import loop
 from cycada.training.adda import Adversary, adda_step, without_dropout
+from cycada.training.alignment import REVERSING, make_domain_classifier
 from cycada.training.average import update_average
 from cycada.training.detector_step import DetectorState, detector_step, make_learn
 from cycada.training.examples import Examples, Frequencies, Labelled, Mixture, augmented
@@ -60,10 +60,7 @@ def make_state(
     alignment = config.alignment
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        domain = DomainClassifier(
-            detector.backbone.features, detector.head.out_features, hidden=alignment.hidden,
-            reads="product" if alignment.method == "cdan" else alignment.reads, kind=detector.kind,
-        )  # fmt: skip
+        domain = make_domain_classifier(config, detector)
     if config.double:
         detector.double()
         domain.double()
@@ -80,7 +77,7 @@ def make_state(
         )
         adversary = Adversary(teacher, domain, domain_optimizer)
         return DetectorState(encoder, optimizer, average, best, Selection(), adversary)
-    adaptive = AdaptiveDetector(detector, domain if alignment.method in ("dann", "cdan") else None)
+    adaptive = AdaptiveDetector(detector, domain if alignment.method in REVERSING else None)
     players: list[tuple[nn.Module, float]] = [(detector, config.learning_rate)]
     if adaptive.domain is not None:
         players.append((domain, alignment.learning_rate))

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from cycada.config import DetectorConfig
 from cycada.landmarks import EYE_CORNERS
-from cycada.losses.adversarial import certainty_weights, domain_accuracy, domain_loss
 from cycada.losses.labels import label_loss
 from cycada.losses.landmarks import known_landmarks, landmark_loss
 from cycada.models.detector import Adapted, Detector
-from cycada.task import TaskKind
 from cycada.training.adda import Adversary
+from cycada.training.alignment import REVERSING, alignment_loss
 from cycada.training.average import update_average
 from cycada.training.examples import Frequencies, Labelled
 from cycada.training.launch import set_learning_rate
@@ -99,9 +98,10 @@ def detector_step(
 ) -> Figures:
     """Learn from one labelled batch and adapt to an unlabelled one.
 
-    With ``dann`` or ``cdan`` their features are aligned. With teachers the target's faces are
-    learned with the teachers' probabilities as labels (Hinton et al., 2015), as in self-training.
-    What else the target's faces teach is in :class:`cycada.config.SelfTrainingConfig`.
+    Their features are aligned by the chosen method (:mod:`cycada.training.alignment`). With
+    teachers the target's faces are learned with the teachers' probabilities as labels (Hinton et
+    al., 2015), as in self-training. What else the target's faces teach is in
+    :class:`cycada.config.SelfTrainingConfig`.
 
     Args:
         state: Changed in place.
@@ -165,10 +165,11 @@ def _learn(
             total=annotated,
         )  # fmt: skip
         figures: Figures = {kind: loss}
-        if out.source_domain is not None and out.target_domain is not None:
-            figures["domain"] = _domain_term(out, kind, config)
-            figures["domain_accuracy"] = domain_accuracy(out.source_domain, out.target_domain)
-            loss = loss + figures["domain"]
+        aligned, told = alignment_loss(out, kind=kind, config=config)
+        figures |= told
+        if aligned is not None:
+            # A reversed gradient has its strength already; the domain classifier's has none.
+            loss = loss + (aligned if config.alignment.method in REVERSING else strength * aligned)
         if target is not None and out.target_logits is not None:
             terms = target_terms(
                 out.target_logits, target, config=config, expected=frequencies.expected, kind=kind,
@@ -198,13 +199,3 @@ def _learn(
     if answers is not None:
         figures |= signs_of_collapse(answers, frequencies.expected, kind)
     return figures
-
-
-def _domain_term(out: Adapted, kind: TaskKind, config: DetectorConfig) -> Tensor:
-    here, there = out.source_domain, out.target_domain
-    if here is None or there is None or out.target_logits is None:
-        raise ValueError("there are no domain scores")
-    if config.alignment.method != "cdan":
-        return domain_loss(here, there)
-    certain = certainty_weights(out.logits, kind), certainty_weights(out.target_logits, kind)
-    return domain_loss(here, there, weights=certain)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from cycada.config import GeneratorConfig
 from cycada.models.cycle import Discriminators, Generators
 from cycada.models.discriminator import Discriminator
 from cycada.models.domain import DomainClassifier, reverse_gradient
@@ -20,7 +21,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.fixture(params=[True, False], ids=["skips", "plain"])
 def generators(request: pytest.FixtureRequest) -> Generators:
     torch.manual_seed(0)
-    return Generators(width=4, blocks=1, skips=request.param).double()
+    return Generators(GeneratorConfig(width=4, blocks=1, skips=request.param)).double()
 
 
 @pytest.mark.parametrize("size", [(16, 16), (20, 16), (24, 36)])
