@@ -61,7 +61,7 @@ def test_the_walk_with_ones_own_data_names_every_verb_in_order() -> None:
     told = [line.partition("cycada ")[2].split()[0] for line in commands(text)]
     way = [
         "index", "audit", "train-detector", "train-translator", "translate", "evaluate", "report",
-        "view", "sheet", "detect", "monitor",
+        "sheet", "view", "detect", "monitor",
     ]  # fmt: skip
     assert sorted(set(told), key=told.index) == way
 

@@ -35,6 +35,7 @@ MOST_BYTES = 1 << 30
 MOST_SHARDS = 1_000_000
 """Shards that a pattern may name; all names are in memory before the first is looked for."""
 
+_PACKED = re.compile(r"\.(tgz|tar\.[a-z0-9]+)$", flags=re.IGNORECASE)
 _RANGE = re.compile(r"\{(-?\d{1,18})\.\.(-?\d{1,18})")
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1 << 20
@@ -77,6 +78,8 @@ def shards_named(source: Path) -> list[Path] | None:
     if source.suffix.lower() != SHARD_SUFFIX:
         if not source.exists():
             raise UsageError(f"{source}: there is no such index, folder or shard.")
+        if _PACKED.search(source.name):
+            raise UsageError(f"{source}: is compressed; unpack it to a .tar file first.")
         return None
     if not source.exists():
         raise DataError(f"{source}: there is no such shard.")
@@ -86,13 +89,29 @@ def shards_named(source: Path) -> list[Path] | None:
 def _shards_in(folder: Path) -> list[Path] | None:
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     shards = [name for name in names if Path(name).suffix.lower() == SHARD_SUFFIX]
-    pictures = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    if shards and pictures:
+    if not shards:
+        return None
+    if picture := _picture_below(folder):
         raise UsageError(
-            f"{folder}: holds shards ({shards[0]}) and images ({pictures[0]}); name the shards by "
-            "a pattern such as 'rgb-{000..099}.tar', or put the images elsewhere."
+            f"{folder}: holds shards ({shards[0]}) and images ({picture}); name the shards by a "
+            "pattern such as 'rgb-{000..099}.tar', or put the images elsewhere."
         )
-    return [folder / name for name in shards] or None
+    if packed := [name for name in names if _PACKED.search(name)]:
+        raise UsageError(
+            f"{folder}: holds shards and a compressed one ({packed[0]}); unpack that to a .tar "
+            "file, or name the others by a pattern such as 'rgb-{000..099}.tar'."
+        )
+    return [folder / name for name in shards]
+
+
+def _picture_below(folder: Path) -> Path | None:
+    """Return an image that would be translated if there were no shards."""
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in inside.parts)
+        if path.suffix.lower() in IMAGE_SUFFIXES and not hidden:
+            return inside
+    return None
 
 
 def _expanded(pattern: Path) -> list[Path]:
@@ -167,9 +186,9 @@ def _is_note(name: str) -> bool:
 
 def _files(file: Path) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of each regular file, in order."""
-    check_regular(file)
     where = "at its beginning"
     try:
+        _check_regular(file)
         with file.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             kept: Any = archive
             end = 0
@@ -196,6 +215,13 @@ def _files(file: Path) -> Iterator[tuple[str, bytes]]:
         ) from error
 
 
+def _check_regular(file: Path) -> None:
+    try:
+        check_regular(file)
+    except DataError as error:
+        raise ShardError(str(error)) from None
+
+
 def _too_large(file: Path, what: str) -> ShardError:
     return ShardError(
         f"{file}: its {what} has more than {MOST_BYTES >> 20} MB, and is held in memory as a whole."
@@ -203,14 +229,14 @@ def _too_large(file: Path, what: str) -> ShardError:
 
 
 def _check_member(member: tarfile.TarInfo, file: Path) -> None:
+    if member.isdir():  # made anew from the names of files; that of `tar -C folder .` is "."
+        return
     name = member.name
     if fault_of_path(name) or ".." in PurePosixPath(name).parts:
         raise ShardError(
             f"{file}: the name of its member {name!r} leads out of the folder that a shard is "
             "unpacked into, or is none on every system; pack it again without that."
         )
-    if member.isdir():
-        return
     if not member.isfile() or member.issparse():
         raise ShardError(
             f"{file}: its member {name!r} is a link, a device or a sparse file; pack it again with "

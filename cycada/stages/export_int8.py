@@ -7,7 +7,7 @@ split, on which a training chooses thresholds and checkpoints, tell what is lost
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from cycada.errors import DataError, UsageError
 from cycada.metrics.detection import f1_scores, mean_over_units
 from cycada.metrics.translation import label_flip_rate
 from cycada.progress import Progress
+from cycada.rejecting import REJECTED_NAME, as_listed, read_rejected
 from cycada.stages.detector_rows import source_domains, source_rows
 from cycada.stages.evaluate import own_detector
 from cycada.stages.scoring import BATCH
@@ -201,7 +202,8 @@ def _indexes(run: Path, named: Sequence[str], *, allow_outside: bool) -> list[In
     inputs: Mapping[str, str] = read_json(run / CONFIG_NAME).get("inputs", {})
     found = []
     for name in named:
-        places = (Path(name), run.parent / Path(name).name)
+        folder = Path(name).parent if Path(name).name == CSV_NAME else Path(name)
+        places = (folder, run.parent / folder.name)
         place = next((each for each in places if (each / CSV_NAME).is_file()), None)
         if place is None:
             raise DataError(
@@ -215,7 +217,9 @@ def _indexes(run: Path, named: Sequence[str], *, allow_outside: bool) -> list[In
                 f"{place}: has changed since {run} was trained with it, so that --int8 cannot tell "
                 "whom it has learned from; leave out --int8."
             )
-        found.append(index)
+        left_out = {row.path for row in read_rejected(run / REJECTED_NAME)}
+        faces = [face for face in index.faces if as_listed(str(folder / face.path)) not in left_out]
+        found.append(replace(index, faces=tuple(faces)))
     return found
 
 

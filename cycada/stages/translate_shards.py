@@ -11,10 +11,10 @@ import io
 import json
 import logging
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from accelerate.utils import broadcast_object_list, gather_object
@@ -137,7 +137,10 @@ def run_shard_translation(
     making = open_making(run, engine, depth=depth, scale=scale, device=state.device)
     root = Path(os.path.commonpath([path.parent.resolve() for path in shards]))
     all_shards = _planned(shards, root, out)
-    rejected = Rejections(out, limit=limit or Limit(), what="samples")
+    asked = limit or Limit()
+    # A share of the first samples is less than one of them; at the end it is what was asked for.
+    early = replace(asked, least=max(asked.least, Limit().least)) if asked.share else asked
+    rejected = Rejections(out, limit=early, what="samples")
     with ExitStack() as held:
         with state.main_process_first():
             if state.is_main_process:
@@ -151,12 +154,16 @@ def run_shard_translation(
             (shard.target for shard in all_shards), out,
             originals=(shard.source for shard in all_shards),
         )  # fmt: skip
-        notes = _notes(all_shards) if state.is_main_process else {}
+        notes = {}
+        if state.is_main_process:
+            notes = _notes(all_shards)
+            _list(notes, all_shards, rejected.file)  # before others add to it
         [notes] = broadcast_object_list([notes])  # what others see may be newer
         todo = [shard for shard in all_shards if shard.number not in notes]
         if todo and state.is_main_process:
             (out / TABLE_NAME).unlink(missing_ok=True)
-        _count(notes, all_shards, rejected, lists=state.is_main_process)
+        rejected.total += sum(map(_size, notes.values()))
+        rejected.join(_set_aside(notes, all_shards))
         work = _Work(making.work(rejected))
         with closing(work.translate(todo[state.process_index :: state.num_processes])) as made_now:
             for _ in progress(made_now, total=None, desc="samples"):
@@ -164,6 +171,7 @@ def run_shard_translation(
         found = gather_object([(rejected.rows, work.notes, work.seen, work.broken)])
         rejected.join([rows for rows, *_ in found])
         rejected.total = sum(map(_size, notes.values())) + sum(seen for _, _, seen, _ in found)
+        rejected.limit = asked
         notes = {**notes, **{n: note for _, made, _, _ in found for n, note in made.items()}}
         broken = sorted(fault for *_, faults in found for fault in faults)
         if state.is_main_process:
@@ -181,6 +189,8 @@ def run_shard_translation(
 def _planned(shards: Sequence[Path], root: Path, out: Path) -> list[Shard]:
     # Not the files resolved: links to a store have names of their own there.
     names = [(path.parent.resolve() / path.name).relative_to(root).as_posix() for path in shards]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{root / twice[0]}: is named twice; name each shard once.")
     return [
         Shard(number, name, path, out / name)
         for number, (name, path) in enumerate(zip(names, shards, strict=True))
@@ -221,15 +231,14 @@ def _size(note: Note) -> int:
     return note.samples + len(note.set_aside)
 
 
-def _count(
-    notes: dict[int, Note], shards: Sequence[Shard], rejected: Rejections, *, lists: bool
-) -> None:
-    """Count what earlier runs have set aside of shards that are there; one process lists it."""
-    rejected.total += sum(map(_size, notes.values()))
-    rejected.join(note.rows(shards[number]) for number, note in notes.items())
-    if lists and rejected.rows:
-        write_rejected(rejected.file, rejected.rows)
-    rejected.check()
+def _set_aside(notes: dict[int, Note], shards: Sequence[Shard]) -> list[list[Rejection]]:
+    """Return what earlier runs have set aside of shards that are there."""
+    return [note.rows(shards[number]) for number, note in notes.items()]
+
+
+def _list(notes: dict[int, Note], shards: Sequence[Shard], file: Path) -> None:
+    if rows := [row for each in _set_aside(notes, shards) for row in each]:
+        write_rejected(file, rows)
 
 
 @dataclass(slots=True, eq=False)

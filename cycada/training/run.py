@@ -72,14 +72,10 @@ _MAY_CHANGE = frozenset(
         "steps_back",
         "trackers",
         "share_samples",
+        "accumulate",  # changes rounding alone, but see _check_portions
     }
 )
 """Settings that do not change what is learned."""
-
-_MAY_CHANGE_OF: dict[Kind, frozenset[str]] = {
-    "translator": frozenset({"accumulate"}),  # changes rounding, as another number of processes
-    "detector": frozenset(),  # batch normalisation sees portions
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +240,14 @@ def running(
         yield replace(run, trackers=trackers)
 
 
-def _check_fits(root: Path, kind: Kind, config: Any, *, inputs: Mapping[str, str] | None) -> None:
+def _check_fits(
+    root: Path,
+    kind: Kind,
+    config: Any,
+    *,
+    inputs: Mapping[str, str] | None,
+    machine: Mapping[str, Any] | None = None,
+) -> None:
     if (root / CONFIG_NAME).exists():
         if other := trained_with(root):
             raise RunError(
@@ -253,6 +256,8 @@ def _check_fits(root: Path, kind: Kind, config: Any, *, inputs: Mapping[str, str
             )
         _check_same(root, kind, config)
         _check_inputs(root, inputs or {})
+        if kind == "detector" and machine is not None:
+            _check_portions(root, machine)
     elif root.exists() and (not root.is_dir() or holds_anything(root)):
         raise RunError(f"{root}: not empty and no run of cycada; choose another --out.")
 
@@ -281,7 +286,7 @@ def open_run(
     Raises:
         RunError: ``root`` holds something else, or a run with other settings or inputs.
     """
-    _check_fits(root, kind, config, inputs=inputs)
+    _check_fits(root, kind, config, inputs=inputs, machine=machine)
     file = root / CONFIG_NAME
     if writes:
         root.mkdir(parents=True, exist_ok=True)
@@ -386,17 +391,30 @@ def read_log(root: Path) -> list[dict[str, float]]:
 
 def _check_same(root: Path, kind: Kind, config: Any) -> None:
     before = run_config(root, kind, type(config))
-    free = _MAY_CHANGE | _MAY_CHANGE_OF[kind]
     differing = {
         name: pair
         for name, pair in differences(before, config).items()
-        if name not in free and not (name == "steps" and pair[1] > pair[0])
+        if name not in _MAY_CHANGE and not (name == "steps" and pair[1] > pair[0])
     }
     if differing:
         told = "; ".join(f"{name} {old!r} -> {new!r}" for name, (old, new) in differing.items())
         raise RunError(
             f"{root}: was made with other settings ({told}); choose another --out, or the same "
             "settings to continue."
+        )
+
+
+def _check_portions(root: Path, machine: Mapping[str, Any]) -> None:
+    """Refuse to go on with a detector in other portions, which its batch normalisation sees.
+
+    The settings may leave their number to Accelerate; the machines say what it was.
+    """
+    before = _read_config(root).get("machines") or [{}]
+    was, now = (each.get("accumulate", 1) for each in (before[-1], machine))
+    if was != now and checkpoints(root):
+        raise RunError(
+            f"{root}: has gone through its batches in portions (accumulate {was} -> {now}); choose "
+            "another --out, or the same to continue."
         )
 
 

@@ -167,6 +167,20 @@ def test_folders_and_what_belongs_to_no_sample_are_passed_over_and_told(tmp_path
     assert ignored == ["README", "d/._a.jpg"]
 
 
+def test_a_folder_packed_from_within_is_read(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jpg").write_bytes(b"j")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tmp_path / "in", arcname=".")  # as `tar -C in -cf a.tar .` does
+    assert read(tmp_path / "a.tar") == [("./a", {"jpg": b"j"})]
+
+
+def test_what_is_no_file_is_a_broken_shard_like_others(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").mkdir()
+    with pytest.raises(ShardError, match=r"a\.tar: is a folder"):
+        read(tmp_path / "a.tar")
+
+
 def test_a_sample_that_would_fill_the_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +224,9 @@ def test_shards_are_named_by_a_file_a_folder_or_a_pattern(
         ("9.tar", DataError, "9.tar: there is no such shard"),
         ("faces", UsageError, "faces: there is no such index, folder or shard"),
         ("both", UsageError, "both: holds shards (0.tar) and images (1.png)"),
+        ("deep", UsageError, "deep: holds shards (0.tar) and images (s1/1.png)"),
+        ("packed", UsageError, "packed: holds shards and a compressed one (1.tar.gz); unpack"),
+        ("packed/1.tar.gz", UsageError, "1.tar.gz: is compressed; unpack it to a .tar file first"),
     ],
 )
 def test_a_pattern_that_names_no_shards_is_one_sentence(
@@ -217,7 +234,10 @@ def test_a_pattern_that_names_no_shards_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    for name in ("00.tar", "01.tar", "both/0.tar", "both/1.png"):
+    for name in (
+        "00.tar", "01.tar", "both/0.tar", "both/1.png", "deep/0.tar", "deep/s1/1.png",
+        "packed/0.tar", "packed/1.tar.gz",
+    ):  # fmt: skip
         pack(tmp_path / name, {"a.jpg": b""})
     with pytest.raises(error) as caught:
         shards_named(Path(pattern))

@@ -22,7 +22,7 @@ from cycada.data.dataset import FaceImages, signed
 from cycada.data.index import Domain, Split, read_index
 from cycada.errors import CycadaError, RunError, UsageError
 from cycada.progress import Progress
-from cycada.stages import export
+from cycada.stages import export, train_detector
 from cycada.stages import export_int8 as stage
 from cycada.stages.export import run_export
 from cycada.stages.export_int8 import detector_trial, translator_trials
@@ -70,6 +70,21 @@ def test_training_subjects_calibrate_and_validation_subjects_are_asked_of(
     for name, domain in shown:
         assert same_faces(trials[name].calibrating, faces_of(faces, domain, "train"))
         assert same_faces(trials[name].asked, faces_of(faces, "rgb", "val"))
+
+
+def test_images_that_the_training_left_out_are_not_read(
+    faces: Path, tiny_detector: Callable[..., Any], quiet: Progress, tmp_path: Path
+) -> None:
+    own = tmp_path / "faces"
+    shutil.copytree(faces, own)
+    torn = read_index(own).select(domain="rgb", split="val").faces[0]
+    (own / torn.path).write_bytes(b"torn")
+    config = tiny_detector(steps=1, source=(str(own / "index.csv"),), target=())
+    train_detector.run_training(config, tmp_path / "run", progress=quiet)
+    trial = detector_trial(
+        tmp_path / "run", load_detector(tmp_path / "run", CPU), allow_outside=False
+    )
+    assert sum(map(len, trial.asked)) == len(faces_of(faces, "rgb", "val")) - 1
 
 
 def counted_f1(decided: Tensor, labels: Tensor, known: Tensor) -> float:

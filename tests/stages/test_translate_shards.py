@@ -321,6 +321,29 @@ def test_samples_without_one_readable_image_are_set_aside_until_the_shard_is_men
     assert not (out / "rejected.csv").exists()
 
 
+def test_a_percentage_of_bad_samples_is_of_all_and_not_of_the_first(
+    translator_run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    good = (pictures / "00.png").read_bytes()
+    samples = {f"{number:02d}.png": good for number in range(2, 40)}
+    pack(tmp_path / "in/a.tar", {"00.txt": b"", "01.txt": b"", **samples})
+    made = translate(translator_run, tmp_path / "in", tmp_path / "out", limit=Limit(0.05, 0))
+    assert made == MadeShards(1, 38)
+    with pytest.raises(DataError, match=r"2 of 40 samples cannot be used, .* allows \(1\)"):
+        translate(translator_run, tmp_path / "in", tmp_path / "out", limit=Limit(0.04, 0))
+
+
+def test_a_shard_that_is_named_by_two_paths_is_refused(
+    translator_run: Path, shards: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    shutil.copy(shards / "rgb-003.tar", tmp_path / "a/x.tar")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(DataError, match=r"a/x\.tar: is named twice"):
+        translate(translator_run, tmp_path / "{a,b}/x.tar", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_of_other_shards_or_of_an_index_is_refused(
     own: Path, pictures: Path, translator_run: Path, quiet: Progress, tmp_path: Path
 ) -> None:

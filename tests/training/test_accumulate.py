@@ -191,6 +191,18 @@ def test_a_training_in_portions_that_was_stopped_goes_on_as_if_it_was_not(
             stage.run_training(replace(config, accumulate=4), run, progress=QUIET)
 
 
+def test_a_detector_heeds_the_portions_that_accelerate_was_told(
+    tiny_detector: MakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, config = tmp_path / "run", tiny_detector()
+    train_detector.run_training(config, run, progress=QUIET)
+    said = replace(config, accumulate=1, steps=config.steps + 1)
+    train_detector.run_training(said, run, progress=QUIET)  # what it was
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "2")
+    with pytest.raises(RunError, match="accumulate 1 -> 2"):
+        train_detector.run_training(replace(config, steps=config.steps + 2), run, progress=QUIET)
+
+
 def test_portions_that_do_not_divide_the_batch_are_refused_in_one_sentence(
     tiny_translator: MakeTranslator, tmp_path: Path
 ) -> None:
