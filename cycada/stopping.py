@@ -92,6 +92,19 @@ def flagging_stops() -> Iterator[StopFlag]:
 
 
 @contextmanager
+def holding_stops() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the block has ended.
+
+    Raises:
+        Stopped: At its end, if one came.
+    """
+    with flagging_stops() as flag:
+        yield
+    if flag.number is not None:
+        raise Stopped(flag.number)
+
+
+@contextmanager
 def threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
     """Yield a pool of threads that begins nothing more when the block is left by an exception.
 

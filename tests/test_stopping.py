@@ -18,7 +18,7 @@ import pytest
 
 from cycada.locking import check_free
 from cycada.settings import flatten
-from cycada.stopping import threads
+from cycada.stopping import Stopped, holding_stops, threads
 from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.run import read_log
 
@@ -157,3 +157,20 @@ def test_threads_begin_nothing_more_after_ctrl_c() -> None:
         next(waiting)
         raise KeyboardInterrupt
     assert len(begun) < 100
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_is_held_comes_when_the_block_is_done(number: int) -> None:
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    done = []
+
+    def stopped_in_the_midst() -> None:
+        with holding_stops():
+            os.kill(os.getpid(), number)
+            done.append(True)
+
+    with pytest.raises(Stopped) as caught:
+        stopped_in_the_midst()
+    assert done
+    assert caught.value.number == number
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before

@@ -17,7 +17,7 @@ from torch._dynamo import config as dynamo
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from cycada.training import translator_step
+from cycada.training import optimizing
 from cycada.training.machine import cores, processor
 
 _CHANNELS, _SIDE = 256, 64  # of the convolution that is measured: a residual block's at 256 px
@@ -120,7 +120,7 @@ def flops_of_steps(configurations: Sequence[Configuration]) -> list[tuple[int, i
     # All is on the processor already, and accelerate cannot move what does not exist.
     torch.nn.Module.to = lambda self, *_, **__: self  # type: ignore[method-assign]
     # No loss has a value that could be looked at.
-    vars(translator_step)["backward"] = lambda loss, accelerator: accelerator.backward(loss)
+    vars(optimizing)["backward"] = lambda loss, accelerator: accelerator.backward(loss)
     return [
         (_step_flops(each, "package"), _step_flops(each, "textbook")) for each in configurations
     ]

@@ -27,6 +27,7 @@ from cycada.stages.monitor_face import FaceReader
 from cycada.stages.monitor_record import AT_ITS_END, Record
 from cycada.stages.monitor_watch import Watch
 from cycada.stages.sources import Source, open_sources, source_of
+from cycada.stopping import holding_stops
 from cycada.training.loading import (
     LoadedDetector,
     default_device,
@@ -182,12 +183,14 @@ class _Sitting:
     def _watch(self, *, refreshed: bool) -> None:
         due = time.monotonic() + _PAGE_EVERY
         for frame, seconds in self.frames:
-            self._tell(self.watch.see(seconds, self.reader.see(frame, seconds)))
+            with holding_stops():  # what is in the table is in the page, too
+                self._tell(self.watch.see(seconds, self.reader.see(frame, seconds)))
             if refreshed and time.monotonic() > due:
                 began = time.monotonic()
                 self.page.write(self.course, self.record.alarms, ended="so far")
                 due = time.monotonic() + max(_PAGE_EVERY, 100 * (time.monotonic() - began))
-        self._tell(self.watch.until(self.frames.end + _ROUNDED))
+        with holding_stops():
+            self._tell(self.watch.until(self.frames.end + _ROUNDED))
 
     def _tell(self, rows: Iterable[Vitals]) -> None:
         for row in rows:

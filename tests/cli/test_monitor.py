@@ -25,10 +25,12 @@ def frames(count: int) -> bytes:
 
 
 def started(out: Path) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "cycada", "monitor", "-", *RAW, "--out", str(out)]
+    # Tests that a script has started in the background would else be deaf to Ctrl-C.
+    words = ["env", "--default-signal=INT", sys.executable, "-m", "cycada", "monitor", "-", *RAW]
     return subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        [*words, "--out", str(out)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
 
 
 def test_a_camera_is_watched_through_a_pipe_to_its_end(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from cycada.errors import DataError, RunError, UsageError
 from cycada.footage import ReadOptions
 from cycada.stages import monitor as stage
 from cycada.stages.monitor import Listener, MonitorOptions, monitor
+from cycada.stages.monitor_record import Record
 from cycada.task import Task
 from cycada.thermal import Window
 from cycada.vitals.record import Vitals, read_vitals
@@ -232,6 +234,25 @@ def test_a_stream_ends_with_ctrl_c_and_is_never_mixed_with_another(tmp_path: Pat
     with pytest.raises(RunError, match="a stream, which does not come again; choose another --out"):
         monitor(replace(options, source=io.BytesIO(pixels)))
     assert len(rows_of(options.out)) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_between_two_files_leaves_no_row_in_one_of_them_alone(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Record.add
+
+    def signalled(record: Record, row: Vitals) -> None:
+        add(record, row)
+        if row.seconds == 2:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Record, "add", signalled)
+    frames = io.BytesIO(np.full((90, 40, 48), 29500, "<u2").tobytes())
+    out = tmp_path / "out"
+    told = monitor(MonitorOptions(source=frames, out=out, size=(48, 40), rate=RATE))
+    assert (told.rows, told.stopped) == (2, True)
+    assert [row.seconds for row in rows_of(out)] == [1, 2]
 
 
 def test_the_page_of_a_stream_is_there_while_it_runs(
