@@ -11,7 +11,7 @@ import click
 from cycada.errors import CycadaError
 from cycada.progress import Progress
 
-_PATIENCE = 20.0  # seconds; the launcher stops the other processes sooner, on a busy machine too
+_PATIENCE = 10.0  # seconds; the launcher stops the other processes sooner, on a busy machine too
 
 
 def is_main_process() -> bool:

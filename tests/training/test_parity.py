@@ -24,7 +24,6 @@ SIDE = 32
 DETECTORS: tuple[tuple[Backbone, View, TaskKind], ...] = (
     ("lenet", "structure", "classes"),
     ("resnet18", "image", "action_units"),
-    ("convnext_tiny", "image", "action_units"),
 )
 
 
