@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import webdataset
 
 from cycada.data import shards as shards_module
 from cycada.data.shards import (
@@ -57,13 +58,12 @@ def test_members_of_one_key_make_a_sample(tmp_path: Path) -> None:
 def test_what_is_written_is_read_by_the_library_and_is_the_same_bytes_again(
     tmp_path: Path,
 ) -> None:
-    wds = pytest.importorskip("webdataset")
     for name in ("one.tar", "two.tar"):
         with shard_writer(tmp_path / name) as write:
             write(Sample("a/0", {"jpg": b"1", "_x": b"2", "cls.json": b"3"}))
             write(Sample("ü" * 120 + "/1", {"png": b"4"}))
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
-    found = list(wds.WebDataset(str(tmp_path / "one.tar"), shardshuffle=False))
+    found = list(webdataset.WebDataset(str(tmp_path / "one.tar"), shardshuffle=False))
     for each in found:
         del each["__url__"], each["__local_path__"]
     assert found == [

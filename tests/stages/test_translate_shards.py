@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+import webdataset
 from click.testing import CliRunner
 
 from cycada import images
@@ -138,9 +139,8 @@ def test_translations_in_later_windows_and_shards_are_those_of_an_index_too(
 
 
 def test_the_library_reads_what_was_made(made: Path) -> None:
-    wds = pytest.importorskip("webdataset")
     pattern = str(made / "rgb-{000..003}.tar")
-    found = list(wds.WebDataset(pattern, shardshuffle=False))
+    found = list(webdataset.WebDataset(pattern, shardshuffle=False))
     assert [each["__key__"] for each in found] == [f"s/{number:02d}" for number in range(44)]
     assert all({*labels(0)} < set(each) for each in found)
     with (made / "shards.csv").open(newline="") as stream:
@@ -376,7 +376,6 @@ def test_a_source_that_is_not_there_is_one_sentence(
 def test_the_documented_way_from_an_index_to_shards_and_back_keeps_the_labels(
     faces: Path, translator_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("webdataset")
     text = (Path(__file__).parents[2] / "docs" / "shards.md").read_text(encoding="utf-8")
     there, back = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
