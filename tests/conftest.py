@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from cycada import images, thermal
+from cycada import image_writing, images, thermal
 from cycada.config import (
     AlignmentConfig,
     DetectorConfig,
@@ -92,10 +92,10 @@ def _write_face(path: Path, domain: str, labels: torch.Tensor, draw: torch.Gener
     picture[..., SIDE // 2 :, SIDE // 2 :] += 0.5 * labels[1]
     picture = picture.clamp(-1, 1)
     if domain == "rgb":
-        images.write_image(path, images.from_signed(picture, dtype=torch.uint8))
+        image_writing.write_image(path, images.from_signed(picture, dtype=torch.uint8))
     else:
         celsius = thermal.from_signed(picture, Window())
-        images.write_image(path, thermal.counts_from_celsius(celsius, "centikelvin"))
+        image_writing.write_image(path, thermal.counts_from_celsius(celsius, "centikelvin"))
 
 
 @pytest.fixture

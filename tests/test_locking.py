@@ -17,7 +17,7 @@ import psutil
 import pytest
 import torch
 
-from cycada import images
+from cycada import image_writing
 from cycada.errors import RunError
 from cycada.footage import ReadOptions
 from cycada.locking import LOCK_NAME, check_free, holds_anything, sole_writer
@@ -216,7 +216,7 @@ def test_a_file_system_without_locks_is_told(
 
 
 def _converted(source: Path, out: Path, quiet: Progress) -> None:
-    images.write_image(source / "0.png", torch.zeros(1, 8, 8, dtype=torch.uint8))
+    image_writing.write_image(source / "0.png", torch.zeros(1, 8, 8, dtype=torch.uint8))
     options = ConvertOptions(sources=(source,), out=out)
     run_conversion(plan_conversion(options, progress=quiet), progress=quiet)
 

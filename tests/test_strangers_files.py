@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from cycada import images
+from cycada import image_reading
 from cycada.data.auditing.looks import LOOKS_NAME
 from cycada.data.faces.detectors import open_detector
 from cycada.data.landmarks import LANDMARKS_NAME
@@ -183,14 +183,14 @@ def test_a_pickle_in_the_place_of_a_checkpoint_is_refused_and_never_runs(
 
 
 @pytest.mark.parametrize("write", WRITERS)
-@pytest.mark.parametrize("suffix", sorted(images.IMAGE_SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(image_reading.IMAGE_SUFFIXES))
 def test_a_pickle_given_as_an_image_is_refused_and_never_runs(
     suffix: str, write: Writer, trap: Trap, tmp_path: Path
 ) -> None:
     file = tmp_path / f"image{suffix}"
     write(trap, file)
-    _refused(lambda: images.read_image(file), trap, names=file)
-    _refused(lambda: images.read_size(file), trap, names=file)
+    _refused(lambda: image_reading.read_image(file), trap, names=file)
+    _refused(lambda: image_reading.read_size(file), trap, names=file)
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -217,7 +217,7 @@ def test_a_pickle_beside_an_index_never_runs(write: Writer, own_faces: Path, tra
 
 
 def test_no_reader_may_unpickle() -> None:
-    package = Path(images.__file__).parent
+    package = Path(image_reading.__file__).parent
     sources = [*package.rglob("*.py"), *(package.parent / "tools").glob("*.py")]
     assert len(sources) > 100
     for source in sources:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from cycada import images
+from cycada import image_reading
 from cycada.data.index import read_index
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,12 +75,14 @@ def test_the_first_tutorial_makes_a_corpus_with_the_labels_of_the_colour_faces(
         original = drawn[f"rgb/{person}/{picture}"]
         assert face.action_units == original.action_units  # across the table, index and translation
         assert face.domain == "thermal"
-        image = images.read_image(made.file(face))
+        image = image_reading.read_image(made.file(face))
         assert image.dtype == torch.uint16
         assert image.shape == (1, 32, 32)
         kelvin = image.to(torch.float64) / 100
         assert 273.15 + 28 - 0.01 <= kelvin.min() <= kelvin.max() <= 273.15 + 37 + 0.01
-    assert len({images.read_image(made.file(face)).float().mean() for face in made.faces}) > 30
+    assert (
+        len({image_reading.read_image(made.file(face)).float().mean() for face in made.faces}) > 30
+    )
     assert (tmp_path / "faces.png").stat().st_size > 10_000
     assert (tmp_path / "page" / "report.html").exists()
 

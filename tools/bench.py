@@ -30,7 +30,7 @@ from bench_duel import Bench, compare, duel, rounded
 from bench_opponents import DETECTOR_BATCH, DETECTOR_SIZE, Configuration, Part, Side, Spec
 from bench_process import alone
 
-from cycada import images
+from cycada import image_writing
 from cycada.data import phantom
 from cycada.training.loading import device_named
 
@@ -198,7 +198,7 @@ def write_faces(folder: Path, count: int, size: int) -> Path:
         size=size,
     )
     for number, face in enumerate(faces):
-        images.write_image(folder / f"{number:06d}.png", face)
+        image_writing.write_image(folder / f"{number:06d}.png", face)
     for number in range(drawn, count):
         shutil.copy(folder / f"{number % drawn:06d}.png", folder / f"{number:06d}.png")
     return folder

@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cycada import images
+from cycada import image_reading
 from cycada.data.faces import MARGIN, Detector, FacePlace, Finder, open_detector
-from cycada.images import IMAGE_SUFFIXES
+from cycada.image_reading import IMAGE_SUFFIXES
 
 _SHAPE = (480, 640)
 _SETTINGS = ((1.0, 0.0), (1.0, 15.0), (0.5, 15.0), (0.3, 0.0))  # scale, degrees either way
@@ -46,7 +46,7 @@ def main(
     files = sorted(f for f in portraits.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
     draw = np.random.default_rng(seed)
     chosen = [files[i] for i in draw.permutation(len(files))[:count]]
-    alone = [images.read_image(file) for file in chosen]
+    alone = [image_reading.read_image(file) for file in chosen]
     _report("as it is", find, [(image, _truth(image)) for image in alone])
     for scale, degrees in _SETTINGS:
         pairs = [_laid(image, scale, degrees, draw) for image in alone]

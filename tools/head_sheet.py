@@ -20,10 +20,10 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from cycada import images, thermal
+from cycada import image_reading, images, thermal
 from cycada.data.faces import Choice, Detector, Rule, Square, choose_faces, open_detector
 from cycada.errors import CycadaError, DataError, UsageError
-from cycada.images import IMAGE_SUFFIXES
+from cycada.image_reading import IMAGE_SUFFIXES
 from cycada.thermal import Unit
 
 _TILE = (240, 320)  # px, width and height
@@ -116,7 +116,7 @@ def _spaced(length: int, share: int, phase: float) -> list[int]:
 
 
 def _image(file: Path, unit: Unit) -> Tensor:
-    image = images.read_image(file)[:1]
+    image = image_reading.read_image(file)[:1]
     if unit != "grey":
         return thermal.celsius_from_counts(image, unit)
     if image.dtype == torch.uint8:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cycada import images, thermal
+from cycada import image_reading, image_writing, images, thermal
 from cycada.data import phantom
 from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
 from cycada.data.landmarks import write_landmarks
@@ -96,9 +96,9 @@ def draw(root: Path, subjects: int, size: int) -> tuple[Index, Tensor]:
                 action_units={n: round(float(v), 2) for n, v in zip(numbers, units[frame],
                                                                     strict=True)},
             )  # fmt: skip
-            images.write_image(root / face.path, pair.rgb[frame])
+            image_writing.write_image(root / face.path, pair.rgb[frame])
             counts = counts_from_celsius(pair.celsius[frame], UNIT)[None]
-            images.write_image(root / face.pair, counts)
+            image_writing.write_image(root / face.pair, counts)
             rows.append(face)
             places.append((face.path, points[frame].flatten().tolist()))
     index = Index(root, IndexInfo(kind="intensity", unit=UNIT, window=WINDOW), tuple(rows))
@@ -125,7 +125,7 @@ class Swaps(nn.Module):
     def __init__(self, index: Index, swapped: Tensor) -> None:
         super().__init__()
         files = [index.file(face) for face in index.faces]
-        self.rgb = torch.stack([images.to_signed(images.read_image(file)) for file in files])
+        self.rgb = torch.stack([images.to_signed(image_reading.read_image(file)) for file in files])
         self.thermal = swapped
 
     def to_thermal(self, rgb: Tensor) -> Tensor:

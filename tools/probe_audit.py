@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from cycada import images, thermal
+from cycada import image_reading, image_writing, images, thermal
 from cycada.data.auditing.alike import same_pictures
 from cycada.data.auditing.duplicates import audit_duplicates
 from cycada.data.auditing.looks import Seen, look_at
@@ -74,7 +74,7 @@ CHANGES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
 
 def portraits(folder: Path) -> None:
     """Print false alarms among portraits, and which changed copies are found."""
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in images.IMAGE_SUFFIXES)
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in image_reading.IMAGE_SUFFIXES)
     begin = time.perf_counter()
     rows = [_seen(file, file.stem) for file in files]
     print(
@@ -102,8 +102,8 @@ def portraits(folder: Path) -> None:
             copies = []
             for one in rows[::_EVERY]:
                 file = Path(place, one.file.stem + suffix)
-                made = change(images.read_image(one.file).float())
-                images.write_image(file, made.round().clamp(0, 255).to(torch.uint8))
+                made = change(image_reading.read_image(one.file).float())
+                image_writing.write_image(file, made.round().clamp(0, 255).to(torch.uint8))
                 copies.append(_seen(file, f"copy of {one.face.subject}", split="test"))
             found = [
                 match for start in range(0, len(copies), 50)
@@ -152,7 +152,7 @@ def _judged(pictures: Tensor, suffix: str) -> bool:
         rows = []
         for number, picture in enumerate(pictures):
             file = Path(place, f"{number:04d}{suffix}")
-            images.write_image(file, picture)
+            image_writing.write_image(file, picture)
             rows.append(_seen(file, "one", domain="thermal", sequence="one", frame=number))
         return is_stretched(rows)
 

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 import torture_samples
 
-from cycada import images
+from cycada import image_reading, image_writing
 from cycada.config import DiscriminatorConfig, GeneratorConfig, TranslatorConfig
 from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
 from cycada.errors import CycadaError
@@ -106,7 +106,7 @@ def _zeros(file: Path) -> None:
 
 def _other_kind(file: Path) -> None:
     """Write a table under the name of a picture, and a picture under any other."""
-    picture = file.suffix.lower() in images.IMAGE_SUFFIXES
+    picture = file.suffix.lower() in image_reading.IMAGE_SUFFIXES
     file.write_bytes(b"path,AU01\na.png,1\n" if picture else _png(8, 8))
 
 
@@ -403,7 +403,7 @@ def _mixed(folder: Path, verb: str) -> Any:
 
 
 def _picture(file: Path, draw: np.random.Generator) -> None:
-    images.write_image(file, torch.from_numpy(draw.integers(0, 256, (3, 16, 16), np.uint8)))
+    image_writing.write_image(file, torch.from_numpy(draw.integers(0, 256, (3, 16, 16), np.uint8)))
 
 
 def _asked_for(folder: Path, name: str) -> None:

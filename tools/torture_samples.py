@@ -20,7 +20,7 @@ from cptv import Frame as CPTVFrame
 from numpy.typing import NDArray
 from PIL import Image
 
-from cycada import images
+from cycada import image_reading
 from cycada.config import AlignmentConfig, DetectorConfig, TranslatorConfig
 from cycada.data.faces.crops import CROPS_NAME, read_crops
 from cycada.data.faces.places import read_places
@@ -50,9 +50,9 @@ def read_one_image(folder: Path, _frames: int) -> None:
     """Read an image, and its size, as every verb does."""
     file = _only(folder)
     if file.suffix != ".npy":
-        images.read_size(file)
-        images.count_pages(file)
-    images.read_image(file)
+        image_reading.read_size(file)
+        image_reading.count_pages(file)
+    image_reading.read_image(file)
 
 
 def read_recording(folder: Path, frames: int) -> None:
@@ -85,7 +85,7 @@ def read_an_index(folder: Path, _frames: int) -> None:
     index = read_index(folder)
     read_landmarks(folder)
     for face in index.faces:
-        images.read_image(index.file(face))
+        image_reading.read_image(index.file(face))
 
 
 def read_settings(folder: Path, _frames: int) -> None:

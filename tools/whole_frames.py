@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from cycada import images
+from cycada import image_reading, image_writing, images
 from cycada.data.index import Index, read_index, write_index
 
 _RATIO = 5 / 3
@@ -43,8 +43,10 @@ def write_frames(index: Index, out: Path) -> None:
     for face in index.faces:
         other = "thermal" if face.domain == "rgb" else "rgb"
         for path, domain in ((face.path, face.domain), (face.pair, other)):
-            image = images.read_image(index.root / path)
-            images.write_image(out / path, _frame(image, 1 if domain == "rgb" else _THERMAL_SCALE))
+            image = image_reading.read_image(index.root / path)
+            image_writing.write_image(
+                out / path, _frame(image, 1 if domain == "rgb" else _THERMAL_SCALE)
+            )
     write_index(replace(index, root=out))
 
 

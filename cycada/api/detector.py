@@ -18,7 +18,7 @@ from cycada.errors import DataError, UsageError
 from cycada.footage import Domain, Footage, ReadOptions, Rotation, holds_several
 from cycada.footage.frames import Reading, Shot
 from cycada.footage.interpreting import interpret
-from cycada.images import IMAGE_SUFFIXES
+from cycada.image_reading import IMAGE_SUFFIXES
 from cycada.progress import Progress
 from cycada.stages.detect import answers, detector_notes, detector_window
 from cycada.stages.finding import WHOLE, face_source

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cycada import images
+from cycada import image_reading
 from cycada.errors import UsageError
 
 Picture = str | os.PathLike[str] | NDArray[Any] | Image.Image
@@ -64,7 +64,7 @@ def pixels_of(picture: Picture, number: int) -> Tensor:
     """
     name = name_of(picture, number)
     if isinstance(picture, np.ndarray):
-        return images.from_array(picture, name)
+        return image_reading.from_array(picture, name)
     if isinstance(picture, Image.Image):
-        return images.from_pillow(picture, name)
-    return images.read_image(name)
+        return image_reading.from_pillow(picture, name)
+    return image_reading.read_image(name)

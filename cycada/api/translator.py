@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cycada import images, thermal
+from cycada import image_reading, image_writing, images, thermal
 from cycada.api.pictures import Picture, check_choice, listed, name_of, path_of, pixels_of
 from cycada.api.shared import Shared
 from cycada.data.dataset import scaled_size
@@ -46,7 +46,7 @@ class ThermalImage:
         Raises:
             DataError: The format cannot hold the values, or the file cannot be written.
         """
-        images.write_image(file, torch.from_numpy(self.pixels))
+        image_writing.write_image(file, torch.from_numpy(self.pixels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def _size(picture: Picture, number: int) -> tuple[int, int]:
     """Return the height and width of an image, of a file without decoding it."""
     path = path_of(picture)
     if path is not None:
-        return images.read_size(path)
+        return image_reading.read_size(path)
     height, width = pixels_of(picture, number).shape[-2:]
     return height, width
 

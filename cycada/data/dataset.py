@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cycada import images
+from cycada import image_reading, images
 from cycada.data.index import Domain, Index
 from cycada.errors import CycadaError, DataError
 from cycada.progress import Progress
@@ -65,12 +65,12 @@ class FaceImages:
     @property
     def sixteen_bit(self) -> bool:
         """Whether the first file holds more than 8 bits."""
-        return images.read_image(self._file(0)).dtype != torch.uint8
+        return image_reading.read_image(self._file(0)).dtype != torch.uint8
 
     def decode(self, number: int) -> Tensor:
         """Return image ``number`` as ``(C, size, size)``, uint8 (RGB) or int32 0..65535."""
         file, info = self._file(number), self._index(number).info
-        image = images.read_image(file)
+        image = image_reading.read_image(file)
         unit: Unit = info.unit if self.domain == "thermal" else "grey"
         try:
             signed = images.to_signed(image, unit=unit, window=info.window)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from cycada.data.index import Domain
 from cycada.errors import DataError, UsageError
-from cycada.images import IMAGE_SUFFIXES
+from cycada.image_reading import IMAGE_SUFFIXES
 
 FOLDER = "folder"
 """Says that the first folder below the searched one is the name of the subject."""

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cycada import images
+from cycada import image_reading
 from cycada.data.dataset import scaled_size
 from cycada.data.index import Face, Index
 from cycada.errors import DataError
@@ -56,7 +56,9 @@ class Landmarks:
                 (math.nan, math.nan) if column is None else flat[2 * column : 2 * column + 2]
                 for column in columns
             ]
-            return _as_cropped(torch.tensor(values), images.read_size(index.file(face)), size)
+            return _as_cropped(
+                torch.tensor(values), image_reading.read_size(index.file(face)), size
+            )
 
         with threads() as pool:
             for row, cropped in zip(known, pool.map(points, known), strict=True):

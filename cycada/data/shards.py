@@ -22,7 +22,7 @@ from cycada.data.index import CSV_NAME, fault_of_path
 from cycada.errors import DataError, UsageError, reason
 from cycada.files import check_regular, replacing
 from cycada.footage.packages import optional
-from cycada.images import IMAGE_SUFFIXES
+from cycada.image_reading import IMAGE_SUFFIXES
 
 SHARD_SUFFIX = ".tar"
 

@@ -23,7 +23,7 @@ from cycada.footage.frames import (
     numbered,
     spread,
 )
-from cycada.images import MOST_PIXELS, image_planes
+from cycada.image_reading import MOST_PIXELS, image_planes
 
 _FRAMES = ("frames", "temperatures")
 _TIMES = ("times", "timestamps", "seconds")

@@ -30,7 +30,7 @@ class Frame:
     number: int  # position in the source, from 0
     seconds: float | None  # since the first frame; None where the source has no time stamps
     name: str  # stem of its file in a folder of frames, else the number in six digits
-    image: Tensor  # (C, H, W) as images.read_image gives it: uint8, uint16 or float32; upright
+    image: Tensor  # (C, H, W) as read_image gives it: uint8, uint16 or float32; upright
     fault: str = ""  # why a file among others cannot be read; then the image is empty
 
 

@@ -12,7 +12,7 @@ from cycada.files import check_regular
 from cycada.footage import arrays, cptv, flir, pictures, tables, video
 from cycada.footage.frames import Domain, Footage, Reading, ReadOptions, Shot
 from cycada.footage.interpreting import interpret
-from cycada.images import IMAGE_SUFFIXES, count_pages, read_size
+from cycada.image_reading import IMAGE_SUFFIXES, count_pages, read_size
 
 SUFFIXES = frozenset({*IMAGE_SUFFIXES, *video.SUFFIXES, *tables.SUFFIXES, cptv.SUFFIX, ".npz"})
 """Suffixes (in lower case) of the files that are read."""

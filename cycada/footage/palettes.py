@@ -16,7 +16,7 @@ from cycada.errors import DataError, UsageError
 from cycada.footage import flir
 from cycada.footage.frames import Pixels
 from cycada.footage.packages import optional
-from cycada.images import read_image
+from cycada.image_reading import read_image
 
 Curve = NDArray[np.float64]  # (N, 3) RGB from 0 to 255, from cold to hot
 

@@ -14,7 +14,7 @@ import numpy as np
 from cycada.errors import DataError
 from cycada.files import check_table
 from cycada.footage.frames import SAMPLED, Reading, Shot, numbered, spread
-from cycada.images import IMAGE_SUFFIXES, count_pages, read_image, read_pages
+from cycada.image_reading import IMAGE_SUFFIXES, count_pages, read_image, read_pages
 
 TIMES_NAME = "times.csv"
 """Time stamps of a folder of frames: columns frame (the number in the name) and seconds."""

@@ -17,7 +17,7 @@ import numpy as np
 from cycada.errors import DataError, UsageError, reason
 from cycada.footage.frames import Footage, Reading, ReadOptions, Shot, numbered
 from cycada.footage.interpreting import interpret
-from cycada.images import MOST_PIXELS
+from cycada.image_reading import MOST_PIXELS
 
 PIPE = Path("standard input")
 """What messages call a stream without a name."""

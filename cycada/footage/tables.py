@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cycada.errors import DataError, reason
 from cycada.files import check_regular, check_text
 from cycada.footage.frames import Reading, Shot
-from cycada.images import image_planes
+from cycada.image_reading import image_planes
 from cycada.thermal import guess_unit
 
 SUFFIXES = (".csv", ".tsv")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cycada import images, thermal
+from cycada import image_writing, images, thermal
 from cycada.errors import DataError
 from cycada.thermal import FREEZING_POINT, Unit, Window
 
@@ -45,7 +45,9 @@ def write_frame(
     """
     if path.suffix != SUFFIX_OF[kind]:
         raise ValueError(f"{kind} is written to a {SUFFIX_OF[kind]}, not {path.suffix}")
-    images.write_image(path, pixels_of_file(path, image, unit=unit, kind=kind, window=window))
+    image_writing.write_image(
+        path, pixels_of_file(path, image, unit=unit, kind=kind, window=window)
+    )
 
 
 def pixels_of_file(

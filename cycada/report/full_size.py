@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cycada import images
+from cycada import image_reading, images
 from cycada.errors import DataError
 from cycada.report.encoding import LARGEST_CODE, Codes, bytes_uri, packed_codes
 from cycada.thermal import Unit
@@ -66,7 +66,7 @@ def full_size_values(
     warm: dict[str, Tensor] = {}
     for key, file in files.items():
         try:
-            image = images.read_image(file.path)
+            image = image_reading.read_image(file.path)
             of = list(image.shape[-2:])
             if file.kind == "rgb":
                 pixels = _colours(image)

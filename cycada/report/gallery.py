@@ -33,7 +33,8 @@ import torch
 
 from cycada.errors import CycadaError, DataError
 from cycada.files import sync, sync_folder, temporary_beside
-from cycada.images import read_size, with_channels
+from cycada.image_reading import read_size
+from cycada.images import with_channels
 from cycada.progress import Progress
 from cycada.report.encoding import (
     lossless_uri,

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import cycada
-from cycada import images
+from cycada import image_reading, images
 from cycada.data.auditing.files import fault_of
 from cycada.data.auditing.finding import SEVERITIES, Example, Finding, by_severity
 from cycada.data.auditing.labels import audit_labels
@@ -187,7 +187,7 @@ def _tile(file: Path, known: dict[Path, Seen]) -> Tile | None:
     look = one.look if one else look_at(file)
     if look.problem:
         return None
-    image = images.read_image(file)
+    image = image_reading.read_image(file)
     thermal = one.face.domain == "thermal" if one else look.bits > 8
     if one and thermal and one.info.unit != "grey" and look.bits > 8:
         shown = images.to_signed(image, unit=one.info.unit, window=one.info.window)

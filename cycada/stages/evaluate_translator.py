@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cycada import images
+from cycada import image_writing, images
 from cycada.data.dataset import FaceImages
 from cycada.data.index import Domain, Face, Index
 from cycada.errors import CycadaError
@@ -151,7 +151,9 @@ def evaluate_translator(
     }
     write_results(options.out, {SCORES_NAME: json.dumps(result, indent=1, allow_nan=False) + "\n"})
     if (mean := seen.mean_images()) is not None:
-        images.write_image(options.out / MEAN_NAME, images.from_signed(mean, dtype=torch.uint8))
+        image_writing.write_image(
+            options.out / MEAN_NAME, images.from_signed(mean, dtype=torch.uint8)
+        )
     return result
 
 

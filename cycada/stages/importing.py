@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 
-from cycada import images
+from cycada import image_writing
 from cycada.data.faces.choose import Choice, choose_faces
 from cycada.data.faces.crops import CropRow, row_of_choice
 from cycada.data.faces.geometry import crop_face
@@ -33,7 +33,7 @@ from cycada.footage import (
     write_frame,
 )
 from cycada.footage.writing import SUFFIX_OF, natural_kind
-from cycada.images import IMAGE_SUFFIXES
+from cycada.image_reading import IMAGE_SUFFIXES
 from cycada.landmarks import EYE_CORNERS, with_partners
 from cycada.progress import Progress
 from cycada.rejecting import Rejections, fault_of_file
@@ -353,7 +353,7 @@ def _cuts(source: Source, frame: Frame, cutting: _Cutting, *, single: bool) -> I
             if source.domain == "thermal":
                 write_frame(file, crop, unit=source.unit, kind=kind)
             else:
-                images.write_image(file, crop, synced=False)  # the record syncs many at once
+                image_writing.write_image(file, crop, synced=False)  # the record syncs many at once
             path = str(file)
             landmarks = _in_crop(choice, cutting.landmarks, size=crop.shape[-1])
         row = row_of_choice(

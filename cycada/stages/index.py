@@ -46,7 +46,7 @@ from cycada.data.splits import deal_subjects
 from cycada.errors import DataError, UsageError
 from cycada.files import replacing
 from cycada.footage import ReadOptions
-from cycada.images import read_image
+from cycada.image_reading import read_image
 from cycada.locking import sole_writer
 from cycada.progress import Progress
 from cycada.rejecting import REJECTED_NAME, Limit, Rejections, fault_of_file

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cycada import images
+from cycada import image_writing
 from cycada.data import phantom
 from cycada.data.index import SPLITS, Domain, Face, Index, IndexInfo, Split, write_index
 from cycada.data.landmarks import write_landmarks
@@ -213,7 +213,7 @@ def _draw(subject: _Subject, faces: Sequence[Face], options: PhantomOptions) -> 
     own, other = (rgb, thermal) if subject.domain == "rgb" else (thermal, rgb)
     for names, pictures in ((files, own), (pairs, other)):
         for name, picture in zip(names, () if pictures is None else pictures, strict=False):
-            images.write_image(name, picture)
+            image_writing.write_image(name, picture)
     return places
 
 

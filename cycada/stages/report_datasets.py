@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cycada import images
+from cycada import image_reading, images
 from cycada.action_units import meaning
 from cycada.data.dataset import centre_crop, scaled_size
 from cycada.data.index import DOMAINS, Domain, Face, Index
@@ -91,7 +91,7 @@ def picture_file(index: Index, file: Path, domain: Domain) -> PictureFile:
 def _side(file: Path) -> int:
     """Return the shorter side of an image in px; the largest that is shown if it is unknown."""
     try:
-        return min(images.read_size(file))
+        return min(image_reading.read_size(file))
     except DataError:
         return _LARGEST
 
@@ -194,7 +194,7 @@ def _read(index: Index, face: Face, other: _Other, size: int) -> Tensor | None:
 
 def _square(file: Path, domain: Domain, size: int, index: Index, window: Window | None) -> Tensor:
     unit = index.info.unit if domain == "thermal" else "grey"
-    signed = images.to_signed(images.read_image(file), unit=unit, window=window)
+    signed = images.to_signed(image_reading.read_image(file), unit=unit, window=window)
     signed = images.with_channels(signed, 3 if domain == "rgb" else 1)
     scaled = images.resize(signed, scaled_size(signed.shape[-2:], size))
     return centre_crop(scaled, size)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cycada import images
+from cycada import image_reading, images
 from cycada.data.dataset import FaceImages, signed
 from cycada.data.index import DOMAINS, Domain, Face, Index
 from cycada.report.images import coloured, file_uri, rgb_uri, thermal_uri
@@ -73,7 +73,7 @@ def samples_strip(run: Path) -> list[Block]:
     if not files:
         return []
     steps = sorted({round(i * (len(files) - 1) / (_MOMENTS - 1)) for i in range(_MOMENTS)})
-    grids = [(files[i].stem, images.to_signed(images.read_image(files[i]))) for i in steps]
+    grids = [(files[i].stem, images.to_signed(image_reading.read_image(files[i]))) for i in steps]
     height, width = grids[-1][1].shape[-2:]
     side = height // _ROWS_OF_SAMPLES
     if height % _ROWS_OF_SAMPLES or width % side:
@@ -113,7 +113,7 @@ def _frames(files: Sequence[Path]) -> tuple[tuple[str, str], ...]:
     chosen = sorted({round(i * (len(files) - 1) / max(count - 1, 1)) for i in range(count)})
     frames = []
     for file in (files[number] for number in chosen):
-        grid = images.to_signed(images.read_image(file))
+        grid = images.to_signed(image_reading.read_image(file))
         side = grid.shape[-2] // _ROWS_OF_SAMPLES
         rows = [
             images.with_channels(row, 3) if number in _RGB_ROWS else _warm(row)
@@ -130,7 +130,7 @@ def _warm(row: Tensor) -> Tensor:
 
 def mean_strip(path: Path, values: Mapping[str, Any]) -> Strip:
     """Return the mean real beside the mean made thermal image that an evaluation wrote."""
-    real, made = images.to_signed(images.read_image(path)).chunk(2, dim=-1)
+    real, made = images.to_signed(image_reading.read_image(path)).chunk(2, dim=-1)
     tiles = _tiles([real], "mean of the real thermal images", thermal=True)
     tiles += _tiles([made], "mean of the made thermal images", thermal=True)
     span = values.get("window")
@@ -195,7 +195,7 @@ def _file(index: Index, path: str) -> Path | None:
 
 
 def _read(file: Path, side: int) -> Tensor:
-    image = images.to_signed(images.read_image(file))
+    image = images.to_signed(image_reading.read_image(file))
     return images.resize(image, side)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from cycada import images
+from cycada import image_reading, images
 from cycada.data.folders import find_images
 from cycada.data.index import CSV_NAME, SPLITS, Domain, Face, Index, IndexInfo, read_index
 from cycada.data.index_checks import check_links
@@ -65,7 +65,7 @@ class Picture:
         Raises:
             DataError: It cannot be read.
         """
-        image = images.read_image(self.file)
+        image = image_reading.read_image(self.file)
         try:
             signed = images.to_signed(image, unit=self.unit, window=window)
         except DataError as error:
@@ -104,7 +104,7 @@ def read_dataset(path: Path, *, domain: Domain, unit: Unit | None, allow_outside
         own = domain if domain in there else next(iter(there))
         return Dataset(path, own, index.select(domain=own))
     found = find_images(path, "rgb")
-    first = images.read_image(found[0].file)
+    first = image_reading.read_image(found[0].file)
     kind: Domain = "rgb" if len(first) == 3 else "thermal"
     if kind == "thermal" and first.dtype != torch.uint8 and unit is None:
         raise DataError(

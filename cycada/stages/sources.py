@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cycada import images
+from cycada import image_reading
 from cycada.data.faces.crops import CROPS_NAME
 from cycada.data.index import CSV_NAME, Domain, Index, read_index
 from cycada.data.index_checks import check_links
@@ -182,7 +182,9 @@ def source_of(footage: Footage, domain: Domain) -> Source:
 
 def _series(folder: Path) -> dict[str, Path]:
     return {
-        file.stem: file for file in folder.iterdir() if file.suffix.lower() in images.IMAGE_SUFFIXES
+        file.stem: file
+        for file in folder.iterdir()
+        if file.suffix.lower() in image_reading.IMAGE_SUFFIXES
     }
 
 
@@ -195,7 +197,7 @@ def opened_or_fault(path: Path, read: ReadOptions) -> Footage | DataError:
 
 
 def _picture(files: Sequence[Path], number: int) -> Frame:
-    return _frame(number, files[number], partial(images.read_image, files[number]))
+    return _frame(number, files[number], partial(image_reading.read_image, files[number]))
 
 
 def _single(opened: Sequence[tuple[Path, Footage | DataError]], number: int) -> Frame:

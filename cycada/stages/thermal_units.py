@@ -10,7 +10,7 @@ from torch import Tensor
 from cycada.data.folders import Found
 from cycada.errors import DataError, UsageError
 from cycada.footage import is_radiometric
-from cycada.images import read_image
+from cycada.image_reading import read_image
 from cycada.thermal import Unit, Window, celsius_from_counts, guess_unit, is_plausible
 
 _SAMPLED_FRAMES = 16  # of the thermal images, for the unit and the temperatures

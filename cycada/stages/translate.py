@@ -16,7 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from cycada import images
+from cycada import image_reading, image_writing
 from cycada.data.folders import find_images
 from cycada.data.index import (
     CSV_NAME,
@@ -228,15 +228,15 @@ class FileJob:
         """Return height and width of the original."""
         if fault := fault_of_path(self.face.path):
             raise DataError(fault)
-        return images.read_size(self.source)
+        return image_reading.read_size(self.source)
 
     def read(self) -> Tensor:
         """Return the original."""
-        return images.read_image(self.source)
+        return image_reading.read_image(self.source)
 
     def write(self, pixels: Tensor) -> None:
         """Write the translation whole or not at all."""
-        images.write_image(self.target, pixels)
+        image_writing.write_image(self.target, pixels)
 
 
 def _carry_landmarks(landmarks: Landmarks, jobs: Sequence[FileJob], made: Index) -> None:

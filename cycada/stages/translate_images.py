@@ -72,7 +72,7 @@ class Job(Protocol):
         """
 
     def read(self) -> Tensor:
-        """Return the original as :func:`images.read_image` gives it.
+        """Return the original as :func:`image_reading.read_image` gives it.
 
         Raises:
             DataError: It cannot be read.

@@ -20,7 +20,7 @@ from pathlib import Path
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
-from cycada import images
+from cycada import image_reading, image_writing
 from cycada.data.index_info import IndexInfo, info_text
 from cycada.data.shards import (
     PICTURES,
@@ -268,15 +268,15 @@ class SampleJob:
 
     def size(self) -> tuple[int, int]:
         """Return height and width of the original."""
-        return images.decode_size(self.sample.members[self.member], self.name)
+        return image_reading.decode_size(self.sample.members[self.member], self.name)
 
     def read(self) -> Tensor:
         """Return the original."""
-        return images.decode_image(self.sample.members[self.member], self.name)
+        return image_reading.decode_image(self.sample.members[self.member], self.name)
 
     def write(self, pixels: Tensor) -> None:
         """Keep the translation, encoded, for the shard."""
-        self.made = images.encode_image(pixels, f"{self.name}.{self._becomes}")
+        self.made = image_writing.encode_image(pixels, f"{self.name}.{self._becomes}")
 
     @property
     def _becomes(self) -> str:

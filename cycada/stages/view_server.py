@@ -24,7 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cycada import images
+from cycada import image_writing, images
 from cycada.errors import CycadaError
 from cycada.report.page import Plots
 from cycada.report.sections import curves_section
@@ -363,7 +363,9 @@ def _result(tried: Tried) -> dict[str, Any]:
         shown = {"key": picture.key, "label": picture.label, "kind": picture.kind,
                  "height": height, "width": width}  # fmt: skip
         if picture.kind == "rgb":
-            content = images.encode_png(images.from_signed(picture.pixels, dtype=torch.uint8))
+            content = image_writing.encode_png(
+                images.from_signed(picture.pixels, dtype=torch.uint8)
+            )
             shown["uri"] = f"data:image/png;base64,{base64.b64encode(content).decode()}"
         else:
             shown["counts"] = base64.b64encode(counts(picture.pixels)).decode()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cycada import images, thermal
+from cycada import image_reading, image_writing, images, thermal
 from cycada.action_units import Region, meaning
 from cycada.data.dataset import centre_crop, scaled_size
 from cycada.data.faces.choose import choose_faces
@@ -138,7 +138,7 @@ class Trial:
             CycadaError: The image, or a model, cannot be used.
         """
         with self._turn:
-            image = images.decode_image(content, name, most_pixels=MOST_PIXELS)
+            image = image_reading.decode_image(content, name, most_pixels=MOST_PIXELS)
             if b"FLIR\0" in content[: 1 << 16]:
                 raise DataError(
                     f"{name}: is a radiometric JPEG, whose picture has no temperatures; `cycada "
@@ -352,12 +352,12 @@ def _translated(
 def _file(made: Tensor, kind: Domain, dtype: torch.dtype, translator: LoadedTranslator) -> bytes:
     """Return the PNG that `cycada translate` would write (of RGB from thermal: 8 bits)."""
     if kind == "rgb":
-        return images.encode_png(images.from_signed(made, dtype=torch.uint8))
+        return image_writing.encode_png(images.from_signed(made, dtype=torch.uint8))
     if translator.window is None:
         kept = dtype if dtype in (torch.uint8, torch.uint16) else torch.uint16
-        return images.encode_png(images.from_signed(made, dtype=kept))
+        return image_writing.encode_png(images.from_signed(made, dtype=kept))
     unit = translator.unit if translator.unit in INTEGER_UNITS else "centikelvin"
-    return images.encode_png(
+    return image_writing.encode_png(
         images.from_signed(made, dtype=torch.uint16, unit=unit, window=translator.window)
     )
 

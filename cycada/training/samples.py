@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cycada import images
+from cycada import image_writing, images
 from cycada.models.cycle import Generators
 
 
@@ -30,4 +30,4 @@ def write_samples(path: Path, generators: Generators, rgb: Tensor, thermal: Tens
     grid = torch.cat(
         [torch.cat(list(images.with_channels(row, 3)), dim=-1) for row in rows], dim=-2
     )
-    images.write_image(path, images.from_signed(grid, dtype=torch.uint8))
+    image_writing.write_image(path, images.from_signed(grid, dtype=torch.uint8))

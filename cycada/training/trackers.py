@@ -26,7 +26,7 @@ from accelerate.tracking import (
 )
 from accelerate.utils import LoggerType
 
-from cycada import images
+from cycada import image_reading
 from cycada.config import DEFAULT_TRACKERS
 from cycada.errors import ConfigError, CycadaError, DataError, RunError, UsageError, reason
 from cycada.training.checkpoint import cannot_be_written
@@ -162,7 +162,7 @@ class Trackers:
         if only is None and not self._config.share_samples:
             only = _is_local
         try:
-            size = images.read_size(file)
+            size = image_reading.read_size(file)
         except DataError as error:
             _log.warning("%s It is left out of what trackers show.", error)
             return
@@ -267,6 +267,6 @@ def _show(
         )
         tracker.tracker.flush()
     elif hasattr(tracker, "log_images"):
-        pixels = images.read_image(file).movedim(0, -1).numpy()
+        pixels = image_reading.read_image(file).movedim(0, -1).numpy()
         one = tracker.name in ("aim", "clearml")  # the others take lists
         tracker.log_images({name: pixels if one else [pixels]}, step=step)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import cycada
-from cycada import images
+from cycada import image_reading
 from cycada.cli import main
 from cycada.data.detections import Detected
 from cycada.data.index import read_index
@@ -46,7 +46,7 @@ def test_a_translation_has_the_pixels_that_the_verb_writes(frames: list[Path], s
     made = translator.translate(frames, scale=scale)
     assert [Path(each.name) for each in made] == frames
     for file, each in zip(frames, made, strict=True):
-        written = images.read_image(Path("written", file.with_suffix(".png").name)).numpy()
+        written = image_reading.read_image(Path("written", file.with_suffix(".png").name)).numpy()
         assert each.pixels.dtype == written.dtype == np.uint16
         assert (each.pixels == written[0]).all()
 
@@ -62,7 +62,9 @@ def test_long_narrow_images_are_translated_however_many_there_are(there: Path) -
     translator = cycada.Translator.from_pretrained("runs/translator")
     for file, each in zip(files, translator.translate(files, scale="keep"), strict=True):
         (alone,) = translator.translate(file, scale="keep")
-        assert (each.pixels == images.read_image(Path("written", file.name)).numpy()[0]).all()
+        assert (
+            each.pixels == image_reading.read_image(Path("written", file.name)).numpy()[0]
+        ).all()
         assert (each.pixels == alone.pixels).all()
 
 

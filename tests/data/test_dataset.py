@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cycada import images
+from cycada import image_reading, image_writing, images
 from cycada.data.dataset import FaceImages, common_window, signed, step_batches
 from cycada.data.index import DOMAINS, Face, Index, IndexInfo, read_index
 from cycada.errors import DataError
@@ -22,7 +22,7 @@ def index(root: Path, *names: str, info: IndexInfo | None = None) -> Index:
 def test_sixteen_bits_keep_their_precision(tmp_path: Path) -> None:
     # Steps of 0.01 K around 30 deg C: 8 bits over 20 K would give a step of 0.08 K.
     counts = torch.arange(30315 - 128, 30315 + 128).reshape(1, 16, 16)
-    images.write_image(tmp_path / "a.tiff", counts.to(torch.uint16))
+    image_writing.write_image(tmp_path / "a.tiff", counts.to(torch.uint16))
     faces = FaceImages([index(tmp_path, "a.tiff")], domain="thermal", size=16)
     found = signed(faces.batch(torch.tensor([0])), dtype=torch.float64)[0]
     expected = (counts.double() / 100 - 273.15 - 20) / 20 * 2 - 1
@@ -32,7 +32,7 @@ def test_sixteen_bits_keep_their_precision(tmp_path: Path) -> None:
 
 def test_rgb_images_come_back_byte_for_byte(faces: Path) -> None:
     rgb = FaceImages([read_index(faces)], domain="rgb", size=16)
-    stored = images.read_image(faces / rgb.faces[3].path)
+    stored = image_reading.read_image(faces / rgb.faces[3].path)
     assert stored.shape == (3, 20, 16)
     assert torch.equal(rgb.decode(3), stored[:, 2:18])  # the central square
     assert torch.equal(images.from_signed(signed(rgb.decode(3)), dtype=torch.uint8), rgb.decode(3))
@@ -56,7 +56,7 @@ def test_every_image_is_read_from_the_index_that_names_it(tmp_path: Path) -> Non
         (tmp_path / name).mkdir()
         for place, number in enumerate(numbers):
             picture = shades[number].expand(1, 16, 16)
-            images.write_image(tmp_path / name / f"{place}.png", picture.contiguous())
+            image_writing.write_image(tmp_path / name / f"{place}.png", picture.contiguous())
         names = [f"{place}.png" for place in range(len(numbers))]
         parts.append(index(tmp_path / name, *names, info=IndexInfo(kind="none", unit="grey")))
     faces = FaceImages(parts, domain="thermal", size=16)
@@ -73,7 +73,7 @@ def test_a_corrupt_image_is_named(own_faces: Path, quiet: Progress) -> None:
 
 
 def test_eight_bits_that_claim_temperatures_are_named(tmp_path: Path) -> None:
-    images.write_image(tmp_path / "a.png", torch.zeros(1, 16, 16, dtype=torch.uint8))
+    image_writing.write_image(tmp_path / "a.png", torch.zeros(1, 16, 16, dtype=torch.uint8))
     thermal = FaceImages([index(tmp_path, "a.png")], domain="thermal", size=16)
     with pytest.raises(DataError, match=r"a\.png: an 8-bit image cannot count centikelvin"):
         thermal.decode(0)

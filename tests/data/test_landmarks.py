@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cycada import images
+from cycada import image_reading, image_writing
 from cycada.data.index import Face, Index, IndexInfo
 from cycada.data.landmarks import LANDMARKS_NAME, Landmarks, read_landmarks, write_landmarks
 from cycada.errors import DataError
@@ -25,7 +25,7 @@ def index(tmp_path: Path) -> Index:
         Face(path=f"{number}.png", domain="rgb", subject="a", split="train") for number in (0, 1)
     )
     for face in faces:
-        images.write_image(tmp_path / face.path, torch.zeros(3, 60, 40, dtype=torch.uint8))
+        image_writing.write_image(tmp_path / face.path, torch.zeros(3, 60, 40, dtype=torch.uint8))
     values = [*CORNERS, 39, 49.5]
     write_landmarks(tmp_path, NAMES, [("0.png", values)])
     return Index(tmp_path, IndexInfo(kind="none"), faces)
@@ -55,7 +55,7 @@ def test_a_pixel_lies_where_its_landmark_says_after_decoding(index: Index) -> No
 
     picture = torch.zeros(3, 60, 40, dtype=torch.uint8)
     picture[:, 28:32, 20:24] = 255  # centred on (21.5, 29.5)
-    images.write_image(index.root / "0.png", picture)
+    image_writing.write_image(index.root / "0.png", picture)
     table(index, "path," + ",".join(f"{n}_{a}" for n in NAMES for a in "xy"),
           "0.png," + ",".join(["21.5", "29.5"] * 5))  # fmt: skip
     seen = FaceImages([index], domain="rgb", size=20).decode(0)[0].double()
@@ -72,8 +72,8 @@ def test_a_picture_lying_on_its_side_is_measured_as_it_is_shown(tmp_path: Path) 
     exif = picture.getexif()
     exif[0x0112] = 6
     picture.save(tmp_path / "a.jpg", exif=exif)
-    shown = images.read_image(tmp_path / "a.jpg")
-    assert images.read_size(tmp_path / "a.jpg") == tuple(shown.shape[-2:]) == (40, 60)
+    shown = image_reading.read_image(tmp_path / "a.jpg")
+    assert image_reading.read_size(tmp_path / "a.jpg") == tuple(shown.shape[-2:]) == (40, 60)
 
 
 @pytest.mark.parametrize("noted", [False, True])
@@ -92,8 +92,8 @@ def test_the_size_of_a_png_heeds_an_orientation_after_its_pixels(
         chunk += struct.pack(">I", zlib.crc32(content))
         plain = (tmp_path / "a.png").read_bytes()
         (tmp_path / "a.png").write_bytes(plain[:-12] + chunk + plain[-12:])  # before IEND
-    shown = images.read_image(tmp_path / "a.png")
-    assert images.read_size(tmp_path / "a.png") == tuple(shown.shape[-2:])
+    shown = image_reading.read_image(tmp_path / "a.png")
+    assert image_reading.read_size(tmp_path / "a.png") == tuple(shown.shape[-2:])
     assert shown.shape[-2:] == ((40, 60) if noted else (60, 40))
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cycada.errors import DataError
 from cycada.footage import find_sources, open_footage
-from cycada.images import write_image
+from cycada.image_writing import write_image
 
 
 def image(file: Path, height: int = 8) -> None:

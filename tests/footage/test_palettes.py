@@ -13,7 +13,7 @@ from PIL import Image
 from cycada.errors import DataError, UsageError
 from cycada.footage import ReadOptions, open_footage
 from cycada.footage.palettes import MAPS, NAMES, read_palette
-from cycada.images import write_image
+from cycada.image_writing import write_image
 
 
 def ramp() -> NDArray[np.uint8]:

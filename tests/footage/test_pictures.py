@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cycada.errors import DataError, UsageError
 from cycada.footage import Frame, ReadOptions, open_footage
-from cycada.images import write_image
+from cycada.image_writing import write_image
 from cycada.thermal import Unit, Window, celsius_from_counts, counts_from_celsius
 
 

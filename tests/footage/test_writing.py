@@ -9,7 +9,7 @@ import torch
 from cycada.errors import DataError
 from cycada.footage import open_footage, write_frame
 from cycada.footage.writing import SUFFIX_OF, natural_kind
-from cycada.images import read_image
+from cycada.image_reading import read_image
 from cycada.thermal import Unit, Window, counts_from_celsius
 
 WINDOW = Window(20, 40)

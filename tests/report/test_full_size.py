@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from cycada import images
+from cycada import image_writing
 from cycada.progress import Progress
 from cycada.report.full_size import (
     LARGEST_PIXELS,
@@ -88,14 +88,14 @@ def test_temperatures_are_those_of_the_file_also_beyond_the_window(
 ) -> None:
     celsius = np.random.default_rng(0).uniform(12, 61, (9, 21)).astype(np.float32).round(2)
     if unit == "celsius":
-        images.write_image(tmp_path / "a.npy", torch.from_numpy(celsius))
+        image_writing.write_image(tmp_path / "a.npy", torch.from_numpy(celsius))
         path = tmp_path / "a.npy"
     else:
         counts = ((celsius + 273.15) * 100).round().astype(np.uint16)
-        images.write_image(tmp_path / "a.png", torch.from_numpy(counts))
+        image_writing.write_image(tmp_path / "a.png", torch.from_numpy(counts))
         path = tmp_path / "a.png"
     inside = np.full((4, 4), 30.0, dtype=np.float32)
-    images.write_image(tmp_path / "b.npy", torch.from_numpy(inside))
+    image_writing.write_image(tmp_path / "b.npy", torch.from_numpy(inside))
     values = full_size_values(
         {
             "image": PictureFile(path, "thermal", unit),
@@ -112,7 +112,7 @@ def test_temperatures_are_those_of_the_file_also_beyond_the_window(
 
 
 def test_temperatures_within_the_window_span_the_window(tmp_path: Path) -> None:
-    images.write_image(tmp_path / "a.npy", torch.full((1, 4, 6), 30.0))
+    image_writing.write_image(tmp_path / "a.npy", torch.full((1, 4, 6), 30.0))
     values = full_size_values(
         {"image": PictureFile(tmp_path / "a.npy", "thermal", "celsius")}, WINDOW
     )
@@ -138,8 +138,8 @@ def test_a_scaled_picture_says_how_large_its_file_is(
 ) -> None:
     monkeypatch.setattr("cycada.report.full_size.LARGEST_PIXELS", 1000)
     pixels = torch.full((1, 80, 90), 30.0)
-    images.write_image(tmp_path / "a.npy", pixels)
-    images.write_image(tmp_path / "b.png", torch.full((3, 80, 90), 77, dtype=torch.uint8))
+    image_writing.write_image(tmp_path / "a.npy", pixels)
+    image_writing.write_image(tmp_path / "b.png", torch.full((3, 80, 90), 77, dtype=torch.uint8))
     files = {
         "image": PictureFile(tmp_path / "a.npy", "thermal", "celsius"),
         "pair": PictureFile(tmp_path / "b.png", "rgb"),
@@ -164,8 +164,8 @@ def test_a_file_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
 def test_a_thermal_file_is_left_out_whose_scale_is_not_the_gallerys(
     tmp_path: Path, window: tuple[float, float] | None, unit: Unit
 ) -> None:
-    images.write_image(tmp_path / "a.npy", torch.full((1, 20, 20), 30.0))
-    images.write_image(tmp_path / "b.png", torch.full((1, 20, 20), 30, dtype=torch.uint8))
+    image_writing.write_image(tmp_path / "a.npy", torch.full((1, 20, 20), 30.0))
+    image_writing.write_image(tmp_path / "b.png", torch.full((1, 20, 20), 30, dtype=torch.uint8))
     file = tmp_path / ("b.png" if unit == "grey" else "a.npy")
     assert full_size_values({"image": PictureFile(file, "thermal", unit)}, window)["views"] == {}
 
@@ -185,7 +185,7 @@ def written(folder: Path, most_pixels: int | None) -> GallerySet:
     ) as writer:  # fmt: skip
         for number, (height, width) in enumerate(SIZES):
             file = folder / "Jane Doe" / f"{number}.npy"
-            images.write_image(file, torch.full((1, height, width), 25.0 + number))
+            image_writing.write_image(file, torch.full((1, height, width), 25.0 + number))
             files.append({"image": PictureFile(file, "thermal", "celsius")})
             writer.add(Item(
                 name=f"Jane Doe/{number}.npy", pictures={"image": torch.zeros(1, SIDE, SIDE)},
@@ -257,7 +257,7 @@ def test_the_sets_of_a_page_draw_from_one_budget(tmp_path: Path) -> None:
         folder=tmp_path, count=None, subjects=False, device=torch.device("cpu"),
         progress=Progress(shown=False), full_pixels=1000,
     )  # fmt: skip
-    images.write_image(tmp_path / "a.npy", torch.full((1, 20, 30), 25.0))
+    image_writing.write_image(tmp_path / "a.npy", torch.full((1, 20, 30), 25.0))
     file = {"image": PictureFile(tmp_path / "a.npy", "thermal", "celsius")}
     found = []
     for number in range(2):

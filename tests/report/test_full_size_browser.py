@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import Locator, expect
 from playwright.sync_api import Page as Tab
 
-from cycada import images
+from cycada import image_writing
 from cycada.cli import main
 from cycada.data.index import Face, Index, IndexInfo, write_index
 from cycada.stages.report import report
@@ -47,7 +47,7 @@ def colours(number: int) -> np.ndarray:
 
 def save_warm(path: Path, temperatures: np.ndarray) -> None:
     counts = ((temperatures + 273.15) * 100).round().astype(np.uint16)
-    images.write_image(path, torch.from_numpy(counts))
+    image_writing.write_image(path, torch.from_numpy(counts))
 
 
 def recorded(root: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cycada import images, thermal
+from cycada import image_writing, images, thermal
 from cycada.config import DetectorConfig, GeneratorConfig, TranslatorConfig
 from cycada.data.index import Domain, Face, Index, IndexInfo, read_index, write_index
 from cycada.data.landmarks import write_landmarks
@@ -71,7 +71,7 @@ def write(path: Path, domain: str, picture: Tensor) -> None:
     else:
         celsius = thermal.from_signed(picture, WINDOW)
         pixels = thermal.counts_from_celsius(celsius, "centikelvin")
-    images.write_image(path, pixels)
+    image_writing.write_image(path, pixels)
 
 
 def reading_detector(root: Path, data: Path, domain: Domain) -> Path:

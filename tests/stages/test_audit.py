@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from cycada import images, thermal
+from cycada import image_reading, image_writing, images, thermal
 from cycada.cli import main
 from cycada.config import AlignmentConfig, DetectorConfig, TranslatorConfig
 from cycada.data.auditing import labels
@@ -70,7 +70,7 @@ def rows(root: Path, domain: str, split: str) -> list[Face]:
 
 
 def read(root: Path, face: Face) -> Tensor:
-    return images.read_image(root / face.path)
+    return image_reading.read_image(root / face.path)
 
 
 def repoint(root: Path, face: Face, path: str) -> None:
@@ -83,13 +83,13 @@ def repoint(root: Path, face: Face, path: str) -> None:
 
 def duplicate(sets: Sets) -> None:
     learned, tested = (rows(sets.stills, "rgb", split)[0] for split in ("train", "test"))
-    images.write_image(sets.stills / "copy.tiff", read(sets.stills, learned))
+    image_writing.write_image(sets.stills / "copy.tiff", read(sets.stills, learned))
     repoint(sets.stills, tested, "copy.tiff")
 
 
 def near_duplicate(sets: Sets) -> None:
     learned, seen = (rows(sets.stills, "rgb", split)[1] for split in ("train", "val"))
-    images.write_image(sets.stills / "near.jpg", read(sets.stills, learned).flip(-1))
+    image_writing.write_image(sets.stills / "near.jpg", read(sets.stills, learned).flip(-1))
     repoint(sets.stills, seen, "near.jpg")
 
 
@@ -131,7 +131,9 @@ def truncated_file(sets: Sets) -> None:
 
 def blank_file(sets: Sets) -> None:
     face = rows(sets.stills, "rgb", "train")[5]
-    images.write_image(sets.stills / face.path, torch.full((3, SIZE, SIZE), 9, dtype=torch.uint8))
+    image_writing.write_image(
+        sets.stills / face.path, torch.full((3, SIZE, SIZE), 9, dtype=torch.uint8)
+    )
 
 
 def palette(sets: Sets) -> None:
@@ -139,14 +141,14 @@ def palette(sets: Sets) -> None:
     celsius = thermal.celsius_from_counts(read(sets.stills, face), "centikelvin")
     share = thermal.to_signed(celsius, thermal.Window(28, 37)) / 2 + 0.5
     coloured = torch.cat([share.sqrt(), share**3, torch.sin(6.28 * share).clamp(0)])  # as iron
-    images.write_image(sets.stills / face.path, (coloured * 255).to(torch.uint8))
+    image_writing.write_image(sets.stills / face.path, (coloured * 255).to(torch.uint8))
 
 
 def bytes_in_sixteen_bits(sets: Sets) -> None:
     face = rows(sets.stills, "thermal", "train")[1]
     celsius = thermal.celsius_from_counts(read(sets.stills, face), "centikelvin")
     grey = images.from_signed(thermal.to_signed(celsius, thermal.Window()), dtype=torch.uint8)
-    images.write_image(sets.stills / face.path, grey.to(torch.int32).to(torch.uint16))
+    image_writing.write_image(sets.stills / face.path, grey.to(torch.int32).to(torch.uint16))
 
 
 def window_beside_the_faces(sets: Sets) -> None:
@@ -159,7 +161,7 @@ def stretched_frames(sets: Sets) -> None:
         counts = read(sets.video, face).float()
         share = (counts - counts.min()) / (counts.max() - counts.min())
         frame = thermal.counts_from_celsius(28 + 9 * share, "centikelvin")
-        images.write_image(sets.video / face.path, frame)
+        image_writing.write_image(sets.video / face.path, frame)
 
 
 def inverted_grey(sets: Sets) -> None:
@@ -168,10 +170,10 @@ def inverted_grey(sets: Sets) -> None:
         if not face.pair:
             continue
         rgb, warm = (face.path, face.pair) if face.domain == "rgb" else (face.pair, face.path)
-        grey = images.with_channels(images.read_image(sets.stills / rgb).float(), 1)
+        grey = images.with_channels(image_reading.read_image(sets.stills / rgb).float(), 1)
         celsius = 36 - grey / 255 * 8 + 0.05 * torch.randn(grey.shape, generator=draw)
         counts = thermal.counts_from_celsius(celsius, "centikelvin")
-        images.write_image(sets.stills / warm, counts)
+        image_writing.write_image(sets.stills / warm, counts)
 
 
 def mixed_cameras(sets: Sets) -> None:
@@ -181,7 +183,7 @@ def mixed_cameras(sets: Sets) -> None:
         if face.domain == "thermal" and int(face.subject[-1]) % 2:
             counts = read(sets.stills, face).float()
             noisy = counts + 20 * torch.randn(counts.shape, generator=draw)
-            images.write_image(sets.stills / face.path, noisy.int().to(torch.uint16))
+            image_writing.write_image(sets.stills / face.path, noisy.int().to(torch.uint16))
 
 
 FAULTS: dict[Check, Callable[[Sets], None]] = {
@@ -362,7 +364,7 @@ def test_faults_of_test_faces_alone_are_said_once_and_do_not_stop_a_training(
 
 def test_blank_images_are_said_once(train: Train, own_faces: Path) -> None:
     face = rows(own_faces, "rgb", "train")[0]
-    images.write_image(own_faces / face.path, torch.full((3, 20, 16), 90, dtype=torch.uint8))
+    image_writing.write_image(own_faces / face.path, torch.full((3, 20, 16), 90, dtype=torch.uint8))
     warnings = [text for text in train().said if text.startswith("Warning")]
     assert len(warnings) == 1
     assert f"1 of 20 show nothing ({own_faces / face.path})" in warnings[0]

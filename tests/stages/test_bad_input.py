@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from cycada import images
+from cycada import image_writing
 from cycada.config import AlignmentConfig, DetectorConfig, DiscriminatorConfig, TranslatorConfig
 from cycada.data.index import Face, Index, Split, read_index, write_index
 from cycada.errors import ConfigError, CycadaError, DataError, RunError
@@ -511,7 +511,7 @@ def test_damaged_weights_of_a_beginning(
 @pytest.mark.parametrize("kind", [DETECTOR])
 def test_eight_bit_images_that_claim_temperatures(train: Train) -> None:
     file = train.faces / "thermal" / "0" / "0.png"
-    images.write_image(file, torch.zeros(1, 20, 16, dtype=torch.uint8))
+    image_writing.write_image(file, torch.zeros(1, 20, 16, dtype=torch.uint8))
     with refused(DataError, str(file), "8-bit", out=train.out):
         train(source_domain="thermal")
 

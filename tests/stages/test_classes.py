@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cycada import images
+from cycada import image_writing, images
 from cycada.config import AugmentConfig, DetectorConfig, TranslatorConfig
 from cycada.data.dataset import FaceImages, signed
 from cycada.data.index import (
@@ -74,7 +74,9 @@ def classed(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 picture = torch.rand(3 if domain == "rgb" else 1, SIDE, SIDE, generator=draw) - 0.8
                 picture[:, BRIGHT[label]] += 0.8
                 path = f"{domain}/{number}/{frame}.png"
-                images.write_image(root / path, images.from_signed(picture, dtype=torch.uint8))
+                image_writing.write_image(
+                    root / path, images.from_signed(picture, dtype=torch.uint8)
+                )
                 unlabelled = (number, frame) == (0, 0)
                 rows.append(
                     Face(

@@ -14,7 +14,8 @@ from PIL import Image
 from cycada.cli import main
 from cycada.errors import DataError, RunError, UsageError
 from cycada.footage import ReadOptions, open_footage
-from cycada.images import read_image, write_image
+from cycada.image_reading import read_image
+from cycada.image_writing import write_image
 from cycada.progress import Progress
 from cycada.rejecting import Limit
 from cycada.stages.convert import Converted, ConvertOptions, plan_conversion, run_conversion

@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner
 from torch.nn import functional as F  # noqa: N812
 
-from cycada import images, thermal
+from cycada import image_writing, thermal
 from cycada.cli import main
 from cycada.config import DetectorConfig
 from cycada.data import phantom
@@ -171,7 +171,9 @@ def test_nothing_is_said_of_what_is_too_small_cut_off_or_uncertain(
     thermal_run: Path, quiet: Progress, tmp_path: Path, box: str, confidence: float, reason: str
 ) -> None:
     celsius = 24 + 10 * torch.rand(1, 64, 64)
-    images.write_image(tmp_path / "a.png", thermal.counts_from_celsius(celsius, "centikelvin"))
+    image_writing.write_image(
+        tmp_path / "a.png", thermal.counts_from_celsius(celsius, "centikelvin")
+    )
     boxes = tmp_path / "boxes.csv"
     boxes.write_text(f"path,left,top,width,height,confidence\na.png,{box},{confidence}\n")
     (found,) = detect(
@@ -193,7 +195,7 @@ def test_where_something_cold_covers_the_brows_nothing_is_said_of_them(
     bare = face.clone()
     face[:, 12:23, 8:56] = 25.0
     for name, celsius in (("bare", bare), ("cap", face)):
-        images.write_image(
+        image_writing.write_image(
             tmp_path / f"{name}.png", thermal.counts_from_celsius(celsius, "centikelvin")
         )
         (tmp_path / f"{name}.csv").write_text(
@@ -384,7 +386,7 @@ def test_frames_of_a_folder_are_told_by_their_files(
     for number in numbers:
         face = 24 + 12 * torch.rand(1, 20, 20, generator=torch.Generator().manual_seed(number))
         counts = thermal.counts_from_celsius(face, "centikelvin")
-        images.write_image(folder / f"ward_{number:04d}.png", counts)
+        image_writing.write_image(folder / f"ward_{number:04d}.png", counts)
     (found,) = detect(
         options(thermal_run, folder, out=tmp_path / "out", faces="whole"), progress=quiet
     )
@@ -406,7 +408,9 @@ def test_a_detector_of_thermal_faces_alone_is_not_believed_on_rgb_ones_in_silenc
 def test_grey_is_refused_by_a_detector_of_temperatures_unless_the_window_is_stated(
     thermal_run: Path, quiet: Progress, tmp_path: Path
 ) -> None:
-    images.write_image(tmp_path / "a.png", torch.randint(0, 256, (1, 20, 20)).to(torch.uint8))
+    image_writing.write_image(
+        tmp_path / "a.png", torch.randint(0, 256, (1, 20, 20)).to(torch.uint8)
+    )
     asked = options(thermal_run, tmp_path / "a.png", out=tmp_path / "out", faces="whole")
     with pytest.raises(DataError, match=r"a\.png: has no temperatures, .* 20 to 40 deg C"):
         detect(asked, progress=quiet)

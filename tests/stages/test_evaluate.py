@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cycada import images, thermal
+from cycada import image_reading, image_writing, images, thermal
 from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
 from cycada.data.subjects import digests_of
 from cycada.errors import CycadaError, DataError, RunError
@@ -84,8 +84,10 @@ def dataset(tmp_path):
             thermal.from_signed(warm, Window(20, 40)), "centikelvin"
         )
         name = f"{number}.png"
-        images.write_image(tmp_path / "rgb" / name, images.from_signed(rgb, dtype=torch.uint8))
-        images.write_image(tmp_path / "warm" / name, counts)
+        image_writing.write_image(
+            tmp_path / "rgb" / name, images.from_signed(rgb, dtype=torch.uint8)
+        )
+        image_writing.write_image(tmp_path / "warm" / name, counts)
         units = {1: float(number >= 3), 12: float(number < 4)}
         known = {"subject": f"S{number}", "split": "test", "action_units": units}
         faces.append(Face(path=f"rgb/{name}", domain="rgb", pair=f"warm/{name}", **known))
@@ -246,7 +248,7 @@ def test_a_translation_is_compared_with_the_truth_of_its_own_face(dataset, tmp_p
     )
     expected = []
     for number in range(6):
-        rgb = images.to_signed(images.read_image(tmp_path / "rgb" / f"{number}.png"))
+        rgb = images.to_signed(image_reading.read_image(tmp_path / "rgb" / f"{number}.png"))
         grey = images.with_channels(rgb, 1)
         expected.append((-grey - 0.5 * grey).abs().mean().item())
     found = result["scores"]["figures"]["paired_l1"]["mean"]

@@ -18,7 +18,7 @@ import torch
 from click.testing import CliRunner
 
 import cycada
-from cycada import images
+from cycada import image_reading
 from cycada.cli import main
 from cycada.config import DetectorConfig
 from cycada.data.index import read_index
@@ -184,7 +184,7 @@ def test_translations_by_onnx_runtime_are_those_of_pytorch(
     assert made.faces == exact.faces
     assert made.faces[0].action_units
     for face in made.faces:
-        one, other = (images.read_image(index.file(face)).int() for index in (made, exact))
+        one, other = (image_reading.read_image(index.file(face)).int() for index in (made, exact))
         assert int((one - other).abs().max()) <= 1
 
 

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from cycada import images
+from cycada import image_reading, image_writing, images
 from cycada.config import (
     AlignmentConfig,
     AugmentConfig,
@@ -60,10 +60,10 @@ def grey(root: Path, dtype: torch.dtype) -> Path:
     for face in index.faces:
         if face.domain == "thermal":
             file = root / face.path
-            counts = images.read_image(file)
+            counts = image_reading.read_image(file)
             picture = images.to_signed(counts, unit=index.info.unit, window=index.info.window)
             levels = images.from_signed(picture, dtype=torch.uint8)
-            images.write_image(file, levels.to(dtype))
+            image_writing.write_image(file, levels.to(dtype))
     write_index(replace(index, info=replace(index.info, unit="grey")))
     return root
 

@@ -15,7 +15,7 @@ from cycada.cli.index import index as command
 from cycada.data.index import Index, read_index
 from cycada.data.index_checks import check_files
 from cycada.errors import CycadaError, DataError, UsageError
-from cycada.images import write_image
+from cycada.image_writing import write_image
 from cycada.progress import Progress
 from cycada.rejecting import Limit
 from cycada.stages import index as index_stage

@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from cycada import images, thermal
+from cycada import image_reading, image_writing, thermal
 from cycada.cli import main
 from cycada.data.faces.crops import read_crops
 from cycada.data.index import read_index
@@ -81,7 +81,7 @@ def test_labels_by_path_name_the_images_that_faces_are_cut_out_of(
     lines = ["path,left,top,width,height"]
     pixels = torch.randint(30000, 30900, (1, 60, 80)).to(torch.uint16)
     for name in ("ann/1.tiff", "ben/1.tiff"):
-        images.write_image(tmp_path / "whole" / name, pixels)
+        image_writing.write_image(tmp_path / "whole" / name, pixels)
         lines.append(f"whole/{name},20,10,30,30")
     (tmp_path / "boxes.csv").write_text("\n".join(lines))
     (tmp_path / "au.csv").write_text("path,AU01\nwhole/ann/1.tiff,1\nwhole/ben/1.tiff,0\n")
@@ -115,7 +115,7 @@ def test_crops_are_the_pixels_of_the_recording_and_every_frame_has_a_row(
             exact = thermal.counts_from_celsius(
                 first[n, 2 * n : 2 * n + SIDE, n : n + SIDE], "centikelvin"
             )
-            assert torch.equal(images.read_image(out / row.path)[0].int(), exact.int())
+            assert torch.equal(image_reading.read_image(out / row.path)[0].int(), exact.int())
             assert row.seconds == pytest.approx(n / 8)
             assert (row.left, row.top) == pytest.approx((n - 0.5, 2 * n - 0.5), abs=1e-3)
             assert (out / row.source).resolve() == clips / "ann.npz"
@@ -160,7 +160,7 @@ def test_images_in_folders_keep_their_names_in_both_domains(
                     torch.full((1, 64, 48), 25.0 + number), "centikelvin"
                 )
             name = f"{domain}/s{number}/{'smile' if number % 2 else 'rest'}.png"
-            images.write_image(tmp_path / name, picture)
+            image_writing.write_image(tmp_path / name, picture)
             rows.append([name, 4, 8, 24, 30])
     with (tmp_path / "boxes.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([["path", "left", "top", "width", "height"], *rows])
@@ -176,7 +176,7 @@ def test_images_in_folders_keep_their_names_in_both_domains(
         for domain in ("rgb", "thermal")
         for n in range(4)
     )
-    assert {tuple(images.read_image(made.file(face)).shape) for face in made.faces} == {
+    assert {tuple(image_reading.read_image(made.file(face)).shape) for face in made.faces} == {
         (3, 38, 38), (1, 38, 38),  # 30 px and 0.14 of them on each side
     }  # fmt: skip
 
@@ -186,7 +186,7 @@ def test_a_table_names_the_frames_of_a_folder_by_their_files_or_by_their_numbers
 ) -> None:
     faces = thermal.counts_from_celsius(frames(6, seed=1), "centikelvin")
     for number, face in enumerate(faces):
-        images.write_image(tmp_path / "thermal" / "ann" / f"{100 + number}.png", face[None])
+        image_writing.write_image(tmp_path / "thermal" / "ann" / f"{100 + number}.png", face[None])
     header = ["path", "left", "top", "width", "height"]
     by_file = [[f"ann/{100 + n}.png", *box(n)] for n in (0, 2, 5)]
     by_number = [["ann", *box(n), n] for n in (0, 2, 5)]
@@ -240,7 +240,7 @@ def test_frames_are_turned_upright_before_faces_are_looked_for(
     )
     made = make_index(options, progress=quiet).faces
     exact = thermal.counts_from_celsius(upright[1, 2 : 2 + SIDE, 1 : 1 + SIDE], "centikelvin")
-    found = images.read_image(made.file(made.faces[1]))
+    found = image_reading.read_image(made.file(made.faces[1]))
     assert torch.equal(found[0].int(), exact.int())
 
 
@@ -271,7 +271,7 @@ def test_faces_are_cut_out_of_colour_video_with_the_time_of_each_frame(
         progress=quiet,
     ).faces  # fmt: skip
     assert [face.frame for face in made.faces] == [0, 3, 6, 9]
-    colours = [images.read_image(made.file(face))[:, 5, 5].tolist() for face in made.faces]
+    colours = [image_reading.read_image(made.file(face))[:, 5, 5].tolist() for face in made.faces]
     assert colours == [[10 * n, 200, 30] for n in (0, 3, 6, 9)]
     seconds = [row.seconds for row in read_crops(tmp_path / "index")]
     assert seconds == pytest.approx([n / 25 for n in (0, 3, 6, 9)], abs=1e-3)

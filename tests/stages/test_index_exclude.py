@@ -18,7 +18,7 @@ from cycada.data.index import Index, read_index, write_index
 from cycada.data.index_checks import check_files
 from cycada.data.landmarks import read_landmarks
 from cycada.errors import CycadaError, DataError, UsageError
-from cycada.images import write_image
+from cycada.image_writing import write_image
 from cycada.progress import Progress
 from cycada.rejecting import read_rejected
 from cycada.report.gallery import path_digest as digest_of_pages

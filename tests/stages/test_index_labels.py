@@ -17,7 +17,7 @@ from cycada.data.index_checks import check_disjoint
 from cycada.data.label_table import LabelKind
 from cycada.data.labels import ANY_LAYOUT
 from cycada.errors import DataError
-from cycada.images import write_image
+from cycada.image_writing import write_image
 
 # The lists of the published folds begin with these.
 DISFA = ("SN002", "SN010", "SN013", "SN018", "SN003", "SN029")

@@ -15,7 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cycada import images, thermal
+from cycada import image_reading, image_writing, thermal
 from cycada.config import AugmentConfig, DetectorConfig
 from cycada.data.index import read_index
 from cycada.data.landmarks import Landmarks, read_landmarks
@@ -137,7 +137,7 @@ def test_a_landmark_in_a_crop_is_where_the_spot_is_that_was_drawn_for_it(
     assert [face.frame for face in faces] == [0, 1, 2]
     assert set(found.places) == {face.path for face in faces}
     for number, face in enumerate(faces):
-        crop = images.read_image(out / face.path)
+        crop = image_reading.read_image(out / face.path)
         celsius = thermal.celsius_from_counts(crop, "centikelvin")[0]
         flat = found.places[face.path]
         where = {name: flat[2 * at : 2 * at + 2] for at, name in enumerate(found.names)}
@@ -238,7 +238,7 @@ def test_a_detector_of_regions_learns_from_68_points_of_pyfeat(
             grey = drawn(dots, ground=160, warmth=0, step=2) + draw.uniform(-30, 30, (SIDE, SIDE))
             picture = torch.from_numpy(grey.clip(0, 255).astype(np.uint8)).expand(3, -1, -1)
             name = f"s{subject}/{frame:03d}.png"
-            images.write_image(tmp_path / "portraits" / name, picture)
+            image_writing.write_image(tmp_path / "portraits" / name, picture)
             known = cells_68(where) if frame else ["NaN"] * 136  # then its box says where it is
             rows.append(["portraits/" + name, 0, 100, 100, 100, 100, 0.9, *known])
             labels.append([f"s{subject}", frame, frame % 2, (frame + subject) % 2])

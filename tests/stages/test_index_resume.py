@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from cycada import images, thermal
+from cycada import image_writing, thermal
 from cycada.data.faces import records
 from cycada.data.faces.geometry import Found
 from cycada.data.index import read_index
@@ -54,7 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         rows += [[f"faces/{name}.npz", n, 5 + n % 7, 6.5, 30, 40] for n in range(length) if n % 4]
     for number in range(SINGLE):
         file = folder / f"s{number}" / "face.png"
-        images.write_image(file, counts(1))
+        image_writing.write_image(file, counts(1))
         rows.append([f"faces/s{number}/face.png", "", 8, 4.25, 30, 40])
     for name, wanted in (("recordings", True), ("images", False)):
         with (tmp_path / f"{name}.csv").open("w", newline="") as stream:
@@ -326,7 +326,9 @@ def test_crops_of_an_index_that_is_replaced_are_not_in_the_new_one(
 
 def test_originals_among_the_crops_are_refused(quiet: Progress, tmp_path: Path) -> None:
     originals = tmp_path / "data" / "images" / "rgb"
-    images.write_image(originals / "ann" / "1.png", torch.zeros(3, 64, 64, dtype=torch.uint8))
+    image_writing.write_image(
+        originals / "ann" / "1.png", torch.zeros(3, 64, 64, dtype=torch.uint8)
+    )
     options = IndexOptions(out=tmp_path / "data", rgb=originals, crop="auto")
     with pytest.raises(DataError, match="where crops are written; choose another --out"):
         make_index(options, progress=quiet)

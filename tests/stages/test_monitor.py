@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from cycada import images
+from cycada import image_writing
 from cycada.data import phantom
 from cycada.data.sampling import generator
 from cycada.errors import DataError, RunError, UsageError
@@ -195,7 +195,7 @@ def test_another_recording_under_the_same_path_is_refused(tmp_path: Path) -> Non
     folder = tmp_path / "frames"
     folder.mkdir()
     for at, frame in enumerate(drawn(3)):
-        images.write_image(folder / f"f{at:03d}.png", torch.from_numpy(frame)[None])
+        image_writing.write_image(folder / f"f{at:03d}.png", torch.from_numpy(frame)[None])
     options = MonitorOptions(
         source=folder, out=folder / "out", rate=RATE, read=ReadOptions(unit="centikelvin")
     )
@@ -317,15 +317,15 @@ def test_frames_that_are_not_later_are_left_out_with_a_word(
 def test_a_recording_that_breaks_off_is_told_up_to_there(tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     for number, frame in enumerate(drawn(4)):
-        images.write_image(folder / f"f{number:03d}.png", torch.from_numpy(frame)[None])
+        image_writing.write_image(folder / f"f{number:03d}.png", torch.from_numpy(frame)[None])
     odd = torch.full((1, SIDE + 1, SIDE), 30000, dtype=torch.int32).to(torch.uint16)
-    images.write_image(folder / "f031.png", odd)  # none that is sampled
+    image_writing.write_image(folder / "f031.png", odd)  # none that is sampled
     options = MonitorOptions(source=folder, out=tmp_path / "out", rate=RATE, faces="whole")
     with pytest.raises(DataError, match="frame 31: is 64 x 65"):
         monitor(options)
     assert len(rows_of(options.out)) == 3
     assert "broken off" in (options.out / "monitor.html").read_text(encoding="utf-8")
-    images.write_image(folder / "f031.png", torch.from_numpy(drawn(4)[31])[None])
+    image_writing.write_image(folder / "f031.png", torch.from_numpy(drawn(4)[31])[None])
     with pytest.raises(RunError, match="source_state"):  # it may be of somebody else by now
         monitor(options)
     assert monitor(replace(options, out=tmp_path / "again")).rows == 4
@@ -334,7 +334,7 @@ def test_a_recording_that_breaks_off_is_told_up_to_there(tmp_path: Path) -> None
 def test_an_image_that_cannot_be_read_is_a_frame_without_a_face(tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     for number, frame in enumerate(drawn(4)):
-        images.write_image(folder / f"f{number:03d}.png", torch.from_numpy(frame)[None])
+        image_writing.write_image(folder / f"f{number:03d}.png", torch.from_numpy(frame)[None])
     (folder / "f031.png").write_bytes(b"no picture")
     told = monitor(MonitorOptions(source=folder, out=tmp_path / "out", rate=RATE, faces="whole"))
     assert told.rows == 4

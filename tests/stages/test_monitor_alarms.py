@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cycada import images
+from cycada import image_writing
 from cycada.config import DetectorConfig
 from cycada.data import phantom
 from cycada.data.index import SPLITS, Face, Index, IndexInfo, write_index
@@ -43,7 +43,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory, quiet: Progress) -> Path:
         celsius = phantom.render_celsius(identity, shown * strength, scenes, size=SIDE)
         for at, picture in enumerate(counts_from_celsius(celsius, "centikelvin")):
             path = f"{person:02d}_{at}.png"
-            images.write_image(root / path, picture[None])
+            image_writing.write_image(root / path, picture[None])
             rows.append(Face(
                 path=path, domain="thermal", subject=f"p{person}", split=split,
                 action_units={n: float(n in LOOKS[at]) for n in UNITS},

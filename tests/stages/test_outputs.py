@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cycada import images
+from cycada import image_writing
 from cycada.config import DetectorConfig
 from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
 from cycada.errors import CycadaError, DataError, UsageError
@@ -174,7 +174,7 @@ def test_a_conversion_is_never_written_through_a_link(quiet: Progress, tmp_path:
     folder, out, victim = tmp_path / "source", tmp_path / "out", tmp_path / "victim"
     image = torch.full((1, 8, 8), 30_000, dtype=torch.int32).to(torch.uint16)
     for number in range(3):
-        images.write_image(folder / "sub" / f"{number}.png", image)
+        image_writing.write_image(folder / "sub" / f"{number}.png", image)
     victim.mkdir()
     out.mkdir()
     options = ConvertOptions(sources=(folder,), out=out)
@@ -304,7 +304,7 @@ def _without_network(
         [sys.executable, "-c", _WITHOUT_NETWORK, *spelled],
         capture_output=True, text=True, check=False,
         env={**os.environ, "TORCH_HOME": str(places["OUT"] / "cache"), "OMP_NUM_THREADS": "1",
-             "PYTHONPATH": str(Path(images.__file__).parents[1])},
+             "PYTHONPATH": str(Path(image_writing.__file__).parents[1])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     asked, told = json.loads(done.stdout.splitlines()[-1])

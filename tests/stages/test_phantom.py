@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cycada import images
+from cycada import image_reading, image_writing
 from cycada.data import phantom
 from cycada.data.index import DOMAINS, SPLITS, read_index
 from cycada.data.index_checks import check_disjoint, check_files
@@ -43,7 +43,7 @@ def test_the_index_is_valid_and_every_image_is_there(made: Path) -> None:
     assert index.info.kind == "intensity"
     assert index.action_units() == tuple(phantom.PHANTOM_ACTION_UNITS)
     for face in index.faces:
-        image = images.read_image(index.file(face))
+        image = image_reading.read_image(index.file(face))
         assert tuple(image.shape) == ((3 if face.domain == "rgb" else 1), 32, 32)
         assert str(image.dtype) == ("torch.uint8" if face.domain == "rgb" else "torch.uint16")
 
@@ -65,7 +65,7 @@ def test_every_face_has_its_pair_in_the_other_domain_and_its_landmarks(made: Pat
     assert [row[0] for row in rows[1:]] == [face.path for face in index.faces]
     assert all(-32 < float(cell) < 64 for row in rows[1:] for cell in row[1:])
     for face in index.faces:
-        pair = images.read_image(made / face.pair)
+        pair = image_reading.read_image(made / face.pair)
         assert len(pair) == (1 if face.domain == "rgb" else 3)
     assert not any("pairs" in face.path for face in index.faces)  # never learnt from
 
@@ -97,7 +97,7 @@ def test_a_subject_looks_the_same_however_many_others_there_are(
 def interrupt(out: Path, quiet: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop after the images of two subjects and one image of the third."""
     written = 0
-    real = images.write_image
+    real = image_writing.write_image
 
     def stop(path: Path, image: object) -> None:
         nonlocal written
@@ -107,7 +107,7 @@ def interrupt(out: Path, quiet: Progress, monkeypatch: pytest.MonkeyPatch) -> No
         real(path, image)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr("cycada.images.write_image", stop)
+        patched.setattr("cycada.image_writing.write_image", stop)
         with pytest.raises(KeyboardInterrupt):
             make_phantom(options(out), progress=quiet)
     assert not (out / "index.csv").exists()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from cycada import images
+from cycada import image_reading, image_writing
 from cycada.config import AlignmentConfig, AugmentConfig, DetectorConfig, TranslatorConfig
 from cycada.data.index import read_index, write_index
 from cycada.data.landmarks import read_landmarks, write_landmarks
@@ -115,8 +115,8 @@ def test_translations_keep_the_landmarks_of_their_originals(
 ) -> None:
     index = read_index(own_faces)
     jpeg = index.faces[0].path.replace(".png", ".jpg")  # whose translation is a PNG
-    picture = images.read_image(own_faces / index.faces[0].path)
-    images.write_image(own_faces / jpeg, picture)
+    picture = image_reading.read_image(own_faces / index.faces[0].path)
+    image_writing.write_image(own_faces / jpeg, picture)
     faces = (replace(index.faces[0], path=jpeg), *index.faces[1:])
     write_index(replace(index, faces=faces))
     values = {face.path: [v + n for v in CORNERS] for n, face in enumerate(faces)}

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cycada import images
+from cycada import image_reading, image_writing
 from cycada.data.index import read_index, write_index
 from cycada.errors import DataError, RunError, UsageError
 from cycada.progress import Progress
@@ -124,8 +124,8 @@ def test_a_translation_is_of_all_that_can_be_read_and_a_repaired_one_is_that_of_
     assert not any((out / path).exists() for path in broken)
     for face in made.faces:
         assert torch.allclose(
-            images.read_image(made.file(face)).float(),
-            images.read_image(whole.file(face)).float(), rtol=0, atol=1,
+            image_reading.read_image(made.file(face)).float(),
+            image_reading.read_image(whole.file(face)).float(), rtol=0, atol=1,
         )  # fmt: skip
     for file, content in before.items():
         file.write_bytes(content)
@@ -174,7 +174,7 @@ def test_a_name_that_no_index_can_hold_is_set_aside_before_it_is_translated(
     picture = torch.randint(0, 256, (3, 16, 16)).to(torch.uint8)
     names = ["good.png", "back\\slash.png", os.fsdecode(b"caf\xe9.png"), "new\nline.png"]
     for name in names:
-        images.write_image(folder / name, picture)
+        image_writing.write_image(folder / name, picture)
     out = tmp_path / "out"
     made = run_translation(translator_run, folder, out, depth="auto", progress=quiet)
     assert [face.path for face in made.faces] == ["good.png"]
@@ -220,7 +220,7 @@ def many(tmp_path: Path) -> Path:
     draw = torch.Generator().manual_seed(0)
     for number in range(75):
         picture = torch.randint(0, 256, (3, 16, 16), generator=draw)
-        images.write_image(tmp_path / "in" / f"{number:02d}.png", picture.to(torch.uint8))
+        image_writing.write_image(tmp_path / "in" / f"{number:02d}.png", picture.to(torch.uint8))
     for number in (60, 3):
         (tmp_path / "in" / f"{number:02d}.png").write_bytes(b"no image")
     return tmp_path / "in"
@@ -285,7 +285,7 @@ def stills(tmp_path: Path) -> Path:
     names = [f"s{number}/{'abcdef'[number]}.png" for number in range(6)]
     names += [f"s7/frame_{number}.png" for number in range(5)]
     for name in names:
-        images.write_image(folder / name, a_frame(draw))
+        image_writing.write_image(folder / name, a_frame(draw))
     with (tmp_path / "boxes.csv").open("w", newline="") as stream:
         rows = [[f"stills/{name}", 20, 5, 40, 50] for name in names]
         csv.writer(stream).writerows([["path", "left", "top", "width", "height"], *rows])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cycada import images
+from cycada import image_writing
 from cycada.config import DetectorConfig, GeneratorConfig, TranslatorConfig
 from cycada.data.index import Face, Index, IndexInfo, write_index
 from cycada.errors import DataError, UsageError
@@ -84,7 +84,7 @@ def dataset(root) -> Index:
         for domain, channels in (("rgb", 3), ("thermal", 1)):
             path = f"{domain}/{number}.png"
             picture = torch.randint(0, 255, (channels, SIZE, SIZE), dtype=torch.uint8)
-            images.write_image(root / path, picture)
+            image_writing.write_image(root / path, picture)
             pair = f"thermal/{number}.png" if domain == "rgb" else ""
             faces.append(
                 Face(path=path, domain=domain, subject=f"S{number}", split=split, pair=pair)
@@ -105,7 +105,7 @@ def translator_run(root, data) -> Run:
     for step in (10, 20):
         run.log(step, {"cycle": 1.0 / step, "adversarial": 0.5})
         grid = torch.zeros(3, 6 * SIZE, 4 * SIZE, dtype=torch.uint8)
-        images.write_image(root / "samples" / f"{step:06d}.png", grid)
+        image_writing.write_image(root / "samples" / f"{step:06d}.png", grid)
     return run
 
 
@@ -225,7 +225,7 @@ def test_a_translated_dataset_is_shown_beside_its_origin(tmp_path):
     made = [face for face in source.faces if face.domain == "rgb"]
     faces = []
     for face in made:
-        images.write_image(
+        image_writing.write_image(
             tmp_path / "made" / face.path, torch.zeros(1, SIZE, SIZE, dtype=torch.uint8)
         )
         faces.append(replace(face, domain="thermal", origin=f"../data/{face.path}", pair=""))
@@ -270,7 +270,7 @@ def test_strips_are_of_different_subjects(tmp_path):
 
 def test_the_mean_images_of_an_evaluation_are_shown(tmp_path):
     folder = tmp_path / "translator"
-    images.write_image(folder / "mean_thermal.png", torch.zeros(1, 8, 16, dtype=torch.uint8))
+    image_writing.write_image(folder / "mean_thermal.png", torch.zeros(1, 8, 16, dtype=torch.uint8))
     scores = TranslationScores(rgb_images=1, thermal_images=1, subjects=1, paired=0)
     head = {"kind": "translator", "window": [20.0, 40.0], "scores": scores.to_json()}
     (folder / "scores.json").write_text(json.dumps(head))

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from cycada import images
+from cycada import image_reading, image_writing, images
 from cycada.data.index import Index, read_index, write_index
 from cycada.data.predictions import Predictions, read_predictions
 from cycada.errors import DataError
@@ -157,9 +157,11 @@ def test_the_figures_of_a_face_are_those_of_its_pictures(place: Path, tmp_path: 
     for number in (0, 13, 31):
         face = index.faces[number]
         row = found["names"].index(face.path)
-        rgb = images.to_signed(images.read_image(index.file(face)))
+        rgb = images.to_signed(image_reading.read_image(index.file(face)))
         truth = images.to_signed(
-            images.read_image(index.root / face.pair), unit="centikelvin", window=drawn.WINDOW
+            image_reading.read_image(index.root / face.pair),
+            unit="centikelvin",
+            window=drawn.WINDOW,
         )
         made = -rgb.mean(0, keepdim=True)
         figures = {key: values[row] for key, values in found["figures"].items()}
@@ -187,7 +189,7 @@ def test_the_discriminators_score_is_that_of_the_state(place: Path, tmp_path: Pa
     found = set_of(seen(place, tmp_path, "honest").blocks[0])
     judge = load_discriminators(place / "translator", CPU).thermal
     index = read_index(place / "data").select(domain="rgb")
-    rgb = images.to_signed(images.read_image(index.file(index.faces[5])))[None]
+    rgb = images.to_signed(image_reading.read_image(index.file(index.faces[5])))[None]
     made = drawn.HandMade("honest").to_thermal(rgb)
     row = found["names"].index(index.faces[5].path)
     assert found["figures"]["judge"][row] == pytest.approx(float(judge(made).mean()), rel=1e-3)
@@ -222,7 +224,7 @@ def test_a_detector_that_learned_from_translations_reads_only_where_no_other_doe
     info = replace(index.info, translator="t", translator_hash="0")
     made = tmp_path / "made"
     for face in index.faces:
-        images.write_image(made / face.path, images.read_image(index.file(face)))
+        image_writing.write_image(made / face.path, image_reading.read_image(index.file(face)))
     write_index(replace(index, root=made, info=info))
     drawn.reading_detector(tmp_path / "pixel", made, "thermal")
     translator = drawn.by_hand(place / "translator", "honest")
@@ -393,7 +395,7 @@ def test_a_translated_dataset_stands_beside_its_origin_and_the_truth(
     root = os.path.relpath(place / "data", made)
     faces = []
     for face in index.faces:
-        picture = images.to_signed(images.read_image(index.file(face)))
+        picture = images.to_signed(image_reading.read_image(index.file(face)))
         drawn.write(made / face.path, "thermal", -picture.mean(0, keepdim=True))
         faces.append(replace(face, domain="thermal", origin=f"{root}/{face.path}",
                              pair=f"{root}/{face.pair}"))  # fmt: skip
@@ -450,8 +452,8 @@ def test_sources_and_true_images_of_translations_are_there_in_full_size(
     data = shutil.copytree(place / "data", tmp_path / "data")
     index = read_index(data)
     for path in {path for face in index.faces for path in (face.path, face.pair) if path}:
-        image = images.read_image(data / path)
-        images.write_image(data / path, torch.cat([image, image], dim=2))  # twice as wide
+        image = image_reading.read_image(data / path)
+        image_writing.write_image(data / path, torch.cat([image, image], dim=2))  # twice as wide
     translator = drawn.by_hand(place / "translator", "honest")
     shown = translations(translator, [index], [], options(tmp_path / "out", 4), title="").blocks
     for block, keys in zip(shown, ({"source", "truth"}, {"source"}), strict=False):
@@ -499,7 +501,9 @@ def test_findings_need_more_than_a_few_faces(place: Path) -> None:
     )
     summary = Summary(drawn.SIDE, readers)
     index = read_index(place / "data").select(domain="rgb")
-    rgb = torch.stack([images.to_signed(images.read_image(index.file(f))) for f in index.faces[:4]])
+    rgb = torch.stack(
+        [images.to_signed(image_reading.read_image(index.file(f))) for f in index.faces[:4]]
+    )
     made = drawn.HandMade("swaps").to_thermal(rgb)
     summary.add(rgb, made, None, None, Reading(readers, {"source": rgb, "made": made}))
     found = summary.result(None, window=drawn.WINDOW)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from cycada import images
+from cycada import image_writing
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.index import read_index, write_index
 from cycada.errors import DataError
@@ -277,7 +277,7 @@ def test_samples_become_at_most_sixty_frames_from_the_first_to_the_last(
 ) -> None:
     for number in range(1, count + 1):
         grid = torch.full((3, 6 * 8, 4 * 8), number % 256, dtype=torch.uint8)
-        images.write_image(tmp_path / "samples" / f"{100 * number:06d}.png", grid)
+        image_writing.write_image(tmp_path / "samples" / f"{100 * number:06d}.png", grid)
     scrubbers = [block for block in samples_strip(tmp_path) if isinstance(block, Scrubber)]
     assert len(scrubbers) == (count > 1)
     if scrubbers:
@@ -294,7 +294,7 @@ def test_no_sample_is_shown_where_no_face_may_be(translator_run: Path, tmp_path:
     run = shutil.copytree(translator_run, tmp_path / "run")
     for step in (1, 2):
         grid = torch.zeros(3, 6 * 16, 4 * 16, dtype=torch.uint8)
-        images.write_image(run / "samples" / f"{step:06d}.png", grid)
+        image_writing.write_image(run / "samples" / f"{step:06d}.png", grid)
     shown = report([run], tmp_path / "a.html").read_text(encoding="utf-8")
     assert 'class="scrubber"' in shown
     assert read_log(run)

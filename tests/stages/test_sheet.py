@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from cycada import images, thermal
+from cycada import image_reading, image_writing, images, thermal
 from cycada.cli import main
 from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
 from cycada.errors import CycadaError, DataError, RunError, UsageError
@@ -60,7 +60,7 @@ def degrees(root: Path, celsius: float, window: Window, *, names: int = 2) -> Pa
     faces = []
     for number in range(names):
         pixels = thermal.counts_from_celsius(torch.full((1, 8, 8), celsius), "centikelvin")
-        images.write_image(root / f"{number}.png", pixels)
+        image_writing.write_image(root / f"{number}.png", pixels)
         faces.append(
             Face(path=f"{number}.png", domain="thermal", subject=f"s{number}", split="test")
         )
@@ -81,7 +81,7 @@ def test_a_translator_shows_test_faces_there_back_and_beside_the_truth(
     faces = index.select(domain="rgb", split="test").faces
     for row, place in ((sheet.rows[0], "path"), (sheet.rows[2], "pair")):
         for face, picture in zip(faces, row.pictures, strict=True):
-            image = images.read_image(own_faces / getattr(face, place))
+            image = image_reading.read_image(own_faces / getattr(face, place))
             unit = "grey" if place == "path" else "centikelvin"
             assert torch.equal(picture, images.to_signed(image, unit=unit, window=Window(20, 40)))
 
@@ -122,7 +122,7 @@ def test_translated_faces_are_those_of_their_origin_in_whatever_order_and_by_wha
     chosen = read_index(own_faces).select(domain="rgb", split="test").faces
     for face, picture in zip(chosen, sheet.rows[1].pictures, strict=True):
         own = origins[(own_faces / face.path).resolve()]
-        image = images.read_image(tmp_path / "made" / own.path)
+        image = image_reading.read_image(tmp_path / "made" / own.path)
         assert torch.equal(
             picture, images.to_signed(image, unit="centikelvin", window=Window(20, 40))
         )
@@ -139,7 +139,7 @@ def test_plain_folders_are_matched_by_path_and_shown_as_they_are(
         for name in names:
             pixels[folder, name] = torch.randint(0, 256, (3, 8, 8), generator=draw).byte()
             suffix = ".png" if folder == "ours" else ".tiff"
-            images.write_image(tmp_path / folder / f"{name}{suffix}", pixels[folder, name])
+            image_writing.write_image(tmp_path / folder / f"{name}{suffix}", pixels[folder, name])
     sheet = drawn(tmp_path / "ours", tmp_path / "theirs_2")
     assert labels(sheet) == ["ours", "theirs 2"]
     assert sheet.window is None
@@ -176,7 +176,7 @@ def test_temperatures_and_grey_images_do_not_share_a_colour_bar(
 ) -> None:
     degrees(tmp_path / "warm", 30.0, Window())
     for number in range(2):
-        images.write_image(tmp_path / "grey" / f"{number}.png", torch.zeros(1, 8, 8).byte())
+        image_writing.write_image(tmp_path / "grey" / f"{number}.png", torch.zeros(1, 8, 8).byte())
     with pytest.raises(DataError, match="'warm' has temperatures and 'grey' has none"):
         drawn(tmp_path / "warm", tmp_path / "grey")
     with pytest.raises(UsageError, match="nothing on the sheet has temperatures"):
@@ -191,7 +191,7 @@ def many(tmp_path: Path) -> Path:
     for number in range(18):
         for frame in range(3):
             path = f"s{number:02d}/{frame}.png"
-            images.write_image(root / path, torch.zeros(3, 8, 8).byte())
+            image_writing.write_image(root / path, torch.zeros(3, 8, 8).byte())
             split = "test" if number % 3 else "train"
             rows.append(Face(path=path, domain="rgb", subject=f"s{number:02d}", split=split))
     write_index(Index(root, IndexInfo(kind="none"), tuple(rows)))
@@ -297,7 +297,9 @@ def test_what_is_no_source_of_faces_is_refused(
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no image"):
         drawn(tmp_path / "empty")
-    images.write_image(tmp_path / "deep" / "a.png", torch.full((1, 8, 8), 30315).to(torch.uint16))
+    image_writing.write_image(
+        tmp_path / "deep" / "a.png", torch.full((1, 8, 8), 30315).to(torch.uint16)
+    )
     with pytest.raises(DataError, match="say with --unit what they count"):
         drawn(tmp_path / "deep")
     warm = drawn(tmp_path / "deep", unit="centikelvin")

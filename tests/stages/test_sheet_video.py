@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from cycada import images, thermal
+from cycada import image_writing, images, thermal
 from cycada.cli import main
 from cycada.data.index import Face, Index, IndexInfo, write_index
 from cycada.errors import CycadaError, DataError, UsageError
@@ -37,7 +37,7 @@ def still(root: Path, frames: int = len(JITTER), *, sequence: str = "night") -> 
     rows = []
     for frame in reversed(range(frames)):
         path = f"f{frame}.png"
-        images.write_image(root / path, images.from_signed(texture(3), dtype=torch.uint8))
+        image_writing.write_image(root / path, images.from_signed(texture(3), dtype=torch.uint8))
         rows.append(Face(
             path=path, domain="rgb", subject="anna", split="test", frame=frame, sequence=sequence
         ))  # fmt: skip
@@ -51,7 +51,7 @@ def jittering(root: Path, source: Path, jitter: Sequence[float] = JITTER) -> Pat
     for frame, shift in enumerate(jitter):
         celsius = 30 + texture(1) + shift
         path = f"{100 - frame}.png"
-        images.write_image(root / path, thermal.counts_from_celsius(celsius, "centikelvin"))
+        image_writing.write_image(root / path, thermal.counts_from_celsius(celsius, "centikelvin"))
         origin = f"../{source.name}/f{frame}.png"
         rows.append(Face(
             path=path, domain="thermal", subject="anna", split="test", frame=frame,
@@ -99,7 +99,7 @@ def test_frames_are_shown_in_the_order_of_time_beside_those_made_of_them(tmp_pat
     rows = []
     for frame in (2, 0, 1):  # brighter and brighter
         pixels = torch.full((3, SIDE, SIDE), 40 + 80 * frame, dtype=torch.uint8)
-        images.write_image(source / f"x{9 - frame}.png", pixels)
+        image_writing.write_image(source / f"x{9 - frame}.png", pixels)
         rows.append(Face(
             path=f"x{9 - frame}.png", domain="rgb", subject="a", split="test", frame=frame
         ))  # fmt: skip
@@ -209,7 +209,7 @@ def test_recordings_of_different_lengths_are_refused(tmp_path: Path) -> None:
 def test_a_thermal_recording_needs_a_window_and_has_one(tmp_path: Path) -> None:
     for number in range(3):
         counts = thermal.counts_from_celsius(30 + texture(1), "centikelvin")
-        images.write_image(tmp_path / "night" / f"frame_{number:03d}.png", counts)
+        image_writing.write_image(tmp_path / "night" / f"frame_{number:03d}.png", counts)
     with pytest.raises(UsageError, match="say with --window LOW HIGH"):
         made(tmp_path / "out" / "a.mp4", tmp_path / "night")
     result = made(tmp_path / "out" / "a.mp4", tmp_path / "night", window=Window(28, 32))

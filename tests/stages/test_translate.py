@@ -14,10 +14,11 @@ from typing import Literal
 import pytest
 import torch
 
-from cycada import images, thermal
+from cycada import image_reading, image_writing, images, thermal
 from cycada.config import TranslatorConfig
 from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
 from cycada.errors import DataError, RunError
+from cycada.image_reading import read_image
 from cycada.progress import Progress
 from cycada.stages import translate_images
 from cycada.stages.train_translator import run_training
@@ -39,7 +40,7 @@ def sizes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = {"a.png": (47, 61), "deep/b.jpg": (16, 16), "c.tiff": (33, 20), "d.npy": (18, 40)}
     for number, (name, size) in enumerate(names.items()):
         picture = torch.randint(0, 256, (3, *size), generator=draw).to(torch.uint8)
-        images.write_image(root / name, picture)
+        image_writing.write_image(root / name, picture)
         rows.append(
             Face(
                 path=name, domain="rgb", subject=f"s{number}", split="test", frame=7,
@@ -64,7 +65,7 @@ def test_everything_but_path_and_domain_is_carried_along(
             before, path=after.path, domain="thermal", origin=after.origin, pair=after.pair
         )
         assert (out / after.origin).resolve() == source.file(before).resolve()
-        assert images.read_image(made.file(after)).shape[1:] == images.read_image(
+        assert read_image(made.file(after)).shape[1:] == read_image(
             source.file(before)
         ).shape[1:]  # fmt: skip
     translator = load_translator(translator_run)
@@ -84,9 +85,9 @@ def test_sixteen_bits_hold_temperatures_in_the_unit_and_window_of_the_run(
 ) -> None:
     made = run_translation(translator_run, faces, tmp_path / "out", depth="auto", progress=quiet)
     face = made.faces[0]
-    counts = images.read_image(made.file(face))
+    counts = read_image(made.file(face))
     assert counts.dtype == torch.uint16
-    rgb = images.to_signed(images.read_image(faces / face.path))
+    rgb = images.to_signed(read_image(faces / face.path))
     translator = load_translator(translator_run)
     with torch.no_grad():
         signed = translator.module.to_thermal(rgb[None])[0]  # 20 x 16, as trained but not square
@@ -101,8 +102,8 @@ def test_eight_bits_are_grey_over_the_window(
     deep = run_translation(translator_run, faces, tmp_path / "16", depth="16", progress=quiet)
     grey = run_translation(translator_run, faces, tmp_path / "8", depth="8", progress=quiet)
     assert (deep.info.unit, grey.info.unit) == ("centikelvin", "grey")
-    one = images.read_image(deep.file(deep.faces[3]))
-    two = images.read_image(grey.file(grey.faces[3]))
+    one = read_image(deep.file(deep.faces[3]))
+    two = read_image(grey.file(grey.faces[3]))
     assert two.dtype == torch.uint8
     celsius = thermal.celsius_from_counts(one, "centikelvin")
     expected = ((celsius - 20) / 20 * 255).clamp(0, 255)
@@ -154,7 +155,7 @@ def test_images_of_other_originals_or_another_depth_are_not_mixed(
 def test_translations_are_not_put_among_the_originals_of_a_plain_folder(
     translator_run: Path, quiet: Progress, tmp_path: Path
 ) -> None:
-    images.write_image(tmp_path / "a.png", torch.zeros(3, 16, 16, dtype=torch.uint8))
+    image_writing.write_image(tmp_path / "a.png", torch.zeros(3, 16, 16, dtype=torch.uint8))
     with pytest.raises(DataError, match="taken for originals"):
         run_translation(translator_run, tmp_path, tmp_path / "x", depth="auto", progress=quiet)
     assert not (tmp_path / "x").exists()
@@ -174,13 +175,13 @@ def test_a_plain_folder_is_translated_without_labels(
 ) -> None:
     for name in ("ann/1.png", "ben/1.png"):
         picture = torch.zeros(3, 61, 47, dtype=torch.uint8)
-        images.write_image(tmp_path / "photos" / name, picture)
+        image_writing.write_image(tmp_path / "photos" / name, picture)
     made = run_translation(
         translator_run, tmp_path / "photos", tmp_path / "out", depth="auto", progress=quiet
     )
     assert [face.path for face in made.faces] == ["ann/1.png", "ben/1.png"]
     assert made.info.kind == "none"
-    assert images.read_image(tmp_path / "out" / "ann" / "1.png").shape == (1, 61, 47)
+    assert read_image(tmp_path / "out" / "ann" / "1.png").shape == (1, 61, 47)
 
 
 class _Identity:
@@ -205,12 +206,12 @@ def test_an_identity_gives_every_pixel_of_sixteen_bits_back(
 ) -> None:
     draw = torch.Generator().manual_seed(1)
     counts = torch.randint(0, 65536, (1, *size), generator=draw).to(torch.int32).to(torch.uint16)
-    images.write_image(tmp_path / "in" / f"a{suffix}", counts)
+    image_writing.write_image(tmp_path / "in" / f"a{suffix}", counts)
     made = run_translation(
         identity.root, tmp_path / "in", tmp_path / "out", depth="auto", scale="keep",
         progress=quiet,
     )  # fmt: skip
-    back = images.read_image(tmp_path / "out" / f"a{suffix}")
+    back = read_image(tmp_path / "out" / f"a{suffix}")
     assert made.info.unit == "grey"
     assert back.dtype == torch.uint16
     assert torch.equal(back.int(), counts.int())
@@ -219,14 +220,18 @@ def test_an_identity_gives_every_pixel_of_sixteen_bits_back(
 def test_depth_follows_each_original_where_the_translator_knows_no_temperatures(
     identity: LoadedTranslator, quiet: Progress, tmp_path: Path
 ) -> None:
-    images.write_image(tmp_path / "in" / "a.png", torch.full((1, 16, 16), 300).to(torch.uint16))
-    images.write_image(tmp_path / "in" / "b.png", torch.full((3, 16, 16), 200).to(torch.uint8))
+    image_writing.write_image(
+        tmp_path / "in" / "a.png", torch.full((1, 16, 16), 300).to(torch.uint16)
+    )
+    image_writing.write_image(
+        tmp_path / "in" / "b.png", torch.full((3, 16, 16), 200).to(torch.uint8)
+    )
     for depth in ("auto", "8", "16"):
         run_translation(
             identity.root, tmp_path / "in", tmp_path / depth, depth=depth, progress=quiet
         )
     found = {
-        depth: [images.read_image(tmp_path / depth / name) for name in ("a.png", "b.png")]
+        depth: [read_image(tmp_path / depth / name) for name in ("a.png", "b.png")]
         for depth in ("auto", "8", "16")
     }
     assert [image.dtype for image in found["auto"]] == [torch.uint16, torch.uint8]
@@ -244,14 +249,12 @@ def test_three_to_four_and_odd_sizes_come_back_with_their_size(
         "strip.png": (3, 40),
     }  # fmt: skip
     for name, size in sizes.items():
-        images.write_image(tmp_path / "in" / name, torch.zeros(3, *size, dtype=torch.uint8))
+        image_writing.write_image(tmp_path / "in" / name, torch.zeros(3, *size, dtype=torch.uint8))
     run_translation(
         translator_run, tmp_path / "in", tmp_path / "out", depth="auto", scale=scale,
         progress=quiet,
     )  # fmt: skip
-    assert {
-        name: tuple(images.read_image(tmp_path / "out" / name).shape[1:]) for name in sizes
-    } == sizes
+    assert {name: tuple(read_image(tmp_path / "out" / name).shape[1:]) for name in sizes} == sizes
 
 
 def test_no_more_pixels_are_in_memory_than_are_allowed(
@@ -261,11 +264,11 @@ def test_no_more_pixels_are_in_memory_than_are_allowed(
     side = {f"{number:02d}": 80 if number == 5 else 40 for number in range(12)}
     for name, px in side.items():  # one alone is larger than allowed
         picture = torch.zeros(3, px, px, dtype=torch.uint8)
-        images.write_image(tmp_path / "in" / f"{name}.png", picture)
+        image_writing.write_image(tmp_path / "in" / f"{name}.png", picture)
     held: set[str] = set()
     together: list[tuple[int, int]] = []
     lock = threading.Lock()
-    usual_read, usual_write = images.read_image, images.write_image
+    usual_read, usual_write = read_image, image_writing.write_image
 
     def read(path: Path) -> torch.Tensor:
         with lock:
@@ -279,8 +282,8 @@ def test_no_more_pixels_are_in_memory_than_are_allowed(
         with lock:
             held.remove(path.stem)
 
-    monkeypatch.setattr(images, "read_image", read)
-    monkeypatch.setattr(images, "write_image", write)
+    monkeypatch.setattr(image_reading, "read_image", read)
+    monkeypatch.setattr(image_writing, "write_image", write)
     monkeypatch.setattr(translate_images, "MOST_PIXELS", 4 * 40 * 40 - 1)
     made = run_translation(
         translator_run, tmp_path / "in", tmp_path / "out", depth="auto", progress=quiet
@@ -315,10 +318,10 @@ def test_images_are_read_and_written_while_the_network_computes(
     monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_: loaded)
     monkeypatch.setattr(translate_images, "PASS_PIXELS", 2 * 16 * 16)
     for number in range(6):
-        images.write_image(
+        image_writing.write_image(
             tmp_path / "in" / f"{number}.png", torch.full((3, 16, 16), number, dtype=torch.uint8)
         )
-    usual_read, usual_write = images.read_image, images.write_image
+    usual_read, usual_write = read_image, image_writing.write_image
 
     def read(path: Path) -> torch.Tensor:
         if path.stem == "2":  # of the second batch
@@ -329,8 +332,8 @@ def test_images_are_read_and_written_while_the_network_computes(
         assert network.second.wait(20)
         usual_write(path, image)
 
-    monkeypatch.setattr(images, "read_image", read)
-    monkeypatch.setattr(images, "write_image", write)
+    monkeypatch.setattr(image_reading, "read_image", read)
+    monkeypatch.setattr(image_writing, "write_image", write)
     made = run_translation(
         identity.root, tmp_path / "in", tmp_path / "out", depth="8", progress=quiet
     )
@@ -353,14 +356,14 @@ def test_an_image_is_the_same_whichever_are_there_already(
     monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_: loaded)
     sides = [16, 32, 16, 20, 32, 16, 64]  # scaled to 16 px all, so that they share one pass
     for number, side in enumerate(sides):
-        images.write_image(
+        image_writing.write_image(
             tmp_path / "in" / f"{number}.png", torch.zeros(3, side, side, dtype=torch.uint8)
         )
     out = tmp_path / "out"
 
     def translated() -> dict[str, torch.Tensor]:
         made = run_translation(identity.root, tmp_path / "in", out, depth="16", progress=quiet)
-        return {face.path: images.read_image(made.file(face)).int() for face in made.faces}
+        return {face.path: read_image(made.file(face)).int() for face in made.faces}
 
     whole = translated()
     assert [int(image.max()) for image in whole.values()] == [round(1.07 * 65535 / 2)] * 7
@@ -379,7 +382,7 @@ def test_kept_scale_shows_the_generator_the_pixels_as_they_are(
     """16 px is what this translator knows; an image of 32 px is shown whole."""
     draw = torch.Generator().manual_seed(3)
     rgb = torch.randint(0, 256, (3, 32, 32), generator=draw).to(torch.uint8)
-    images.write_image(tmp_path / "in" / "a.png", rgb)
+    image_writing.write_image(tmp_path / "in" / "a.png", rgb)
     run_translation(
         translator_run, tmp_path / "in", tmp_path / "out", depth="16", scale="keep",
         progress=quiet,
@@ -389,7 +392,7 @@ def test_kept_scale_shows_the_generator_the_pixels_as_they_are(
     expected = images.from_signed(
         signed, dtype=torch.uint16, unit="centikelvin", window=translator.window
     )
-    found = images.read_image(tmp_path / "out" / "a.png")
+    found = read_image(tmp_path / "out" / "a.png")
     assert (found.int() - expected.int()).abs().max() <= 1
 
 
@@ -406,7 +409,9 @@ def test_two_originals_of_one_name_are_refused(
     translator_run: Path, quiet: Progress, tmp_path: Path
 ) -> None:
     for name in ("a.png", "a.jpg"):
-        images.write_image(tmp_path / "photos" / name, torch.zeros(3, 16, 16, dtype=torch.uint8))
+        image_writing.write_image(
+            tmp_path / "photos" / name, torch.zeros(3, 16, 16, dtype=torch.uint8)
+        )
     with pytest.raises(DataError, match=r"would both become .*a\.png"):
         run_translation(
             translator_run, tmp_path / "photos", tmp_path / "out", depth="auto", progress=quiet
@@ -420,7 +425,7 @@ def test_two_processes_leave_no_gap_and_do_nothing_twice(
     draw = torch.Generator().manual_seed(0)
     for number in range(75):
         picture = torch.randint(0, 256, (3, 16, 16 + 4 * (number % 2)), generator=draw)
-        images.write_image(tmp_path / "in" / f"{number:02d}.png", picture.to(torch.uint8))
+        image_writing.write_image(tmp_path / "in" / f"{number:02d}.png", picture.to(torch.uint8))
     alone = run_translation(
         translator_run, tmp_path / "in", tmp_path / "one", depth="auto", progress=quiet
     )
@@ -428,13 +433,16 @@ def test_two_processes_leave_no_gap_and_do_nothing_twice(
     script.write_text(
         "import json, sys\n"
         "from pathlib import Path\n"
-        "from cycada import images\n"
+        "from cycada import image_writing\n"
         "from cycada.progress import Progress\n"
         "from cycada.stages.translate import run_translation\n"
         "from accelerate import PartialState\n"
         "run, source, out, notes = map(Path, json.loads(sys.argv[1]))\n"
-        "written, usual = [], images.write_image\n"
-        "images.write_image = lambda path, image: (usual(path, image), written.append(path.name))\n"
+        "written, usual = [], image_writing.write_image\n"
+        "def noted(path, image):\n"
+        "    usual(path, image)\n"
+        "    written.append(path.name)\n"
+        "image_writing.write_image = noted\n"
         "run_translation(run, source, out, depth='auto', progress=Progress(shown=False))\n"
         "state = PartialState()\n"
         "assert state.num_processes == 2\n"

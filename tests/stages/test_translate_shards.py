@@ -22,7 +22,7 @@ import torch
 import webdataset
 from click.testing import CliRunner
 
-from cycada import images
+from cycada import image_reading, image_writing
 from cycada.cli import main
 from cycada.data.index import read_index
 from cycada.data.index_info import read_info
@@ -68,7 +68,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(44):
         picture = torch.randint(0, 256, (3, 16, 16 + 4 * (number % 2)), generator=draw)
         name = f"{number:02d}{SUFFIXES[number % len(SUFFIXES)]}"
-        images.write_image(root / name, picture.to(torch.uint8))
+        image_writing.write_image(root / name, picture.to(torch.uint8))
     return root
 
 
@@ -132,8 +132,8 @@ def test_translations_in_later_windows_and_shards_are_those_of_an_index_too(
     index = run_translation(translator_run, pictures, tmp_path, depth="auto", progress=quiet)
     found = {k: v for n in range(4) for k, v in members(made / f"rgb-{n:03d}.tar").items()}
     for face in index.faces:
-        one = images.decode_image(found[f"s/{face.path}"], face.path)
-        two = images.read_image(tmp_path / face.path)
+        one = image_reading.decode_image(found[f"s/{face.path}"], face.path)
+        two = image_reading.read_image(tmp_path / face.path)
         assert one.dtype == two.dtype == torch.uint16
         assert (one.int() - two.int()).abs().max() <= 1  # hundredths of a kelvin
 
@@ -162,10 +162,10 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 SHARED = """
 import json, os, sys
 from pathlib import Path
-from cycada import images
+from cycada import image_reading, image_writing
 from cycada.cli import main
-usual, written = images.encode_image, []
-images.encode_image = lambda image, name: (written.append(name), usual(image, name))[1]
+usual, written = image_writing.encode_image, []
+image_writing.encode_image = lambda image, name: (written.append(name), usual(image, name))[1]
 words, notes = json.loads(sys.argv[1])
 main(words, standalone_mode=False)
 Path(notes, os.environ["RANK"]).write_text(json.dumps(written))
@@ -193,19 +193,19 @@ def test_two_processes_share_the_shards_and_make_the_same_bytes(
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from cycada import images
+from cycada import image_reading, image_writing
 from cycada.data.shards import shards_named
 from cycada.progress import Progress
 from cycada.stages.translate_shards import run_shard_translation
 run, source, out = map(Path, json.loads(sys.argv[1]))
-usual, count = images.encode_image, 0
+usual, count = image_writing.encode_image, 0
 def encode(image, name):
     global count
     count += 1
     if count == 41:  # in the second shard, when the first is there
         os.kill(os.getpid(), signal.SIGKILL)
     return usual(image, name)
-images.encode_image = encode
+image_writing.encode_image = encode
 run_shard_translation(run, shards_named(source), out, depth="auto", progress=Progress(shown=False))
 """
 
@@ -389,4 +389,4 @@ def test_the_documented_way_from_an_index_to_shards_and_back_keeps_the_labels(
     assert [replace(face, path="", domain="rgb") for face in after.faces] == [
         replace(face, path="") for face in before.faces
     ]
-    assert images.read_image(after.file(after.faces[0])).dtype == torch.uint16
+    assert image_reading.read_image(after.file(after.faces[0])).dtype == torch.uint16

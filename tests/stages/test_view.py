@@ -28,7 +28,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from cycada import images, thermal
+from cycada import image_reading, image_writing, images, thermal
 from cycada.cli import main
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.index import read_index
@@ -276,12 +276,12 @@ def test_an_image_becomes_what_translate_makes_of_it(
     run_translation(
         runs / "translator", tmp_path / "one", tmp_path / "out", depth="auto", progress=quiet
     )
-    wanted = images.read_image(tmp_path / "out" / "face.png")
+    wanted = image_reading.read_image(tmp_path / "out" / "face.png")
     status, told = server.attempt(
         face.read_bytes(), name="face.png", translator=newest(server, "translator")
     )
     assert status == 200
-    found = images.decode_image(base64.b64decode(told["file"]), "file")
+    found = image_reading.decode_image(base64.b64decode(told["file"]), "file")
     assert found.dtype == wanted.dtype == torch.uint16
     assert torch.equal(found, wanted)
     # What is shown on the page is the same, in shares of the window.
@@ -303,7 +303,7 @@ def test_the_way_back_and_the_difference_are_those_of_the_translator(
     translator = load_translator(runs / "translator", CPU)
     window = translator.window
     assert window is not None
-    image = images.read_image(warm_face)
+    image = image_reading.read_image(warm_face)
     seen = images.to_signed(image, unit="centikelvin", window=window)
     seen = images.resize(seen, (20, 16))[None]  # the shorter side is that of the training
     again = translator.to_thermal(translator.to_rgb(seen))
@@ -353,8 +353,8 @@ def test_of_an_rgb_image_a_thermal_detector_reads_the_translation(
     both = {"translator": newest(server, "translator"), "detector": newest(server, "warm")}
     _, told = server.attempt(face.read_bytes(), name="f.png", **both)
     assert [reading["side"] for reading in told["readings"]] == ["made"]
-    made = images.decode_image(base64.b64decode(told["file"]), "made")
-    content = images.encode_png(made)
+    made = image_reading.decode_image(base64.b64decode(told["file"]), "made")
+    content = image_writing.encode_png(made)
     _, direct = server.attempt(content, name="made.png", detector=both["detector"],
                                shows="thermal", unit="centikelvin")  # fmt: skip
     assert direct["readings"][0]["probabilities"] == pytest.approx(
@@ -374,7 +374,7 @@ def test_a_chosen_checkpoint_is_the_one_that_is_used(
     for step in run["checkpoints"]:
         _, told = server.attempt(face.read_bytes(), name="f.png", translator=f"{run['key']}@{step}")
         translator = load_translator(runs / "translator", CPU, step=step)
-        signed = images.to_signed(images.read_image(face))
+        signed = images.to_signed(image_reading.read_image(face))
         wanted = translator.to_thermal(images.resize(signed, (20, 16))[None])[0]
         picture = next(each for each in told["pictures"] if each["key"] == "made")
         counts = np.frombuffer(base64.b64decode(picture["counts"]), "<u2").reshape(20, 16)
@@ -500,20 +500,24 @@ def test_what_the_page_never_asks_is_refused(server: Server, wanted: dict[str, s
 
 
 def test_a_thermal_image_of_unknown_unit_is_asked_about(server: Server) -> None:
-    content = images.encode_png(torch.full((1, 16, 16), 5, dtype=torch.int32).to(torch.uint16))
+    content = image_writing.encode_png(
+        torch.full((1, 16, 16), 5, dtype=torch.int32).to(torch.uint16)
+    )
     place = newest(server, "warm")
     status, told = server.attempt(content, name="t.png", detector=place)
     assert status == 422
     assert "median pixel 5 does not tell the unit" in told["error"]
     assert server.attempt(content, name="t.png", detector=place, unit="decikelvin")[0] == 200
-    colour = images.encode_png(torch.eye(3, dtype=torch.uint8)[:, :, None].repeat(1, 6, 18) * 255)
+    colour = image_writing.encode_png(
+        torch.eye(3, dtype=torch.uint8)[:, :, None].repeat(1, 6, 18) * 255
+    )
     status, told = server.attempt(colour, name="c.png", detector=place, shows="thermal")
     assert status == 422
     assert "palette" in told["error"]
 
 
 def test_grey_levels_are_told_to_be_no_temperatures(server: Server) -> None:
-    content = images.encode_png(torch.full((1, 16, 16), 128, dtype=torch.uint8))
+    content = image_writing.encode_png(torch.full((1, 16, 16), 128, dtype=torch.uint8))
     _, told = server.attempt(content, name="t.png", detector=newest(server, "warm"))
     assert any("no temperatures" in note for note in told["notes"])
 
@@ -545,7 +549,7 @@ def test_nothing_of_an_image_is_written_to_disk(
 ) -> None:
     draw = torch.Generator().manual_seed(0)
     large = torch.randint(0, 256, (3, 1200, 900), generator=draw).to(torch.uint8)
-    content = images.encode_png(large)
+    content = image_writing.encode_png(large)
     assert len(content) > 1 << 20  # forms of this size would be kept in a file by many servers
     places = {"translator": newest(server, "translator"), "detector": newest(server, "rgb")}
     _opened.clear()
@@ -619,12 +623,12 @@ def test_new_lines_and_samples_appear_and_a_torn_one_waits(
 
         assert later["samples"] == []
         grid = torch.randint(0, 256, (3, 6 * 16, 2 * 16), dtype=torch.int32).to(torch.uint8)
-        images.write_image(training / "samples" / "000008.png", grid)
+        image_writing.write_image(training / "samples" / "000008.png", grid)
         (training / "samples" / ".000009.part-1.png").write_bytes(b"half")
         assert server.run("live")["samples"] == ["000008"]
         status, content, headers = server.ask(f"runs/{first['key']}/samples/000008.png")
         assert (status, headers["content-type"]) == (200, "image/png")
-        assert torch.equal(images.decode_image(content, "grid"), grid)
+        assert torch.equal(image_reading.decode_image(content, "grid"), grid)
         for step in ("000009", "..%2f..%2fconfig", ".000009.part-1"):
             assert server.ask(f"runs/{first['key']}/samples/{step}.png")[0] == 404
 
@@ -699,7 +703,9 @@ def test_without_samples_no_face_of_a_training_is_shown(
     runs: Path, tmp_path: Path, serving: Serving
 ) -> None:
     run = shutil.copytree(runs / "translator", tmp_path / "runs" / "t")
-    images.write_image(run / "samples" / "000002.png", torch.zeros(3, 96, 16, dtype=torch.uint8))
+    image_writing.write_image(
+        run / "samples" / "000002.png", torch.zeros(3, 96, 16, dtype=torch.uint8)
+    )
     with serving([run], tmp_path, samples=False) as server:
         told = server.run("t")
         assert told["samples"] == []
@@ -765,7 +771,7 @@ def test_all_faces_are_listed_and_drawn_when_they_are_asked_for(
         assert (identity, number) == (first, 7)
         picture = base64.b64decode(full["views"]["source"]["uri"].partition(",")[2])
         shown = np.asarray(Image.open(io.BytesIO(picture)))
-        signed = images.to_signed(images.read_image(faces / rgb[7].path))
+        signed = images.to_signed(image_reading.read_image(faces / rgb[7].path))
         wanted = images.from_signed(images.resize(signed, (20, 16)), dtype=torch.uint8)
         assert np.array_equal(shown, wanted[:, 2:18].numpy().transpose(1, 2, 0))
 
@@ -775,7 +781,9 @@ def test_all_faces_are_listed_and_drawn_when_they_are_asked_for(
             assert (named, number, list(whole["views"])) == (place, 7, [key])
             picture = base64.b64decode(whole["views"][key]["uri"].partition(",")[2])
             shown = np.asarray(Image.open(io.BytesIO(picture)))
-            assert np.array_equal(shown, images.read_image(faces / rgb[7].path).permute(1, 2, 0))
+            assert np.array_equal(
+                shown, image_reading.read_image(faces / rgb[7].path).permute(1, 2, 0)
+            )
 
         status, thumbs, headers = server.ask(f"faces/faces_files/{first}/thumbs/7.webp")
         assert (status, headers["content-type"]) == (200, "image/webp")

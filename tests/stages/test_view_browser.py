@@ -23,7 +23,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from cycada import images, thermal
+from cycada import image_reading, thermal
 from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.data.index import read_index
 from cycada.progress import Progress
@@ -144,7 +144,7 @@ def test_an_image_that_is_dropped_shows_the_translation_that_translate_makes(
     run_translation(
         runs / "translator", tmp_path / "one", tmp_path / "out", depth="auto", progress=quiet
     )
-    wanted = images.read_image(tmp_path / "out" / "face.png")
+    wanted = image_reading.read_image(tmp_path / "out" / "face.png")
     celsius = thermal.celsius_from_counts(wanted, "centikelvin")[0]
     (tmp_path / "broken.png").write_bytes(face.read_bytes()[:99])
     with serving([runs], tmp_path) as address, opened(browser, f"{address}#try") as watched:
@@ -179,7 +179,7 @@ def test_an_image_that_is_dropped_shows_the_translation_that_translate_makes(
         watched.faults.clear()
         with tab.expect_download() as saved:
             card.locator(".save").click()
-        assert torch.equal(images.read_image(save_as(saved.value, tmp_path)), wanted)
+        assert torch.equal(image_reading.read_image(save_as(saved.value, tmp_path)), wanted)
 
 
 def save_as(download: Any, folder: Path) -> Path:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 import cycada
-from cycada import images
+from cycada import image_reading, images
 from cycada.cli import main
 from cycada.config import TranslatorConfig
 from cycada.data.index import read_index
@@ -155,10 +155,10 @@ def test_translate_writes_what_their_network_makes_and_carries_labels(
     source = read_index(faces).select(domain="rgb")
     for before, after in zip(source.faces, made.faces, strict=True):
         assert after.action_units == before.action_units
-    pixels = images.read_image(source.file(source.faces[0])).float() / 127.5 - 1
+    pixels = image_reading.read_image(source.file(source.faces[0])).float() / 127.5 - 1
     with torch.no_grad():
         wanted = theirs(pixels[None])[0]  # 20 x 16 px: as high as it is, for 16 px are wide enough
-    written = images.read_image(made.file(made.faces[0]))
+    written = image_reading.read_image(made.file(made.faces[0]))
     assert written.dtype == torch.uint8
     assert float((written.float() / 127.5 - 1 - wanted).abs().max()) < 0.6 / 127.5
 
@@ -171,10 +171,10 @@ def test_black_and_white_are_the_temperatures_that_are_told(
     made = run_translation(run, faces, tmp_path / "out", depth="auto", progress=quiet)
     assert (made.info.unit, made.info.window) == ("centikelvin", Window(18, 38))
     source = read_index(faces).select(domain="rgb")
-    pixels = images.read_image(source.file(source.faces[0])).float() / 127.5 - 1
+    pixels = image_reading.read_image(source.file(source.faces[0])).float() / 127.5 - 1
     with torch.no_grad():
         kelvin = (theirs(pixels[None])[0] + 1) * 10 + 18 + 273.15
-    counts = images.read_image(made.file(made.faces[0]))
+    counts = image_reading.read_image(made.file(made.faces[0]))
     assert float((counts.float() / 100 - kelvin).abs().max()) < 0.0055
 
 
@@ -188,7 +188,7 @@ def test_both_directions_are_evaluated_like_a_translator_of_ours(
     options = EvaluateOptions(run=run, index=faces, out=tmp_path / "scores", device=CPU)
     scores = evaluate(options, progress=quiet)
     rgb = torch.cat([
-        images.read_image(faces / face.path)[None, :, 2:18].float() / 127.5 - 1
+        image_reading.read_image(faces / face.path)[None, :, 2:18].float() / 127.5 - 1
         for face in read_index(faces).select(domain="rgb", split="test").faces
     ])  # fmt: skip
     with torch.no_grad():

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from cycada import images, thermal
+from cycada import image_writing, thermal
 from cycada.data import phantom
 
 FILE = Path(__file__).resolve().parents[2] / "tools" / "head_sheet.py"
@@ -34,7 +34,7 @@ def test_each_folder_gives_its_share_of_tiles_and_found_faces_are_green(
     heats = phantom.render_celsius(identity, torch.zeros(4, 18), scene, size=128)
     for number, heat in enumerate(heats):
         counts = thermal.counts_from_celsius(heat, "centikelvin")
-        images.write_image(tmp_path / "data" / "ab"[number % 2] / f"{number}.png", counts)
+        image_writing.write_image(tmp_path / "data" / "ab"[number % 2] / f"{number}.png", counts)
     out = tmp_path / "sheet.png"
     arguments = [str(tmp_path / "data"), "--unit", "centikelvin", "--count", "4", "--out", str(out)]
     result = CliRunner().invoke(tool.main, arguments)

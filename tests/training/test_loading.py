@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cycada import images
+from cycada import image_reading, images
 from cycada.config import Precision, TranslatorConfig
 from cycada.data.index import read_index
 from cycada.training import loading
@@ -19,7 +19,9 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def pictures(faces: Path) -> torch.Tensor:
     index = read_index(faces).select(domain="rgb")
-    return torch.stack([images.to_signed(images.read_image(index.file(f))) for f in index.faces])
+    return torch.stack(
+        [images.to_signed(image_reading.read_image(index.file(f))) for f in index.faces]
+    )
 
 
 def test_translations_in_bf16_agree_with_float32_and_are_as_smooth(

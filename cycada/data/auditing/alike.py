@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cycada import images
+from cycada import image_reading, images
 from cycada.data.auditing.looks import Seen, cells_of, detail
 from cycada.errors import DataError
 
@@ -123,7 +123,7 @@ def _closely(match: Match) -> float:
 
 def _small(one: Seen) -> Tensor | None:
     try:
-        image = images.read_image(one.file).to(torch.float32)
+        image = image_reading.read_image(one.file).to(torch.float32)
     except DataError:  # gone since it was looked at
         return None
     return images.resize(images.with_channels(image, 1), _SIDE)[0]

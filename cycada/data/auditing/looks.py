@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from cycada import images
+from cycada import image_reading, images
 from cycada.data.index import Face, Index, IndexInfo
 from cycada.errors import DataError
 from cycada.files import replacing
@@ -107,7 +107,7 @@ def look_at(file: Path) -> Look:
     """Measure one image; what keeps it from being read is noted, not raised."""
     length, modified = _stat(file)
     try:
-        image = images.read_image(file)
+        image = image_reading.read_image(file)
     except DataError as error:
         problem = str(error).removeprefix(f"{file}: ").rstrip(".")
         return Look(length=length, modified=modified, problem=problem)

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cycada import images
+from cycada import image_reading, images
 from cycada.data.auditing.alike import CLOSELY, comparable, same_pictures
 from cycada.data.auditing.finding import Example, Finding, Severity, some
 from cycada.data.auditing.looks import CELLS, PALETTE, Seen, cells_of, detail, readable
@@ -141,7 +141,7 @@ def _pair_of(one: Seen) -> _Pair | None:
 def _strength(pair: _Pair) -> float | None:
     try:
         both = [
-            images.resize(images.with_channels(images.read_image(file).float(), 1), _SIDE)
+            images.resize(images.with_channels(image_reading.read_image(file).float(), 1), _SIDE)
             for file in (pair.rgb, pair.thermal)
         ]
     except DataError:

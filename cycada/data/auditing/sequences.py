@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cycada import images
+from cycada import image_reading, images
 from cycada.data.auditing.finding import Example, Finding, some
 from cycada.data.auditing.looks import CELLS, Seen
 from cycada.errors import DataError
@@ -177,7 +177,7 @@ def _levels(frames: Sequence[Seen]) -> list[Levels]:
     start = (len(frames) - _READ) // 2 if len(frames) > _READ else 0
     for one in frames[start : start + _READ]:
         try:
-            image = images.read_image(one.file)
+            image = image_reading.read_image(one.file)
         except DataError:  # gone since it was looked at
             continue
         grey = images.with_channels(image.float(), 1)

@@ -19,7 +19,7 @@ from cycada.data.faces.geometry import FacePlace, Found, place_of_box, place_of_
 from cycada.data.faces.numbering import NUMBERINGS, Numbering
 from cycada.data.label_table import read_table
 from cycada.errors import DataError
-from cycada.images import IMAGE_SUFFIXES
+from cycada.image_reading import IMAGE_SUFFIXES
 
 PlaceFormat = Literal["openface", "pyfeat", "landmarks", "boxes"]
 

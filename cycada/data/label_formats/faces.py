@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from cycada.data.label_table import LabelRow
-from cycada.images import IMAGE_SUFFIXES
+from cycada.image_reading import IMAGE_SUFFIXES
 
 _MORE_IMAGES = frozenset({".bmp", ".gif", ".webp"})  # that programs read, though we do not
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cycada import images
+from cycada import image_writing
 from cycada.data import phantom
 from cycada.data.auditing.looks import Seen, look_at_all
 from cycada.data.index import SPLITS, Domain, Face, Index, IndexInfo
@@ -39,7 +39,7 @@ def show() -> Show:
         faces = []
         for number, picture in enumerate(pictures):
             path = f"{domain}/{number:03d}.{suffix}"
-            images.write_image(root / path, picture)
+            image_writing.write_image(root / path, picture)
             faces.append(
                 Face(
                     path=path,

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from cycada import images
+from cycada import image_writing, images
 from cycada.data.auditing import looks
 from cycada.data.auditing.looks import LOOKS_NAME, Seen, cells_of, detail, look_at, look_at_all
 from cycada.data.index import Face, Index, IndexInfo
@@ -29,7 +29,7 @@ def noise(size: int = 40, channels: int = 1, seed: int = 0) -> torch.Tensor:
 def test_values_are_those_that_numpy_finds_in_the_file(tmp_path: Path) -> None:
     counts = (noise().int() * 97 + 9000).to(torch.uint16)
     counts[0, 0, :4] = 65000
-    images.write_image(tmp_path / "a.png", counts)
+    image_writing.write_image(tmp_path / "a.png", counts)
     look, values = look_at(tmp_path / "a.png"), counts.numpy().astype(np.float64)
     assert (look.bits, look.channels, look.height, look.width) == (16, 1, 40, 40)
     assert (look.low, look.high) == (values.min(), 65000)
@@ -47,15 +47,15 @@ def test_equal_pixels_are_equal_whatever_the_format_and_others_are_not(tmp_path:
     grey = noise()
     other = grey.clone()
     other[0, 3, 3] += 1
-    images.write_image(tmp_path / "a.png", grey)
+    image_writing.write_image(tmp_path / "a.png", grey)
     for name, picture in (("b.tiff", grey), ("c.npy", grey), ("d.png", grey.repeat(3, 1, 1))):
-        images.write_image(tmp_path / name, picture)
+        image_writing.write_image(tmp_path / name, picture)
         assert look_at(tmp_path / name).digest == look_at(tmp_path / "a.png").digest
     for name, picture in (
         ("e.png", other), ("f.png", grey.to(torch.uint16)), ("g.png", noise(channels=3)),
         ("h.png", grey.reshape(1, 20, 80)),
     ):  # fmt: skip
-        images.write_image(tmp_path / name, picture)
+        image_writing.write_image(tmp_path / name, picture)
         assert look_at(tmp_path / name).digest != look_at(tmp_path / "a.png").digest
 
 
@@ -65,7 +65,9 @@ def test_the_noise_is_that_which_was_added_to_a_slope_and_an_edge(tmp_path: Path
     slope[..., 60:] += 3000
     for sigma in (4.0, 20.0):
         counts = slope + sigma * torch.randn(slope.shape, generator=draw)
-        images.write_image(tmp_path / "a.png", counts.round().to(torch.int32).to(torch.uint16))
+        image_writing.write_image(
+            tmp_path / "a.png", counts.round().to(torch.int32).to(torch.uint16)
+        )
         assert look_at(tmp_path / "a.png").noise == pytest.approx(sigma, rel=0.1)
 
 
@@ -82,14 +84,14 @@ def test_a_blurred_image_is_less_sharp_and_a_pale_one_is_not(tmp_path: Path) -> 
         ("a", smooth(3) * 250), ("b", smooth(5) * 250), ("c", smooth(3) * 125 + 90),
     ):  # fmt: skip
         counts = (picture * 100).round().to(torch.int32).to(torch.uint16)
-        images.write_image(tmp_path / f"{name}.png", counts)
+        image_writing.write_image(tmp_path / f"{name}.png", counts)
     sharp, blurred, pale = (look_at(tmp_path / f"{name}.png").sharpness for name in "abc")
     assert blurred < sharp - 0.5
     assert pale == pytest.approx(sharp, abs=0.1)
 
 
 def test_sharpness_is_not_judged_where_noise_hides_the_detail(tmp_path: Path) -> None:
-    images.write_image(tmp_path / "a.png", noise(96))
+    image_writing.write_image(tmp_path / "a.png", noise(96))
     assert math.isnan(look_at(tmp_path / "a.png").sharpness)
 
 
@@ -107,7 +109,7 @@ def test_detail_is_free_of_shading_and_of_length_one() -> None:
 
 def test_a_small_copy_is_the_image_reduced(tmp_path: Path) -> None:
     grey = noise(64)
-    images.write_image(tmp_path / "a.png", grey)
+    image_writing.write_image(tmp_path / "a.png", grey)
     cells = torch.from_numpy(cells_of(look_at(tmp_path / "a.png")))
     small = images.resize(grey.float(), 32)[0]
     expected = (small - small.min()) / (small.max() - small.min())
@@ -126,7 +128,7 @@ def index(tmp_path: Path) -> Index:
         Face(path=f"{n}.png", domain="rgb", subject=str(n), split="train") for n in range(3)
     )
     for number, face in enumerate(faces):
-        images.write_image(tmp_path / face.path, noise(seed=number))
+        image_writing.write_image(tmp_path / face.path, noise(seed=number))
     return Index(tmp_path, IndexInfo(kind="none"), faces)
 
 
@@ -143,7 +145,7 @@ def test_a_file_is_read_once_until_it_changes(
     monkeypatch.setattr(looks, "look_at", counted)
     assert repr(look_at_all([index], progress=quiet)) == repr(first)
     assert read == []
-    images.write_image(index.root / "1.png", noise(50))
+    image_writing.write_image(index.root / "1.png", noise(50))
     changed = look_at_all([index], progress=quiet)
     assert read == [index.root / "1.png"]
     assert [one.look.height for one in changed] == [40, 50, 40]

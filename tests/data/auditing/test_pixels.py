@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cycada import images, thermal
+from cycada import image_writing, images, thermal
 from cycada.data import phantom
 from cycada.data.auditing.finding import Finding
 from cycada.data.auditing.pixels import Spread, audit_pair, audit_set, spread_of
@@ -54,7 +54,7 @@ def read(
         for number in range(len(pictures))
     )
     for face, picture in zip(faces, pictures, strict=True):
-        images.write_image(root / face.path, picture)
+        image_writing.write_image(root / face.path, picture)
     index = Index(root, IndexInfo(kind="none", unit=unit, window=window), faces)
     found = FaceImages([index], domain=domain, size=pictures.shape[-1])
     return signed(found.batch(torch.arange(len(found))))
