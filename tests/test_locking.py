@@ -26,7 +26,8 @@ from cycada.settings import flatten
 from cycada.stages.convert import ConvertOptions, plan_conversion, run_conversion
 from cycada.stages.demo import run_demo
 from cycada.stages.detect import DetectOptions, detect
-from cycada.stages.index import IndexOptions, make_index
+from cycada.stages.index import make_index
+from cycada.stages.index_options import IndexOptions
 from cycada.stages.phantom import PhantomOptions, make_phantom
 from cycada.stages.train_detector import run_training as train_detector
 from cycada.stages.train_translator import run_training as train_translator

@@ -228,7 +228,8 @@ def _audit(folder: Path) -> Cost:
 
 
 def _index(folder: Path) -> Cost:
-    from cycada.stages.index import IndexOptions, make_index  # noqa: PLC0415  # likewise
+    from cycada.stages.index import make_index  # noqa: PLC0415  # likewise
+    from cycada.stages.index_options import IndexOptions  # noqa: PLC0415  # likewise
 
     options = IndexOptions(
         out=folder / "new", rgb=folder / "rgb", thermal=folder / "thermal",

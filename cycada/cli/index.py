@@ -150,7 +150,8 @@ def index(context: click.Context, /, **given: Any) -> None:
         from cycada.data.faces.detectors import fetch_weights
 
         fetch_weights(given["crop"])
-    from cycada.stages.index import IndexOptions, make_index, summary
+    from cycada.stages.index import make_index, summary
+    from cycada.stages.index_options import IndexOptions
     from cycada.thermal import Window
 
     given["window"] = Window(*given["window"])

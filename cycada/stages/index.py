@@ -4,96 +4,44 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import torch
-
 from cycada.action_units import column
-from cycada.data.faces.crops import CROPS_NAME, CropRow, write_crops
-from cycada.data.folders import (
-    FOLDER,
-    Found,
-    find_images,
-    frame_of,
-    sequence_of,
-    subject_of,
-    subject_pattern,
-)
+from cycada.data.faces.crops import write_crops
+from cycada.data.folders import Found, frame_of, sequence_of, subject_of, subject_pattern
 from cycada.data.folds import fold_names, folds
-from cycada.data.index import (
-    CSV_NAME,
-    DOMAINS,
-    SPLITS,
-    Domain,
-    Face,
-    Index,
-    IndexInfo,
-    Split,
-    fault_of_path,
-    write_index,
-)
-from cycada.data.index_info import TOML_NAME
+from cycada.data.index import DOMAINS, SPLITS, Domain, Face, Index, IndexInfo, Split, write_index
 from cycada.data.label_kinds import unify
-from cycada.data.label_table import LabelKind, LabelTable, Reading
-from cycada.data.labels import AnyLayout, read_labels
+from cycada.data.label_table import LabelTable, Reading
+from cycada.data.labels import read_labels
 from cycada.data.landmarks import LANDMARKS_NAME, Landmarks, write_landmarks
 from cycada.data.matching import CutOut, Known, match_labels
 from cycada.data.splits import deal_subjects
-from cycada.errors import DataError, UsageError
+from cycada.errors import DataError
 from cycada.files import replacing
-from cycada.footage import ReadOptions
-from cycada.image_reading import read_image
 from cycada.locking import sole_writer
 from cycada.progress import Progress
-from cycada.rejecting import REJECTED_NAME, Limit, Rejections, fault_of_file
-from cycada.stages.excluding import EXCLUDED_NAME, excluded_of, write_excluded
-from cycada.stages.importing import (
-    CropOptions,
-    Cropped,
-    crop_sources,
-    forget_work,
-    passed_over,
+from cycada.rejecting import Rejections
+from cycada.stages.excluding import excluded_of, write_excluded
+from cycada.stages.importing import forget_work
+from cycada.stages.index_images import (
+    Crops,
+    check_some_left,
+    images_to_index,
+    names_of_crops,
+    path_from,
+    readable,
+    with_faces_cut_out,
+)
+from cycada.stages.index_options import (
+    CLAIM_NAME,
+    IndexOptions,
+    check_options,
+    check_target,
 )
 from cycada.stages.thermal_units import thermal_unit
-from cycada.stopping import threads
-from cycada.thermal import Unit, Window
-
-CLAIM_NAME = ".index"  # there while the files of an index are written
-
-_THREADS = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexOptions:
-    """What to index, and how to read it."""
-
-    out: Path  # folder of the index
-    rgb: Path | None = None
-    thermal: Path | None = None
-    labels: tuple[Path, ...] = ()  # files, or folders of corpora
-    layout: AnyLayout = "auto"  # of the labels
-    subject: str = FOLDER  # or a regular expression whose first group is the subject
-    unit: Unit | None = None  # of the thermal images; None: guess, if there can be no doubt
-    window: Window = Window()  # deg C that the thermal images span
-    kind: LabelKind | None = None  # None: infer
-    threshold: float | None = None  # from which value an AU occurs; None: the usual of the kind
-    frame_offset: int | None = None  # from the frame of a label to that of its image; None: find
-    missing: tuple[float, ...] = ()  # label values that mean "not annotated"
-    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)  # of the subjects
-    seed: int = 0
-    folds: str = ""  # bp4d, disfa or a number: make as many indexes, in folders of their own
-    source: str = ""
-    licence: str = ""
-    limit: Limit = field(default_factory=Limit)  # how many images may be set aside
-    overwrite: bool = False
-    crop: str = ""  # how faces are found that are to be cut out; "": the images are faces
-    every: int = 1  # of recordings that faces are cut out of, each n-th frame
-    read: ReadOptions = field(default_factory=ReadOptions)  # how to read thermal ones
-    exclude: tuple[Path, ...] = ()  # lists of images to leave out
 
 
 class Indexed(NamedTuple):
@@ -113,32 +61,30 @@ def make_index(options: IndexOptions, *, progress: Progress) -> Indexed:
         CycadaError: anything is missing, contradictory or in doubt, too many images cannot be
             used, or another process writes to ``out``; then no index is written.
     """
-    _check_folders(options)
-    _check_labels(options)
-    _check_not_written_over(options)
+    check_options(options)
     with sole_writer(options.out):
         return _make(options, progress)
 
 
 def _make(options: IndexOptions, progress: Progress) -> Indexed:
-    _check_target(options)
-    crops: _Crops | None = None
+    check_target(options)
+    crops: Crops | None = None
     cut_out = CutOut()
     if options.crop:
         given = options
-        options, crops = _with_faces_cut_out(given, progress)
-        cut_out = _cut_out(given, options, crops.rows)
+        options, crops = with_faces_cut_out(given, progress)
+        cut_out = names_of_crops(given, options, crops.rows)
     pattern = subject_pattern(options.subject)
-    found, found_notes = _find(options, crops)
+    found, found_notes = images_to_index(options, crops)
     excluded = excluded_of(found, options.exclude, options.out)
     left_out = {found[number].file for number in excluded.rows}
     tables = _read_tables(found, options)
     unified = unify(tables, kind=options.kind, threshold=options.threshold)
     notes = [note for table in tables for note in table.notes] + unified.notes
     rejected = crops.rejected if crops else Rejections(options.out, limit=options.limit)
-    images, dtypes = _readable(found, options, rejected, progress, left_out=left_out)
+    images, dtypes = readable(found, options, rejected, progress, left_out=left_out)
     rejected.check()
-    _check_some_left(images, found, rejected)
+    check_some_left(images, found, rejected)
     unit, unit_notes = thermal_unit(images, dtypes, stated=options.unit, window=options.window)
     known, label_notes = match_labels(
         images, unified.tables, pattern, offset=options.frame_offset, cut_out=cut_out
@@ -180,7 +126,7 @@ def _make(options: IndexOptions, progress: Progress) -> Indexed:
     write_excluded(
         options.out,
         [
-            (_path_from(options.out, found[number]), mark.reason)
+            (path_from(options.out, found[number]), mark.reason)
             for number, mark in sorted(excluded.rows.items())
         ],
     )
@@ -224,105 +170,6 @@ def summary(index: Index) -> str:
     return "\n".join(lines)
 
 
-class _Crops(NamedTuple):
-    """What was cut out of all domains."""
-
-    rows: tuple[CropRow, ...]  # of ``crops.csv``
-    landmarks: Landmarks | None  # by the paths of the rows
-    notes: tuple[str, ...]
-    rejected: Rejections
-
-
-def _with_faces_cut_out(options: IndexOptions, progress: Progress) -> tuple[IndexOptions, _Crops]:
-    """Return the options for the crops, and what is known of these."""
-    made: dict[Domain, Cropped] = {}
-    rejected = Rejections(options.out, limit=options.limit, what="files")
-    rejected.begin()
-    for domain in DOMAINS:
-        folder = options.rgb if domain == "rgb" else options.thermal
-        if folder is None:
-            continue
-        read = ReadOptions(domain="rgb")
-        if domain == "thermal":
-            read = replace(options.read, unit=options.unit)
-        cropping = CropOptions(faces=options.crop, read=read, every=options.every)
-        made[domain] = crop_sources(
-            folder, options.out, cropping, rejected=rejected, progress=progress
-        )
-    rgb, thermal = made.get("rgb"), made.get("thermal")
-    changed = replace(
-        options, rgb=rgb and rgb.folder, thermal=thermal and thermal.folder,
-        unit=thermal.unit if thermal else options.unit,
-    )  # fmt: skip
-    known = [part.landmarks for part in made.values() if part.landmarks]  # of the same names
-    places = {path: points for table in known for path, points in table.places.items()}
-    return changed, _Crops(
-        tuple(row for part in made.values() for row in part.rows),
-        Landmarks(known[0].names, places) if known else None,
-        tuple(note for part in made.values() for note in part.notes),
-        rejected,
-    )
-
-
-def _cut_out(given: IndexOptions, options: IndexOptions, crops: Sequence[CropRow]) -> CutOut:
-    """Return what labels may name crops by.
-
-    Those of a file with frames are numbered from 0; those of a folder of frames keep their names.
-    """
-    folders = ((options.rgb, given.rgb), (options.thermal, given.thermal))
-    made = {row.source: row.path for row in crops if row.path and row.frame is not None}
-    out = options.out
-    return CutOut(
-        folders={cut.resolve(): whole.resolve() for cut, whole in folders if cut and whole},
-        from_zero={
-            (out / path).resolve().parent
-            for source, path in made.items()
-            if (out / source).is_file()
-        },
-    )
-
-
-def _check_folders(options: IndexOptions) -> None:
-    if options.rgb is None and options.thermal is None:
-        raise UsageError("give --rgb DIR, --thermal DIR, or both.")
-    if options.rgb and options.thermal:
-        rgb, thermal = options.rgb.resolve(), options.thermal.resolve()
-        if rgb.is_relative_to(thermal) or thermal.is_relative_to(rgb):
-            raise UsageError(f"--rgb {options.rgb} and --thermal {options.thermal} overlap.")
-
-
-def _check_labels(options: IndexOptions) -> None:
-    """Refuse options that say how to read labels when there are none."""
-    given = {
-        "--format": options.layout != "auto",
-        "--kind": options.kind is not None,
-        "--threshold": options.threshold is not None,
-        "--missing": bool(options.missing),
-        "--frame-offset": options.frame_offset is not None,
-    }
-    names = [name for name, is_given in given.items() if is_given]
-    if names and not options.labels:
-        raise UsageError(f"{names[0]} is for labels: give --labels.")
-
-
-def _find(options: IndexOptions, crops: _Crops | None) -> tuple[list[Found], tuple[str, ...]]:
-    """Return the images to index, and notes; of crops those of this run, not of one before."""
-    if crops:
-        root = options.out.resolve()
-        cut = {os.path.normpath(root / row.path) for row in crops.rows if row.path}
-        return [image for image in _images(options) if str(image.file) in cut], crops.notes
-    notes = (*passed_over(options.rgb), *passed_over(options.thermal))
-    try:
-        return _images(options), notes
-    except DataError as error:
-        raise DataError(" ".join((str(error), *notes))) from None
-
-
-def _images(options: IndexOptions) -> list[Found]:
-    found = find_images(options.rgb, "rgb") if options.rgb else []
-    return found + (find_images(options.thermal, "thermal") if options.thermal else [])
-
-
 def _write_landmarks(index: Index, known: Landmarks | None, out: Path) -> list[str]:
     """Write the landmarks of an index's crops, and return notes."""
     file = index.root / LANDMARKS_NAME
@@ -341,60 +188,6 @@ def _write_landmarks(index: Index, known: Landmarks | None, out: Path) -> list[s
     ]
     write_landmarks(index.root, known.names, places)
     return [f"{file}: {len(known.names)} landmarks of {len(places)} of {len(index.faces)} faces."]
-
-
-def _readable(
-    found: Sequence[Found],
-    options: IndexOptions,
-    rejected: Rejections,
-    progress: Progress,
-    *,
-    left_out: Collection[Path],
-) -> tuple[list[Found], list[torch.dtype]]:
-    """Decode every image once: a file broken in the middle should not stop a training.
-
-    Of those that are left out anyway a broken one is nothing to be told of.
-    """
-    images, dtypes = [], []
-    if not options.crop:
-        rejected.begin()
-        rejected.total = len(found)
-    with threads(_THREADS) as pool:
-        results = pool.map(partial(_try_reading, out=options.out), found)
-        for number, (image, result) in enumerate(
-            zip(found, progress(results, total=len(found), desc="checking images"), strict=True)
-        ):
-            if isinstance(result, torch.dtype):
-                images.append(image)
-                dtypes.append(result)
-            elif image.file not in left_out:
-                given = options.rgb if image.domain == "rgb" else options.thermal
-                rejected.add((number,), str(Path(given or "", image.relative)), result)
-    return images, dtypes
-
-
-def _try_reading(found: Found, *, out: Path) -> torch.dtype | str:
-    """Return what an image holds, or why it cannot be used."""
-    if fault := fault_of_path(_path_from(out, found)):
-        return fault
-    try:
-        dtype = read_image(found.file).dtype
-    except DataError as error:
-        return fault_of_file(error, found.file)
-    if found.domain == "rgb" and dtype == torch.float32:
-        return "holds floats, which have no known range in an RGB image"
-    return dtype
-
-
-def _check_some_left(images: Sequence[Found], found: Sequence[Found], rejected: Rejections) -> None:
-    left = {image.domain for image in images}
-    for image in found:
-        if image.domain not in left:
-            rejected.begin()  # there is nothing for a list to be beside
-            raise DataError(
-                f"{image.folder}: no image of the {image.domain} domain can be read; "
-                f"{rejected.told_first()}."
-            )
 
 
 def _read_tables(found: Sequence[Found], options: IndexOptions) -> list[LabelTable]:
@@ -430,36 +223,9 @@ def _deal(
     return dict(zip(names, made, strict=True)), notes
 
 
-def _check_target(options: IndexOptions) -> None:
-    claim = options.out / CLAIM_NAME
-    if claim.exists() and claim.read_text(encoding="utf-8") == repr(options):
-        return  # this command was killed while it wrote
-    folders = sorted(options.out.glob("fold-*")) if options.folds else [options.out]
-    for target in (folder / CSV_NAME for folder in folders):
-        if target.exists() and not options.overwrite:
-            raise DataError(f"{target}: exists already; --overwrite replaces it.")
-
-
-def _check_not_written_over(options: IndexOptions) -> None:
-    """Refuse to read a table that the index would write over."""
-    names = (CSV_NAME, TOML_NAME, REJECTED_NAME, EXCLUDED_NAME, LANDMARKS_NAME, CROPS_NAME)
-    written = {(options.out / name).resolve() for name in names}
-    for given in (*options.labels, *options.exclude, Path(options.crop)):
-        if given.resolve() in written:
-            raise UsageError(
-                f"{given}: would be written over by this index; choose another --out, or give a "
-                "copy of that file."
-            )
-
-
-def _path_from(out: Path, found: Found) -> str:
-    """Return the path of an image as an index in ``out`` names it."""
-    return Path(os.path.relpath(found.file, out.resolve())).as_posix()
-
-
 def _face(found: Found, known: Known, subject: str, split: Split, out: Path) -> Face:
     return Face(
-        path=_path_from(out, found),
+        path=path_from(out, found),
         domain=found.domain,
         subject=subject,
         split=split,

@@ -19,7 +19,8 @@ from cycada.image_writing import write_image
 from cycada.progress import Progress
 from cycada.rejecting import Limit
 from cycada.stages.convert import Converted, ConvertOptions, plan_conversion, run_conversion
-from cycada.stages.index import IndexOptions, make_index
+from cycada.stages.index import make_index
+from cycada.stages.index_options import IndexOptions
 from cycada.thermal import Window, counts_from_celsius
 
 

@@ -19,7 +19,8 @@ from cycada.image_writing import write_image
 from cycada.progress import Progress
 from cycada.rejecting import Limit
 from cycada.stages import index as index_stage
-from cycada.stages.index import Indexed, IndexOptions, make_index, summary
+from cycada.stages.index import Indexed, make_index, summary
+from cycada.stages.index_options import IndexOptions
 from cycada.thermal import Window, counts_from_celsius
 
 

@@ -17,7 +17,8 @@ from cycada.data.index import read_index
 from cycada.errors import DataError
 from cycada.footage import ReadOptions
 from cycada.progress import Progress
-from cycada.stages.index import IndexOptions, make_index
+from cycada.stages.index import make_index
+from cycada.stages.index_options import IndexOptions
 
 SIDE = 32  # px of the squares that are faces here
 HEIGHT = SIDE / 1.28  # of the face in it, by the margin of crops

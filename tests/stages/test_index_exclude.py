@@ -23,7 +23,8 @@ from cycada.progress import Progress
 from cycada.rejecting import read_rejected
 from cycada.report.gallery import path_digest as digest_of_pages
 from cycada.stages.excluding import WithoutOptions, index_without
-from cycada.stages.index import Indexed, IndexOptions, make_index
+from cycada.stages.index import Indexed, make_index
+from cycada.stages.index_options import IndexOptions
 
 
 def make(out: Path, **options: object) -> Indexed:

@@ -22,7 +22,8 @@ from cycada.data.landmarks import Landmarks, read_landmarks
 from cycada.data.phantom import LANDMARK_NAMES
 from cycada.landmarks import EYE_CORNERS
 from cycada.progress import Progress
-from cycada.stages.index import IndexOptions, make_index
+from cycada.stages.index import make_index
+from cycada.stages.index_options import IndexOptions
 from cycada.stages.train_detector import run_training
 from cycada.training.loading import load_detector
 from cycada.training.run import read_log

@@ -24,9 +24,10 @@ from cycada.data.index import read_index
 from cycada.errors import DataError, RunError
 from cycada.footage import Frame
 from cycada.progress import Progress
-from cycada.stages import importing, index
+from cycada.stages import importing, index, index_images
 from cycada.stages.finding import FaceSource, face_source
-from cycada.stages.index import IndexOptions, make_index
+from cycada.stages.index import make_index
+from cycada.stages.index_options import IndexOptions
 from cycada.stages.sources import Source
 
 LONG, SHORT, SINGLE = 23, 4, 9  # frames of two recordings, and single images
@@ -139,7 +140,7 @@ def write_half(file: Path, text: str) -> None:
         (records, "append_text", 1, write_half),
         (records, "append_text", 3, write_half),
         (records, "sync", 2, None),
-        (index, "read_image", 5, None),
+        (index_images, "read_image", 5, None),
         (index, "write_index", 1, None),
     ],
 )
@@ -214,7 +215,8 @@ from cycada import files
 from cycada.data.faces import records
 from cycada.progress import Progress
 from cycada.stages import importing
-from cycada.stages.index import IndexOptions, make_index
+from cycada.stages.index import make_index
+from cycada.stages.index_options import IndexOptions
 
 _, folder, out, table, moment, at = sys.argv
 importing._TOGETHER = 5

@@ -22,7 +22,8 @@ from cycada.errors import CycadaError, DataError, UsageError
 from cycada.progress import Progress
 from cycada.stages.convert import ConvertOptions, plan_conversion, run_conversion
 from cycada.stages.evaluate import evaluate
-from cycada.stages.index import IndexOptions, make_index
+from cycada.stages.index import make_index
+from cycada.stages.index_options import IndexOptions
 from cycada.stages.report import report
 from cycada.stages.scoring import EvaluateOptions
 from cycada.stages.train_detector import run_training

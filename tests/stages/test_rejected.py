@@ -33,7 +33,8 @@ from cycada.rejecting import (
 from cycada.settings import flatten
 from cycada.stages import train_detector, train_translator
 from cycada.stages.detect import DetectOptions, detect
-from cycada.stages.index import IndexOptions, make_index
+from cycada.stages.index import make_index
+from cycada.stages.index_options import IndexOptions
 from cycada.stages.translate import run_translation
 from cycada.training.checkpoint import newest_checkpoint
 
