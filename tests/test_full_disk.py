@@ -17,7 +17,7 @@ import pytest
 from cycada.progress import Progress
 from cycada.settings import flatten
 from cycada.stages import train_translator
-from cycada.training.run import newest_checkpoint
+from cycada.training.checkpoint import newest_checkpoint
 
 APART = ("unshare", "--user", "--map-root-user", "--mount", "bash", "-c")
 

@@ -9,7 +9,8 @@ import pytest
 from cycada.config import AugmentConfig, DetectorConfig, TranslatorConfig, TranslatorWeights
 from cycada.errors import ConfigError
 from cycada.settings import differences, flatten, load_config, to_dict
-from cycada.training.run import open_run, run_config
+from cycada.training.run import open_run
+from cycada.training.run_reading import run_config
 
 
 def with_set(*overrides: str) -> TranslatorConfig:

@@ -20,7 +20,7 @@ from cycada.locking import check_free
 from cycada.settings import flatten
 from cycada.stopping import Stopped, holding_stops, threads
 from cycada.training.checkpoint import newest_checkpoint
-from cycada.training.run import read_log
+from cycada.training.run_reading import read_log
 
 PATIENCE = 180.0  # seconds until something that should happen is given up
 TOLD = "Stopped. The same command continues."

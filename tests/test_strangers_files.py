@@ -23,7 +23,7 @@ from cycada.losses.perceptual import PerceptualDistance
 from cycada.metrics.features import load_features
 from cycada.models.backbones import PUBLISHED, TorchvisionBackbone, imagenet_address
 from cycada.training.loading import load_detector
-from cycada.training.run import finished_checkpoint
+from cycada.training.run_reading import finished_checkpoint
 from cycada.weights import read_state, read_tensors
 
 

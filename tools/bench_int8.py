@@ -41,7 +41,7 @@ from cycada.progress import Progress
 from cycada.stages.export import run_export
 from cycada.training.loading import LoadedDetector, load_detector, load_translator
 from cycada.training.quantising import quantise
-from cycada.training.run import run_kind
+from cycada.training.run_reading import run_kind
 
 Layers = Literal["all", "inner"]
 Engine = Callable[[Tensor], Tensor]

@@ -29,7 +29,8 @@ from cycada.errors import CycadaError, DataError, RunError, UsageError
 from cycada.locking import holds_anything, sole_writer
 from cycada.models.cyclegan import CycleGANGenerator, CycleGANGenerators, CycleGANShape
 from cycada.thermal import Unit, Window
-from cycada.training.run import FOREIGN_KEY, open_run
+from cycada.training.run import open_run
+from cycada.training.run_reading import FOREIGN_KEY
 from cycada.weights import read_tensors
 
 CLOSE = 1e-5

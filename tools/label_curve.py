@@ -32,7 +32,7 @@ from cycada.stages.detector_rows import few_subjects
 from cycada.stages.evaluate import evaluate
 from cycada.stages.scoring import SCORES_NAME, EvaluateOptions
 from cycada.stages.train_detector import run_training
-from cycada.training.run import run_config
+from cycada.training.run_reading import run_config
 
 ALONE_STEPS = 1000  # more only overfit
 

@@ -29,7 +29,7 @@ import psutil
 from cycada.files import replacing
 from cycada.progress import Progress
 from cycada.stages.phantom import PhantomOptions, make_phantom
-from cycada.training.run import read_log
+from cycada.training.run_reading import read_log
 
 WARM_UP = 0.2  # share of the time before growth counts
 MOST_GROWTH = 0.03

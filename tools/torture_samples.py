@@ -39,7 +39,7 @@ from cycada.stages.report import report
 from cycada.stages.train_detector import run_training
 from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.loading import load_detector
-from cycada.training.run import read_log
+from cycada.training.run_reading import read_log
 
 _HEIGHT, _WIDTH = 24, 20
 _SIDE = 16

@@ -68,7 +68,7 @@ def evaluate(  # noqa: PLR0913 - its options
     from cycada.stages import evaluate as stage
     from cycada.stages.scoring import EvaluateOptions
     from cycada.training.loading import device_named
-    from cycada.training.run import run_kind
+    from cycada.training.run_reading import run_kind
 
     options = EvaluateOptions(
         run=run,

@@ -46,7 +46,7 @@ from cycada.training.loading import (
     load_detector,
     load_translator,
 )
-from cycada.training.run import run_kind
+from cycada.training.run_reading import run_kind
 
 PLOT_NAME = "scores.svg"
 _NAMED = 3  # subjects that an error lists

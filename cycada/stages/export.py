@@ -34,7 +34,7 @@ from cycada.training.exporting import (
 from cycada.training.loading import detector_fingerprint, load_detector, load_translator
 from cycada.training.onnx_engine import load_onnx_detector, load_onnx_translator
 from cycada.training.quantising import quantise
-from cycada.training.run import run_kind
+from cycada.training.run_reading import run_kind
 
 FACES = 32
 """Phantom faces on which an exported network is compared."""

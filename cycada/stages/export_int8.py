@@ -31,7 +31,7 @@ from cycada.training.checkpoint import read_json
 from cycada.training.examples import Examples
 from cycada.training.exported import Direction
 from cycada.training.loading import LoadedDetector, LoadedTranslator, load_detector
-from cycada.training.run import CONFIG_NAME
+from cycada.training.run_reading import CONFIG_NAME
 
 CALIBRATED, ASKED = 64, 256
 """Faces at most on which int8 is calibrated, and of which is asked what it keeps."""

@@ -35,7 +35,7 @@ from cycada.stages.scoring import SCORES_NAME
 from cycada.task import Task
 from cycada.training.checkpoint import Checkpoint, read_json
 from cycada.training.loading import window_of
-from cycada.training.run import (
+from cycada.training.run_reading import (
     CONFIG_NAME,
     Kind,
     finished_checkpoint,

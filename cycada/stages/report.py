@@ -51,7 +51,7 @@ from cycada.stages.report_health import health_section
 from cycada.stages.report_scores import score_sections
 from cycada.stages.scoring import SCORES_NAME
 from cycada.training.loading import load_translator
-from cycada.training.run import CONFIG_NAME, read_log, run_config, run_kind, trained_with
+from cycada.training.run_reading import CONFIG_NAME, read_log, run_config, run_kind, trained_with
 
 Kind = Literal["translator", "detector", "evaluation", "dataset", "audit"]
 

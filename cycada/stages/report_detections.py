@@ -27,7 +27,7 @@ from cycada.stages.report_choice import GalleryOptions, ReadableFaces, chosen, n
 from cycada.stages.report_columns import loss_figures
 from cycada.stages.report_datasets import picture_file, shown_size, window_of
 from cycada.training.loading import LoadedDetector, load_detector
-from cycada.training.run import CONFIG_NAME
+from cycada.training.run_reading import CONFIG_NAME
 
 _UNSURE = 1e-6  # probabilities are kept this far from 0 and 1
 _SAME = 0.05  # difference of probabilities that precision and devices explain

@@ -20,7 +20,7 @@ from cycada.report.plots import Curve, Tone
 from cycada.task import Task
 from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.health import FEWEST, LONG, WINS, Health, shift_of_one_answer
-from cycada.training.run import STEPS_BACK_NAME, read_log
+from cycada.training.run_reading import STEPS_BACK_NAME, read_log
 
 Line = Mapping[str, float]
 

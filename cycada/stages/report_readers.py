@@ -26,7 +26,7 @@ from cycada.stages.evaluate import own_detector
 from cycada.stages.report_choice import near
 from cycada.task import Task, decided, logits_of, probabilities_of
 from cycada.training.loading import LoadedDetector, LoadedTranslator, load_detector, window_of
-from cycada.training.run import CONFIG_NAME, finished_checkpoint, run_config
+from cycada.training.run_reading import CONFIG_NAME, finished_checkpoint, run_config
 
 _HALF = 0.5
 

@@ -40,7 +40,7 @@ from cycada.stages.model_facts import (
     shared_facts,
 )
 from cycada.training.checkpoint import read_json, write_for_use
-from cycada.training.run import (
+from cycada.training.run_reading import (
     CONFIG_NAME,
     FOREIGN_KEY,
     TRAINED_WITH_KEY,

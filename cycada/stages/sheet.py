@@ -32,7 +32,7 @@ from cycada.stages.sheet_faces import (
 )
 from cycada.thermal import Unit, Window
 from cycada.training.loading import LoadedTranslator, load_translator
-from cycada.training.run import CONFIG_NAME, run_config
+from cycada.training.run_reading import CONFIG_NAME, run_config
 
 RowKind = Literal["source", "made", "truth", "back"]
 

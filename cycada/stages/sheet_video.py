@@ -33,7 +33,7 @@ from cycada.stages.sheet_faces import named
 from cycada.stages.sheet_sequences import Moving, Opening, open_first, open_other
 from cycada.thermal import Unit, Window
 from cycada.training.loading import LoadedTranslator, load_translator
-from cycada.training.run import CONFIG_NAME
+from cycada.training.run_reading import CONFIG_NAME
 
 _COLOURED = 12  # frames of which a GIF takes its colours
 _GREY_LEVELS = 127.5  # of 8 bits, in a unit of [-1, 1]

@@ -16,7 +16,7 @@ from cycada.config import DetectorConfig, TranslatorConfig
 from cycada.errors import CycadaError
 from cycada.locking import holder
 from cycada.training.checkpoint import SUMS_NAME, Checkpoint, checkpoints
-from cycada.training.run import LOG_NAME, Kind, read_log, run_config, run_kind
+from cycada.training.run_reading import LOG_NAME, Kind, read_log, run_config, run_kind
 
 State = Literal["training", "still", "waiting", "ended", "stopped", "broken"]
 """``still``: its process is there, but nothing new has come for long; ``waiting``: for a first

@@ -35,7 +35,7 @@ from cycada.stages.report_datasets import (
 from cycada.stages.report_reading import KnownLabels
 from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.loading import LoadedTranslator, load_translator
-from cycada.training.run import run_config, run_kind
+from cycada.training.run_reading import run_config, run_kind
 
 PLACE = "faces_files"
 """Folder of the sets, as their page names it."""

@@ -28,7 +28,8 @@ from cycada.training.health import Health, shift_of_one_answer
 from cycada.training.launch import loss_scale, my_share, processes_of, restore_loss_scale
 from cycada.training.optimizing import adam
 from cycada.training.recording import make_plain
-from cycada.training.run import Run, read_log
+from cycada.training.run import Run
+from cycada.training.run_reading import read_log
 from cycada.training.selection import Comparison, Selection, judged_on_target, validate
 from cycada.training.self_training import Unlabelled, mean_teacher_answers
 

@@ -24,7 +24,7 @@ from cycada.training.onnx_engine import (
     load_onnx_detector,
     load_onnx_translator,
 )
-from cycada.training.run import CONFIG_NAME
+from cycada.training.run_reading import CONFIG_NAME
 
 Engine = Literal["torch", "onnx"]
 

@@ -25,7 +25,7 @@ from cycada.models.detector import Detector
 from cycada.task import Task, decided, probabilities_of
 from cycada.thermal import Unit, Window
 from cycada.training.launch import multiplies_in_bf16
-from cycada.training.run import FOREIGN_KEY, finished_checkpoint, run_config
+from cycada.training.run_reading import FOREIGN_KEY, finished_checkpoint, run_config
 
 _SHOWN = 60  # characters of a fact that is wrong
 

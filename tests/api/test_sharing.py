@@ -21,7 +21,7 @@ from cycada.cli import main
 from cycada.data.index import read_index
 from cycada.errors import RunError, UsageError
 from cycada.stages import sharing
-from cycada.training.run import finished_checkpoint
+from cycada.training.run_reading import finished_checkpoint
 
 FACES = ("faces/thermal.png", "faces/other.png")
 

@@ -25,8 +25,8 @@ from cycada.progress import Progress
 from cycada.rejecting import Limit
 from cycada.settings import load_config
 from cycada.stages import leaving_out, train_detector, train_translator
+from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.launch import make_accelerator
-from cycada.training.run import newest_checkpoint
 
 Maker = Callable[..., Any]
 

@@ -47,7 +47,7 @@ from cycada.task import Task
 from cycada.training.examples import Examples
 from cycada.training.launch import make_accelerator
 from cycada.training.loading import LoadedDetector, load_detector
-from cycada.training.run import finished_checkpoint, read_log
+from cycada.training.run_reading import finished_checkpoint, read_log
 from cycada.training.selection import validate
 
 SIDE = 16

@@ -29,8 +29,9 @@ from cycada.errors import ConfigError, CycadaError, DataError
 from cycada.progress import Progress
 from cycada.stages.train_detector import run_training as train_detector
 from cycada.stages.train_translator import run_training as train_translator
+from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.loading import load_detector
-from cycada.training.run import newest_checkpoint, read_log
+from cycada.training.run_reading import read_log
 from cycada.training.selection import CRITERIA, Comparison
 
 SIDE = 16

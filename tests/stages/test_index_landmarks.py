@@ -26,7 +26,7 @@ from cycada.stages.index import make_index
 from cycada.stages.index_options import IndexOptions
 from cycada.stages.train_detector import run_training
 from cycada.training.loading import load_detector
-from cycada.training.run import read_log
+from cycada.training.run_reading import read_log
 
 # A face that looks at us, by the numbers of iBUG's 68 points: px to the right of the middle between
 # the eyes, and px below, when the eyes are 100 px apart. Points 36 to 41 are the eye at the left

@@ -23,9 +23,10 @@ from cycada.progress import Progress
 from cycada.stages.train_detector import run_training
 from cycada.stages.train_translator import run_training as train_translator
 from cycada.stages.translate import run_translation
+from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.judging import Readers, make_learner
 from cycada.training.loading import load_detector
-from cycada.training.run import newest_checkpoint, read_log
+from cycada.training.run_reading import read_log
 
 NAMES = (*EYE_CORNERS, "chin")
 CORNERS = [9.0, 7.0, 11.0, 7.0, 6.0, 7.0, 4.0, 7.0, 7.5, 14.0]

@@ -29,7 +29,8 @@ from cycada.stages.report_faces import samples_strip
 from cycada.stages.report_health import health_section
 from cycada.training import run as runs
 from cycada.training.health import Health
-from cycada.training.run import open_run, read_log
+from cycada.training.run import open_run
+from cycada.training.run_reading import read_log
 
 
 def logged(

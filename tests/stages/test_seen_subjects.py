@@ -22,7 +22,7 @@ from cycada.stages.train_detector import run_training as train_detector
 from cycada.stages.train_translator import run_training as train_translator
 from cycada.stages.translate import run_translation
 from cycada.training.loading import load_detector, load_translator
-from cycada.training.run import finished_checkpoint
+from cycada.training.run_reading import finished_checkpoint
 
 
 def test_a_subject_seen_anywhere_on_the_way_is_seen_at_its_end(

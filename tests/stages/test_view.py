@@ -46,7 +46,7 @@ from cycada.stages.view_live import Watch, spoken_time
 from cycada.stages.view_server import LARGEST_UPLOAD
 from cycada.stages.view_try import MOST_PIXELS
 from cycada.training.loading import load_detector, load_translator
-from cycada.training.run import LOG_NAME
+from cycada.training.run_reading import LOG_NAME
 
 TOKEN = "abcdefgh" * 4
 CPU = torch.device("cpu")

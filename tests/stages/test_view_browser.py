@@ -30,7 +30,7 @@ from cycada.progress import Progress
 from cycada.stages.train_detector import run_training as train_detector
 from cycada.stages.train_translator import run_training as train_translator
 from cycada.stages.translate import run_translation
-from cycada.training.run import LOG_NAME
+from cycada.training.run_reading import LOG_NAME
 
 TOKEN = "abcdefgh" * 4
 PATIENCE = 90_000  # ms: machines that run tests are busy

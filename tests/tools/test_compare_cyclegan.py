@@ -339,7 +339,7 @@ def test_a_training_does_not_go_on_from_it(
     tool: ModuleType, textbook: ModuleType, tiny_translator: Callable[..., TranslatorConfig],
     faces: Path, tmp_path: Path,
 ) -> None:  # fmt: skip
-    from cycada.training.run import run_config
+    from cycada.training.run_reading import run_config
 
     weights, back = named_as_theirs(drawn(textbook)), named_as_theirs(drawn(textbook, 1, 3))
     run = bring_over(tool, tmp_path, weights, back, data=(faces,), window=Window(), size=24)

@@ -22,8 +22,9 @@ from cycada.models.detector import AdaptiveDetector, Detector
 from cycada.models.domain import DomainClassifier
 from cycada.progress import Progress
 from cycada.stages import train_detector, train_translator
+from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.optimizing import portions, rejoined
-from cycada.training.run import newest_checkpoint, read_log
+from cycada.training.run_reading import read_log
 
 MakeTranslator = Callable[..., TranslatorConfig]
 MakeDetector = Callable[..., DetectorConfig]

@@ -24,7 +24,8 @@ from cycada.stages.translate import run_translation
 from cycada.training import translator as translator_training
 from cycada.training.checkpoint import SUMS_NAME, checkpoints, newest_checkpoint, remove_parts
 from cycada.training.loading import load_translator
-from cycada.training.run import Run, read_log
+from cycada.training.run import Run
+from cycada.training.run_reading import read_log
 
 FILES = ("about.json", "net.safetensors", "state.pt")
 

@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from cycada.settings import flatten
-from cycada.training.run import newest_checkpoint, read_log
+from cycada.training.checkpoint import newest_checkpoint
+from cycada.training.run_reading import read_log
 
 PATIENCE = 200  # s until two processes have begun to train, where cores are busy
 SOON = 30  # s in which all must have ended

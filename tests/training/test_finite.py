@@ -21,9 +21,11 @@ from cycada.stages import train_detector, train_translator
 from cycada.training import detector as detector_training
 from cycada.training import loop
 from cycada.training import translator as translator_training
+from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.finite import NonFiniteError
 from cycada.training.launch import make_accelerator
-from cycada.training.run import Run, newest_checkpoint, read_log
+from cycada.training.run import Run
+from cycada.training.run_reading import read_log
 from cycada.training.translator import make_state
 from cycada.training.translator_step import Judges, plain_halves, translator_step
 

@@ -15,9 +15,9 @@ from accelerate import Accelerator
 
 from cycada.progress import Progress
 from cycada.stages import train_detector, train_translator
-from cycada.training.checkpoint import Checkpoint
+from cycada.training.checkpoint import Checkpoint, newest_checkpoint
 from cycada.training.launch import make_accelerator
-from cycada.training.run import Run, newest_checkpoint
+from cycada.training.run import Run
 
 Make = Callable[..., Any]
 

@@ -28,10 +28,11 @@ from cycada.stages.train_detector import run_training as train_detector
 from cycada.stages.train_translator import run_training
 from cycada.task import TaskKind
 from cycada.training import translator as translator_training
+from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.examples import Labelled
 from cycada.training.judging import Readers
 from cycada.training.launch import make_accelerator
-from cycada.training.run import newest_checkpoint, read_log
+from cycada.training.run_reading import read_log
 from cycada.training.translator import make_state
 from cycada.training.translator_step import (
     Judges,

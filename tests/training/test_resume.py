@@ -27,9 +27,11 @@ from cycada.stages import train_detector, train_translator
 from cycada.task import Task
 from cycada.training import detector as detector_training
 from cycada.training import translator as translator_training
+from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.launch import make_accelerator
 from cycada.training.loop import Interrupted
-from cycada.training.run import Run, newest_checkpoint, read_log
+from cycada.training.run import Run
+from cycada.training.run_reading import read_log
 from cycada.training.selection import Comparison, Validation, validate
 
 ALIGNMENT = AlignmentConfig(hidden=8, weight=1.0, warm_up=0.5, healthy_from=0.0)

@@ -28,11 +28,12 @@ from cycada.stages.train_detector import run_training
 from cycada.task import Task, TaskKind
 from cycada.training import detector as detector_training
 from cycada.training.adda import adda_step, without_dropout
+from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.detector import make_state
 from cycada.training.detector_step import DetectorState, detector_step, make_learn
 from cycada.training.examples import Examples, Frequencies, Labelled
 from cycada.training.launch import make_accelerator
-from cycada.training.run import newest_checkpoint, read_log
+from cycada.training.run_reading import read_log
 from cycada.training.self_training import Unlabelled, mean_teacher_answers, target_terms
 
 SIDE = 16

@@ -28,7 +28,7 @@ from cycada.training.detector_step import DetectorState, detector_step, make_lea
 from cycada.training.examples import Examples, Frequencies, Labelled
 from cycada.training.launch import make_accelerator
 from cycada.training.loading import LoadedDetector
-from cycada.training.run import finished_checkpoint, read_log
+from cycada.training.run_reading import finished_checkpoint, read_log
 from cycada.training.self_training import Unlabelled
 from cycada.training.teachers import joint_answers
 

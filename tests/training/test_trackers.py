@@ -22,9 +22,10 @@ from cycada.errors import ConfigError, CycadaError, RunError, UsageError
 from cycada.progress import Progress
 from cycada.stages import train_detector, train_translator
 from cycada.training import translator as translator_training
+from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.finite import NonFiniteError
 from cycada.training.loop import Interrupted
-from cycada.training.run import newest_checkpoint, read_log
+from cycada.training.run_reading import read_log
 
 Make = Callable[..., Any]
 

@@ -22,7 +22,8 @@ from cycada.data.sampling import Order
 from cycada.progress import Progress
 from cycada.settings import flatten
 from cycada.stages import train_detector, train_translator
-from cycada.training.run import newest_checkpoint, read_log
+from cycada.training.checkpoint import newest_checkpoint
+from cycada.training.run_reading import read_log
 
 TOLERANCE = 1e-10
 NUMBERS = (1, 12, 51, 52)  # the AUs of the tiny faces
