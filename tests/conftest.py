@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,22 @@ def _forget_accelerator() -> None:
     state = sys.modules.get("accelerate.state")
     if state is not None:
         state.AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="session")
+def pack() -> Callable[[Path, Mapping[str, bytes]], Path]:
+    """Return what writes a tar file with tarfile alone, as users do."""
+
+    def pack(file: Path, members: Mapping[str, bytes]) -> Path:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(file, "w") as archive:
+            for name, content in members.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        return file
+
+    return pack
 
 
 @pytest.fixture(scope="session")

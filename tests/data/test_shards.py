@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import io
 import sys
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,17 +25,6 @@ from cycada.errors import DataError, UsageError
 BLOCK = 512
 
 
-def pack(file: Path, members: Mapping[str, bytes]) -> Path:
-    """Write a tar file with tarfile alone, as users do."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(file, "w") as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return file
-
-
 THREE = {
     "a/0.jpg": b"j" * 700, "a/0.cls.json": b"{}", "a/1.jpg": b"k" * 5, "a/1.txt": b"",
     "b.PNG": b"p" * 1024,
@@ -47,7 +35,7 @@ def read(file: Path) -> list[tuple[str, dict[str, bytes]]]:
     return [(each.key, dict(each.members)) for each in read_samples(file, ignored=lambda _: None)]
 
 
-def test_members_of_one_key_make_a_sample(tmp_path: Path) -> None:
+def test_members_of_one_key_make_a_sample(pack: Callable[..., Path], tmp_path: Path) -> None:
     assert read(pack(tmp_path / "a.tar", THREE)) == [
         ("a/0", {"jpg": b"j" * 700, "cls.json": b"{}"}),
         ("a/1", {"jpg": b"k" * 5, "txt": b""}),
@@ -110,7 +98,7 @@ def cut(size: int) -> Callable[[bytes], bytes]:
     ],
 )
 def test_a_shard_that_is_not_whole_is_refused_and_the_place_told(
-    spoil: Callable[[bytes], bytes], told: str, tmp_path: Path
+    pack: Callable[..., Path], spoil: Callable[[bytes], bytes], told: str, tmp_path: Path
 ) -> None:
     file = pack(tmp_path / "a.tar", THREE)
     file.write_bytes(spoil(file.read_bytes()))
@@ -134,7 +122,7 @@ def test_a_shard_that_is_not_whole_is_refused_and_the_place_told(
     ],
 )
 def test_names_that_would_mislead_are_refused(
-    names: tuple[str, ...], told: str, tmp_path: Path
+    pack: Callable[..., Path], names: tuple[str, ...], told: str, tmp_path: Path
 ) -> None:
     file = pack(tmp_path / "a.tar", dict.fromkeys(names, b"x"))
     with pytest.raises(ShardError) as caught:
@@ -143,7 +131,9 @@ def test_names_that_would_mislead_are_refused(
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_a_link_is_no_lost_sample_but_an_error(kind: bytes, tmp_path: Path) -> None:
+def test_a_link_is_no_lost_sample_but_an_error(
+    pack: Callable[..., Path], kind: bytes, tmp_path: Path
+) -> None:
     file = pack(tmp_path / "a.tar", {"a.jpg": b"x"})
     with tarfile.open(file, "a") as archive:
         member = tarfile.TarInfo("b.jpg")
@@ -182,7 +172,7 @@ def test_what_is_no_file_is_a_broken_shard_like_others(tmp_path: Path) -> None:
 
 
 def test_a_sample_that_would_fill_the_memory_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pack: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards_module, "MOST_BYTES", 2000)
     file = pack(tmp_path / "a.tar", {"a.jpg": b"x" * 1500, "a.txt": b"x" * 600})
@@ -194,7 +184,7 @@ def test_a_sample_that_would_fill_the_memory_is_refused(
 
 
 def test_shards_are_named_by_a_file_a_folder_or_a_pattern(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pack: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("in/00.tar", "in/01.tar", "in/02.TAR", "in/.03.tar"):
@@ -230,7 +220,7 @@ def test_shards_are_named_by_a_file_a_folder_or_a_pattern(
     ],
 )
 def test_a_pattern_that_names_no_shards_is_one_sentence(
-    pattern: str, error: type[Exception], told: str, tmp_path: Path,
+    pack: Callable[..., Path], pattern: str, error: type[Exception], told: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,6 @@ import io
 import math
 import re
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -36,7 +35,6 @@ from cycada.report.page import Gallery, Page, Scrubber, Section, Text, files_fol
 if TYPE_CHECKING:
     from tests.report.conftest import Watched
 
-TOOLS = Path(__file__).parents[2] / "tools"
 FACES = 42
 SIDE = 32
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -45,7 +43,6 @@ HOSTILE = "<img src=x onerror=document.title='run'></script><script>document.tit
 
 @pytest.fixture(scope="module")
 def made() -> ModuleType:
-    sys.path.insert(0, str(TOOLS))
     import bench_page
 
     return bench_page

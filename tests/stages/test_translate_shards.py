@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import re
@@ -12,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,16 +34,6 @@ from cycada.stages.translate import run_translation
 from cycada.stages.translate_shards import MadeShards, run_shard_translation
 
 SUFFIXES = (".png", ".jpg", ".tiff", ".png", ".JPEG")
-
-
-def pack(file: Path, members: dict[str, bytes]) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(file, "w") as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return file
 
 
 def members(file: Path) -> dict[str, bytes]:
@@ -73,7 +62,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shards(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shards(
+    pack: Callable[..., Path], pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return four shards with 38, 3, 2 and 1 of the pictures and labels."""
     root = tmp_path_factory.mktemp("shards")
     held: dict[int, dict[str, bytes]] = {0: {}, 1: {}, 2: {}, 3: {}}
@@ -283,7 +274,7 @@ def test_a_broken_shard_ends_the_verb_once_the_others_are_done(
 
 
 def test_samples_without_one_readable_image_are_set_aside_until_the_shard_is_mended(
-    own: Path, translator_run: Path, tmp_path: Path
+    pack: Callable[..., Path], own: Path, translator_run: Path, tmp_path: Path
 ) -> None:
     out, file = tmp_path / "out", own / "rgb-001.tar"
     whole = members(file)
@@ -322,7 +313,7 @@ def test_samples_without_one_readable_image_are_set_aside_until_the_shard_is_men
 
 
 def test_a_percentage_of_bad_samples_is_of_all_and_not_of_the_first(
-    translator_run: Path, pictures: Path, tmp_path: Path
+    pack: Callable[..., Path], translator_run: Path, pictures: Path, tmp_path: Path
 ) -> None:
     good = (pictures / "00.png").read_bytes()
     samples = {f"{number:02d}.png": good for number in range(2, 40)}

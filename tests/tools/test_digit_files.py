@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import re
 import struct
 import sys
 from pathlib import Path
 from typing import Any
 
+import digit_files
 import numpy as np
 import pytest
 import scipy.io
@@ -18,18 +18,8 @@ from cycada.data.index_checks import check_disjoint, check_files
 from cycada.errors import DataError, UsageError
 from cycada.progress import Progress
 
-
-def load(name: str) -> Any:
-    file = Path(__file__).parents[2] / "tools" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOL = load("digit_files")
-read_digits = TOOL.read_digits
-Digits = TOOL.Digits
+read_digits = digit_files.read_digits
+Digits = digit_files.Digits
 
 SIZES = {"train": 9, "test": 4}
 IDX = {"train": "train", "test": "t10k"}
@@ -279,7 +269,7 @@ def test_svhn_without_scipy_says_what_to_install(
 
 def write(out: Path, source: Any, target: Any, **changes: Any) -> Any:
     settings = {"validation": 3, "seed": 0, "progress": Progress(shown=False)} | changes
-    return TOOL.write_index_of_digits(source, target, out, **settings)
+    return digit_files.write_index_of_digits(source, target, out, **settings)
 
 
 def test_the_index_holds_every_digit_with_its_label_and_split(tmp_path: Path) -> None:

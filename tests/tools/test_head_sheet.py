@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -12,17 +11,12 @@ from PIL import Image
 from cycada import image_writing, thermal
 from cycada.data import phantom
 
-FILE = Path(__file__).resolve().parents[2] / "tools" / "head_sheet.py"
-
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("head_sheet", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    import head_sheet
+
+    return head_sheet
 
 
 def test_each_folder_gives_its_share_of_tiles_and_found_faces_are_green(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -18,18 +17,14 @@ from cycada.progress import Progress
 from cycada.stages.train_detector import run_training
 from cycada.training.loading import load_detector
 
-FILE = Path(__file__).resolve().parents[2] / "tools" / "probe_landmarks.py"
 CORNERS = [9.0, 7.0, 11.0, 7.0, 6.0, 7.0, 4.0, 7.0]  # 5 px apart
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("probe_landmarks", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    import probe_landmarks
+
+    return probe_landmarks
 
 
 def test_errors_of_the_middle_count_in_eye_distances(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import itertools
 import json
 import re
@@ -17,24 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reproduce_digits
 
 from cycada.errors import DataError
 from cycada.progress import Progress
 from cycada.stages.side_by_side import Job
 
-
-def load(name: str) -> Any:
-    file = Path(__file__).parents[2] / "tools" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOL = load("reproduce_digits")
 COLUMNS = ("source_only", "feature", "pixel", "both", "beyond", "target_supervised")
 FURTHER = ("source_own", "self_trained")
 PAIRS = ("mnist2usps", "usps2mnist", "svhn2mnist")
@@ -59,8 +46,8 @@ def found(*values: float) -> dict[str, list[float]]:
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_the_table_has_a_row_for_every_paper_and_one_for_us(pair: str) -> None:
-    lines = TOOL.table(pair, found(50.0)).splitlines()
-    papers = TOOL.PAPERS[pair]
+    lines = reproduce_digits.table(pair, found(50.0)).splitlines()
+    papers = reproduce_digits.PAPERS[pair]
     rows = [cells(line) for line in lines if line.startswith("|")]
     assert [row[0] for row in rows[2:-1]] == [name for name, _ in papers]
     assert all(len(row) == 1 + len(COLUMNS) for row in rows)
@@ -77,13 +64,15 @@ def test_the_table_has_a_row_for_every_paper_and_one_for_us(pair: str) -> None:
 def test_cycadas_accuracies_of_svhn_to_mnist_are_in_their_columns() -> None:
     """Table 1 of the paper (Hoffman et al., ICML 2018)."""
     (row,) = (
-        line for line in TOOL.table("svhn2mnist", found(50.0)).splitlines() if "CyCADA" in line
+        line
+        for line in reproduce_digits.table("svhn2mnist", found(50.0)).splitlines()
+        if "CyCADA" in line
     )
     assert cells(row)[1:] == ["67.1 ± 0.6", "83.8", "70.3", "90.4 ± 0.4", "", "99.2"]
 
 
 def test_our_row_has_the_mean_and_the_standard_deviation_over_seeds() -> None:
-    lines = TOOL.table("usps2mnist", found(50.0, 52.0, 57.0)).splitlines()
+    lines = reproduce_digits.table("usps2mnist", found(50.0, 52.0, 57.0)).splitlines()
     (row,) = (line for line in lines if line.startswith("| cycada"))
     # Mean 53; deviations -3, -1 and 4, of which the sample's standard deviation is sqrt(26 / 2).
     assert cells(row) == ["cycada, 3 seeds", *(f"**{53 + n}.0 ± 3.6**" for n in range(6))]
@@ -94,7 +83,7 @@ def test_our_row_has_the_mean_and_the_standard_deviation_over_seeds() -> None:
 
 
 def test_of_a_single_seed_there_is_no_deviation() -> None:
-    lines = TOOL.table("usps2mnist", found(50.04)).splitlines()
+    lines = reproduce_digits.table("usps2mnist", found(50.04)).splitlines()
     (row,) = (line for line in lines if line.startswith("| cycada"))
     assert cells(row) == ["cycada, 1 seed", *(f"**{50 + n}.0**" for n in range(6))]
 
@@ -137,7 +126,7 @@ def test_only_what_stands_between_the_marks_is_replaced(
     file.write_text(PAGE, encoding="utf-8")
     assert PAGE.count(old) == 1
     for _ in range(2):  # a second time it changes nothing
-        TOOL.insert_table(file, options(pair, budget), "TABLE")
+        reproduce_digits.insert_table(file, options(pair, budget), "TABLE")
         assert file.read_text(encoding="utf-8") == PAGE.replace(old, new)
 
 
@@ -155,7 +144,7 @@ def test_a_file_without_marks_is_refused_and_left_as_it_is(page: str, tmp_path: 
     file = tmp_path / "results.md"
     file.write_text(page, encoding="utf-8")
     with pytest.raises(DataError, match=r"<!-- mnist2usps quick --> and <!-- end -->.* missing\.$"):
-        TOOL.insert_table(file, options("mnist2usps", "quick"), "TABLE")
+        reproduce_digits.insert_table(file, options("mnist2usps", "quick"), "TABLE")
     assert file.read_text(encoding="utf-8") == page
     assert [f.name for f in tmp_path.iterdir()] == ["results.md"]
 
@@ -163,7 +152,7 @@ def test_a_file_without_marks_is_refused_and_left_as_it_is(page: str, tmp_path: 
 def test_a_missing_results_file_is_named_and_not_made(tmp_path: Path) -> None:
     file = tmp_path / "none.md"
     with pytest.raises(DataError, match=re.escape(str(file))):
-        TOOL.insert_table(file, options("mnist2usps", "quick"), "TABLE")
+        reproduce_digits.insert_table(file, options("mnist2usps", "quick"), "TABLE")
     assert not file.exists()
 
 
@@ -201,15 +190,15 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return the program's ``main`` with the shortest of plans."""
-    plan = TOOL.Plan(
+    plan = reproduce_digits.Plan(
         plain=2, adda=2, translator=2, translator_batch=4, own=2, self_trained=2, beyond=2
     )
-    monkeypatch.setattr(TOOL, "PLANS", {"quick": plan, "full": plan})
-    monkeypatch.setattr(TOOL, "VALIDATION", VALIDATION)
+    monkeypatch.setattr(reproduce_digits, "PLANS", {"quick": plan, "full": plan})
+    monkeypatch.setattr(reproduce_digits, "VALIDATION", VALIDATION)
 
     def main(*arguments: object) -> None:
         monkeypatch.setattr(sys, "argv", ["reproduce_digits.py", *map(str, arguments)])
-        TOOL.main()
+        reproduce_digits.main()
 
     return main
 
@@ -219,7 +208,7 @@ def files_of(folder: Path) -> dict[Path, tuple[int, bytes]]:
     return {
         file: (file.stat().st_mtime_ns, file.read_bytes())
         for file in folder.rglob("*")
-        if file.is_file() and file.name != TOOL.SUMMARY_NAME
+        if file.is_file() and file.name != reproduce_digits.SUMMARY_NAME
     }
 
 
@@ -254,7 +243,7 @@ def test_the_whole_way_ends_with_a_table_and_a_second_time_does_nothing_anew(
     assert max(max(values) for values in every.values()) > 1  # in per cent, not as a share
     assert len(result["seconds"]) == 2
     assert all(seconds > 0 for seconds in result["seconds"])
-    table = TOOL.table("usps2mnist", every)
+    table = reproduce_digits.table("usps2mnist", every)
     expected = f"before\n<!-- usps2mnist quick -->\n\n{table}\n\n<!-- end -->\nafter\n"
     assert page.read_text(encoding="utf-8") == expected
     assert table in capsys.readouterr().out
@@ -286,13 +275,13 @@ def test_the_seconds_of_a_seed_are_those_of_its_work(
     """A sitting that goes on adds to them; one in which all is done already adds nothing."""
     done: list[bool] = []
     job = Job("one", "one", lambda **_: done.append(True), lambda: bool(done))
-    monkeypatch.setattr(TOOL, "_jobs", lambda *_, **__: [job])
+    monkeypatch.setattr(reproduce_digits, "_jobs", lambda *_, **__: [job])
     clock = SimpleNamespace(monotonic=itertools.count(0.0, 10.0).__next__)  # 10 s from look to look
-    monkeypatch.setattr(TOOL, "time", clock)
-    plan = TOOL.PLANS["quick"]
+    monkeypatch.setattr(reproduce_digits, "time", clock)
+    plan = reproduce_digits.PLANS["quick"]
 
     def sit() -> float:
-        found: dict[str, Any] = TOOL.run_seed(
+        found: dict[str, Any] = reproduce_digits.run_seed(
             tmp_path / "index", tmp_path / "seed", seed=0, plan=plan, progress=quiet
         )
         return float(found["seconds"])

@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 
-TOOLS = Path(__file__).parents[2] / "tools"
 WORDS = ("phantom", "--subjects", "4", "--frames-per-subject", "1", "--size", "16", "--out")
 
 
 @pytest.fixture(scope="module")
 def kills() -> ModuleType:
-    sys.path.insert(0, str(TOOLS))
     import torture_kills
 
     return torture_kills
@@ -34,7 +32,6 @@ def server(kills: ModuleType) -> Iterator[Any]:
 def test_a_few_kills_and_inputs_do_no_harm_and_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sys.path.insert(0, str(TOOLS))
     import torture
 
     told = tmp_path / "torture.json"

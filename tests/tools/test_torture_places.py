@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -12,12 +11,9 @@ import pytest
 
 from cycada.errors import DataError
 
-TOOLS = Path(__file__).parents[2] / "tools"
-
 
 @pytest.fixture(scope="module")
 def torture_places() -> ModuleType:
-    sys.path.insert(0, str(TOOLS))
     import torture_places
 
     return torture_places

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -15,12 +13,9 @@ from cycada.data import phantom
 from cycada.data.phantom import ClipSpec, Phase
 from cycada.stages.phantom_clips import Patient, patient
 
-TOOLS = Path(__file__).parents[2] / "tools"
-
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    sys.path.insert(0, str(TOOLS))
     import vitals_benchmark
 
     return vitals_benchmark
