@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -10,6 +11,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from cycada.errors import DataError
 
@@ -70,7 +73,7 @@ def check_table(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, synced: bool = True, lone: bool = False) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; rename it to ``path`` when the block succeeds.
 
     A reader sees the old file or the whole new one, also after a crash or a full disk. The
@@ -79,8 +82,12 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
     Args:
         path: The file.
         synced: Whether that holds after a power cut, too, and the new name is there then.
+        lone: Whether it lies in a folder that no process holds (``cycada.locking``): then what
+            processes that were killed have left of it is removed first.
     """
     temporary = temporary_beside(path)
+    if lone:
+        _remove_left(temporary)
     try:
         yield temporary
         if synced:
@@ -130,6 +137,15 @@ def temporary_beside(path: Path) -> Path:
 def is_temporary(name: str) -> bool:
     """Tell whether :func:`temporary_beside` gives such names."""
     return _TEMPORARY.fullmatch(name) is not None
+
+
+def _remove_left(temporary: Path) -> None:
+    """Remove files that are named as ``temporary``, but by a process that is no more."""
+    head, own = temporary.stem.rsplit("-", 1)
+    for file in temporary.parent.glob(f"{glob.escape(head)}-*{glob.escape(temporary.suffix)}"):
+        pid = file.stem.removeprefix(f"{head}-")
+        if pid.isdecimal() and pid != own and not psutil.pid_exists(int(pid)):
+            file.unlink(missing_ok=True)
 
 
 def remove_temporaries(folder: Path, *, mark: str) -> None:

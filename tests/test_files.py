@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,26 @@ def test_a_line_that_was_torn_is_cut_off_and_the_file_goes_on_after_the_last_who
         assert whole_lines(file) == expected
         append_text(file, "next\n")
         assert file.read_text(encoding="utf-8") == expected + "next\n"
+
+
+def test_what_killed_processes_have_left_of_a_lone_file_is_removed_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    others = [
+        f".a[1].part-{os.getppid()}.png", f".a[1].part-{gone.pid}.onnx", f".a.part-{gone.pid}.png",
+        f".a[1].part-{gone.pid}x.png", f"a[1].part-{gone.pid}.png",
+    ]  # fmt: skip
+    left = f".a[1].part-{gone.pid}.png"
+    for name in (left, *others):
+        (tmp_path / name).write_text("half")
+    with replacing(tmp_path / "a[1].png") as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / left).exists()
+    with replacing(tmp_path / "a[1].png", lone=True) as temporary:
+        temporary.write_text("whole")
+    assert {file.name for file in tmp_path.iterdir()} == {"a[1].png", *others}
 
 
 def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ Then other things stand in the places of files, such as pipes, folders, bombs an
 index can hold (``torture_places.py``; not with ``--quick``).
 
 Each verb is killed at random moments and begun again by the same command, ``--kills`` times
-(``translate`` 10/3 as often, ``demo``, whose processes take long to start, a third as often). No
+(``translate`` 10/3 as often; ``demo`` and ``export``, which begin slowly, a third as often). No
 run may be lost, and what it leaves at its end may not differ from what one leaves that nobody
 disturbed (``torture_kills.py``).
 
@@ -50,7 +50,7 @@ from cycada.files import replacing
 
 _MORE_MEMORY = 3 << 30  # bytes
 _FRAMES = 40  # of a recording that are read
-_SHARES = {"translate": 10 / 3, "demo": 1 / 3}  # of --kills
+_SHARES = {"translate": 10 / 3, "demo": 1 / 3, "export": 1 / 3}  # of --kills
 _QUICK_INPUTS, _QUICK_KILLS = 60, 4
 _HUGE = (b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\x7f\xff\xff\xff")
 _WORDS = (

@@ -18,6 +18,7 @@ checkpoint, a row of a table.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import queue
@@ -25,6 +26,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -50,9 +52,11 @@ _SHARE_OF_TIMES, _SHARE_OF_TEARING, _SHARE_OF_SIGKILL = 0.5, 0.25, 0.7
 
 VERBS = (
     "demo", "phantom", "convert", "index", "train-detector", "train-translator", "translate",
-    "detect",
+    "translate-shards", "detect", "monitor", "export",
 )  # fmt: skip
-"""What can be killed; the one that takes longest comes first."""
+"""What can be killed, by name; the one that takes longest comes first."""
+
+_VERB_OF = {"translate-shards": "translate"}
 
 Snapshot = Mapping[str, str]
 """Path below the output folder -> digest of what is in the file."""
@@ -72,7 +76,7 @@ class Ended(NamedTuple):
 class Case:
     """A command to be killed."""
 
-    verb: str
+    verb: str  # its name in ``VERBS``
     words: tuple[str, ...]
     out: Path
 
@@ -365,6 +369,8 @@ def prepare(root: Path, server: Server, log: Path) -> dict[str, Case]:
     _write_recordings(recordings)
     boxes = root / "boxes.csv"
     _write_boxes(boxes)
+    shards = root / "shards"
+    _write_shards(shards, faces)
     runs = {
         "phantom": ["--subjects", "6", "--frames-per-subject", "3", "--size", "16", "--video"],
         "convert": [str(recordings)],
@@ -372,13 +378,21 @@ def prepare(root: Path, server: Server, log: Path) -> dict[str, Case]:
         "train-detector": _set(detector),
         "train-translator": _set([*translator, f'detector="{root / "judge"}"']),
         "translate": [str(root / "translator"), str(faces)],
+        "translate-shards": [str(root / "translator"), str(shards)],
         "detect": [str(root / "detector"), str(recordings / "a.npy"), str(recordings / "c"),
                    "--faces", "whole", "--overlay"],
+        "monitor": [str(recordings / "a.npy"), "--detector", str(root / "detector"),
+                    "--faces", "whole", "--fps", "2", "--unit", "centikelvin"],
+        "export": [str(root / "translator")],
         "demo": ["--size", "16"],
     }  # fmt: skip
     return {
-        verb: Case(verb, (verb, *words, "--out", str(root / "out" / verb)), root / "out" / verb)
-        for verb, words in runs.items()
+        name: Case(
+            name,
+            (_VERB_OF.get(name, name), *words, "--out", str(root / "out" / name)),
+            root / "out" / name,
+        )
+        for name, words in runs.items()
     }
 
 
@@ -398,6 +412,19 @@ def _write_recordings(folder: Path) -> None:
     for number in range(_PICTURES):
         frame = Image.fromarray(np.asarray(warm - 3 * number, dtype=np.uint16))
         frame.save(folder / "c" / f"{number:04d}.png")
+
+
+def _write_shards(folder: Path, faces: Path) -> None:
+    """Pack RGB faces, each with a label that is carried along, into shards of a few."""
+    folder.mkdir()
+    for number, subject in enumerate(sorted((faces / "rgb").iterdir())):
+        with tarfile.open(folder / f"{number:03d}.tar", "w") as shard:
+            for face in sorted(subject.iterdir()):
+                label = face.name.encode()
+                for name, content in ((face.name, face.read_bytes()), (f"{face.stem}.txt", label)):
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    shard.addfile(member, io.BytesIO(content))
 
 
 def _write_boxes(file: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import struct
+import tarfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -28,6 +30,7 @@ from cycada.data.index import DOMAINS, SPLITS, Face, Index, IndexInfo, read_inde
 from cycada.data.label_table import Reading
 from cycada.data.labels import read_labels
 from cycada.data.landmarks import read_landmarks, write_landmarks
+from cycada.data.shards import read_samples
 from cycada.errors import DataError
 from cycada.footage import ReadOptions, open_footage
 from cycada.footage.palettes import read_palette
@@ -108,11 +111,19 @@ def read_scores(folder: Path, _frames: int) -> None:
     report([folder], folder / "page")
 
 
+def read_shards(folder: Path, _frames: int) -> None:
+    """Read a WebDataset shard and its pictures, as translate does."""
+    for sample in read_samples(_only(folder), ignored=lambda _name: None):
+        for name in sample.pictures:
+            with suppress(DataError):  # it is set aside, and the next one tried
+                image_reading.decode_image(sample.members[name], name)
+
+
 READERS: Mapping[str, Callable[[Path, int], None]] = MappingProxyType(
     {
         "images": read_one_image, "recordings": read_recording, "labels": read_label_files,
         "tables": read_tables, "index": read_an_index, "settings": read_settings,
-        "run": read_a_run, "scores": read_scores,
+        "run": read_a_run, "scores": read_scores, "shards": read_shards,
     }
 )  # fmt: skip
 """Name of a reader -> what it does with a sample's folder; of recordings with so many frames."""
@@ -148,6 +159,7 @@ def write_samples(root: Path, *, recordings: Path | None) -> dict[str, list[Path
     _settings(lambda name: place("settings", name))
     _run(place("run", "run").parent, index)
     place("scores", "scores.json").write_text(json.dumps(_SCORES), encoding="utf-8")
+    _shards(lambda name: place("shards", name))
     return made
 
 
@@ -339,6 +351,22 @@ def _settings(place: Callable[[str], Path]) -> None:
         'data = ["data/rgb", "data/thermal"]\nsteps = 1000\n[generator]\nwidth = 16\nblocks = 3\n'
         "[weights]\ncycle = 10.0\nsemantic = 1.0\n"
     )
+
+
+def _shards(place: Callable[[str], Path]) -> None:
+    """Write shards in each of the formats that tar has, one with names too long for the oldest."""
+    for kind, folder in (
+        (tarfile.USTAR_FORMAT, "rgb"), (tarfile.GNU_FORMAT, "rgb/" + 150 * "a"),
+        (tarfile.PAX_FORMAT, "rgb/" + 150 * "é"),
+    ):  # fmt: skip
+        with tarfile.open(place("rgb.tar"), "w", format=kind) as shard:
+            for number in range(3):
+                picture = io.BytesIO()
+                Image.fromarray(np.stack([_grey() + number] * 3, axis=-1)).save(picture, "png")
+                for suffix, content in ((".png", picture.getvalue()), (".json", b'{"AU01": 1}')):
+                    member = tarfile.TarInfo(f"{folder}/{number}{suffix}")
+                    member.size = len(content)
+                    shard.addfile(member, io.BytesIO(content))
 
 
 def _run(root: Path, index: Path) -> None:

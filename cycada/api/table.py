@@ -100,7 +100,7 @@ class Detections:
         writer.writerows(table_row(row, self.task, graded=self.graded) for row in self.rows)
         content = as_listed(text.getvalue())
         if file is not None:
-            with replacing(Path(file)) as temporary:
+            with replacing(Path(file), lone=True) as temporary:
                 temporary.write_text(content, encoding="utf-8", newline="")
         return content
 

@@ -303,7 +303,7 @@ def write_page(path: Path, page: Page) -> None:
         raise ValueError(f"the sets of {path} belong into {beside}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        with replacing(path, lone=True) as temporary:
             # A file name need not be text; what of it is not is told by its number.
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         remove_sets(beside, keep=[each.folder.name for each in shown])

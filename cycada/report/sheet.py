@@ -114,7 +114,7 @@ def write_sheet(file: Path, sheet: Sheet, style: Style) -> None:
             figure.savefig(buffer, format=form, metadata=_NO_METADATA[form])
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as temporary:
+        with replacing(file, lone=True) as temporary:
             temporary.write_bytes(buffer.getvalue())
     except OSError as error:
         raise DataError(f"{file}: cannot be written ({reason(error)}).") from error

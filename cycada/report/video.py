@@ -40,7 +40,7 @@ def write_video(path: Path, pictures: Iterable[Pixels], *, rate: float) -> None:
     av = optional("av", extra="video", what="writing a video")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with replacing(path) as temporary, av.open(str(temporary), "w") as container:
+        with replacing(path, lone=True) as temporary, av.open(str(temporary), "w") as container:
             stream = container.add_stream(
                 "libx264", rate=Fraction(rate).limit_denominator(_RATE_STEPS)
             )
@@ -102,7 +102,7 @@ def write_gif(
     lasts = [10 * (end - begin) for begin, end in pairwise(ends)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        with replacing(path, lone=True) as temporary:
             flat[0].save(
                 temporary, save_all=True, append_images=flat[1:], duration=lasts, loop=0,
                 optimize=False,

@@ -110,7 +110,7 @@ def run_export(
         for part in parts:
             file = out if single else out / f"{part.name}{SUFFIXES[form]}"
             file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = held.enter_context(replacing(file))
+            temporary = held.enter_context(replacing(file, lone=True))
             write_exported(
                 part.module, form, temporary, example=part.faces[1], facts=part.facts,
                 any_size=part.any_size,

@@ -274,7 +274,7 @@ def _write(out: Path, config: DyspneaConfig) -> None:
     )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(out) as temporary:
+        with replacing(out, lone=True) as temporary:
             temporary.write_text(head + settings_text(config), encoding="utf-8", newline="")
     except OSError as error:
         raise CycadaError(f"{out}: cannot be written ({error.strerror}).") from error

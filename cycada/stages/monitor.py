@@ -17,7 +17,7 @@ from cycada.errors import DataError, UsageError
 from cycada.footage import Frame, ReadOptions
 from cycada.footage.raw import RawFrames, open_raw
 from cycada.locking import sole_writer
-from cycada.report.vitals import Watched, write_vitals
+from cycada.report.vitals import PAGE_NAME, Watched, write_vitals
 from cycada.report.vitals_course import Course
 from cycada.report.vitals_plot import Levels
 from cycada.settings import load_config, to_dict
@@ -136,6 +136,11 @@ class _Page:
     config: DyspneaConfig
     facts: Sequence[tuple[str, str]]
 
+    @property
+    def is_there(self) -> bool:
+        """Whether one was written, perhaps by an earlier watch."""
+        return (self.out / PAGE_NAME).exists()
+
     def write(self, course: Course, alarms: Sequence[Event], *, ended: str = "") -> None:
         alarm = self.config.alarm
         write_vitals(self.out, Watched(
@@ -171,7 +176,8 @@ class _Sitting:
         self.watch.close()
         self._note_alarms()
         # The page first: what is noted as ended is kept, and would never have one.
-        self.page.write(self.course, self.record.alarms, ended=ended)
+        if not (self.record.is_behind and self.page.is_there):  # that one shows more
+            self.page.write(self.course, self.record.alarms, ended=ended)
         self.record.finish(ended or AT_ITS_END, frames=self.frames.count)
         if self.frames.left_out:
             self.listener.note(

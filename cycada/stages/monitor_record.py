@@ -80,7 +80,7 @@ class Record:
 
     def add(self, row: Vitals) -> None:
         """Append a row, unless it is there; once this returns it survives the process."""
-        if self._told >= self.kept:
+        if not self.is_behind:
             append_text(self.vitals, as_lines([vitals_row(row, self._units)]))
         self._told += 1
 
@@ -88,8 +88,13 @@ class Record:
         """Write down alarms that were raised or have ended."""
         for event in events:
             self._events[event.kind, event.start] = event
-        if events and self._told >= self.kept:  # else there are more than these
+        if events and not self.is_behind:  # else there are more than these
             self._write_events()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether an earlier watch had come further than this one has."""
+        return self._told < self.kept
 
     @property
     def alarms(self) -> list[Event]:
@@ -99,7 +104,7 @@ class Record:
     def finish(self, ended: str, **facts: Any) -> None:
         """Note how it ended, and facts about it."""
         self._facts |= {"ended": ended, **facts}
-        if self._told >= self.kept:
+        if not self.is_behind:
             self._write_events()
         self._write_note()
 

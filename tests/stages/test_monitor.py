@@ -170,6 +170,25 @@ def test_rows_that_are_there_stay_while_a_killed_watch_is_made_up_for(
     assert same(options.out, whole) == []
 
 
+def test_a_watch_that_is_stopped_before_it_has_caught_up_leaves_the_page_that_shows_more(
+    options: MonitorOptions, whole: Path
+) -> None:
+    for seconds in (30, 10):
+        with pytest.raises(KeyboardInterrupt):
+            monitor(options, listener=stopping_at(seconds))
+    assert len(rows_of(options.out)) == 30
+    before = (options.out / "monitor.html").read_bytes()
+    (options.out / "monitor.html").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        monitor(options, listener=stopping_at(10))
+    assert (options.out / "monitor.html").read_bytes() != before
+    with pytest.raises(KeyboardInterrupt):
+        monitor(options, listener=stopping_at(30))
+    assert (options.out / "monitor.html").read_bytes() == before
+    monitor(options)
+    assert same(options.out, whole) == []
+
+
 def test_what_is_whole_is_kept(options: MonitorOptions, whole: Path) -> None:
     monitor(options)
     before = {file: file.stat().st_mtime_ns for file in options.out.iterdir()}
