@@ -77,13 +77,15 @@ class ApneaWatch:
         self.knows = self._known and bool(deep)
         if self._usual and not deep:  # a face that hides breathes no more and no less than before
             return
-        if not self._known or not deep:
+        # All parts together tell that it stops, one by itself that it does not, or goes on again.
+        if (
+            not self._known
+            or not deep
+            or any(self._depth(each, _BACK) > _ENDS for each in self._each(deep))
+        ):
             self._quiet = math.nan
-        elif math.isnan(self._quiet):
-            if self._depth(deep, SHORTEST) < _BEGINS:
-                self._quiet = now - self._still(deep)
-        elif any(self._depth(each, _BACK) > _ENDS for each in self._each(deep)):
-            self._quiet = math.nan
+        elif math.isnan(self._quiet) and self._depth(deep, SHORTEST) < _BEGINS:
+            self._quiet = now - self._still(deep)
         # A pause that is shorter is none; a short move in a longer one does not end it.
         if not now - self._quiet < SHORTEST:
             self.since = self._quiet

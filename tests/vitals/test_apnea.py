@@ -65,3 +65,18 @@ def test_who_goes_on_by_the_mouth_has_no_apnea() -> None:
         parts = with_noise_and_mouth(now, stops=70, mouth_from=70)
         watch.see(float(now), parts, told=["nostrils", "mouth"] if now <= 72 else ["mouth"])
         assert np.isnan(watch.since), now
+
+
+def test_an_apnea_that_one_part_has_ended_does_not_begin_again_while_that_part_breathes() -> None:
+    watch, found = ApneaWatch(), {}
+    for now in range(30, 150):
+        times = now - np.arange(round(WINDOW * GRID))[::-1] / GRID
+        breath = np.sin(2 * np.pi * 0.25 * times)
+        parts = {
+            "nostrils": breath * (times < 70),
+            "cheek": 0.3 * breath * ((times < 70) | (times > 100)),
+        }
+        watch.see(float(now), parts, told=["nostrils", "cheek"] if now <= 70 else [])
+        found[now] = watch.since
+    assert all(abs(found[now] - 70) < 1.5 for now in range(85, 101))
+    assert np.isnan([found[now] for now in range(105, 150)]).all()
