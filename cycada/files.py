@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -82,12 +81,12 @@ def replacing(path: Path, *, synced: bool = True, lone: bool = False) -> Iterato
     Args:
         path: The file.
         synced: Whether that holds after a power cut, too, and the new name is there then.
-        lone: Whether it lies in a folder that no process holds (``cycada.locking``): then what
-            processes that were killed have left of it is removed first.
+        lone: Whether it may lie in a folder that no process holds (``cycada.locking``): then what
+            processes of this machine that were killed have left of it is removed first.
     """
     temporary = temporary_beside(path)
     if lone:
-        _remove_left(temporary)
+        _remove_left(path)
     try:
         yield temporary
         if synced:
@@ -128,10 +127,14 @@ _TEMPORARY = re.compile(r"\..+\.part-\d+(\.[^.]*)?")
 
 def temporary_beside(path: Path) -> Path:
     """Return a name beside ``path`` for what is to become it, with its suffix."""
-    stem = path.stem
+    return path.with_name(f".{_short_stem(path)}.part-{os.getpid()}{path.suffix}")
+
+
+def _short_stem(path: Path) -> str:
+    """Return a stem that leaves room for what temporary names have more."""
     if len(os.fsencode(path.name)) > _LONGEST_NAME - _ADDED:
-        stem = hashlib.sha256(os.fsencode(stem)).hexdigest()[:32]
-    return path.with_name(f".{stem}.part-{os.getpid()}{path.suffix}")
+        return hashlib.sha256(os.fsencode(path.stem)).hexdigest()[:32]
+    return path.stem
 
 
 def is_temporary(name: str) -> bool:
@@ -139,13 +142,14 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def _remove_left(temporary: Path) -> None:
-    """Remove files that are named as ``temporary``, but by a process that is no more."""
-    head, own = temporary.stem.rsplit("-", 1)
-    for file in temporary.parent.glob(f"{glob.escape(head)}-*{glob.escape(temporary.suffix)}"):
-        pid = file.stem.removeprefix(f"{head}-")
-        if pid.isdecimal() and pid != own and not psutil.pid_exists(int(pid)):
-            file.unlink(missing_ok=True)
+def _remove_left(path: Path) -> None:
+    """Remove what was to become ``path``, by processes of this machine that are no more."""
+    named = re.compile(rf"\.{re.escape(_short_stem(path))}\.part-(\d+){re.escape(path.suffix)}")
+    for file in path.parent.glob(".*.part-*"):
+        if found := named.fullmatch(file.name):
+            with suppress(OSError, OverflowError):  # the new file matters more than the old mess
+                if not psutil.pid_exists(int(found[1])):
+                    file.unlink()
 
 
 def remove_temporaries(folder: Path, *, mark: str) -> None:

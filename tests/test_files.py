@@ -13,6 +13,7 @@ from cycada.files import (
     check_regular,
     remove_temporaries,
     replacing,
+    temporary_beside,
     whole_lines,
 )
 
@@ -32,24 +33,30 @@ def test_a_line_that_was_torn_is_cut_off_and_the_file_goes_on_after_the_last_who
         assert file.read_text(encoding="utf-8") == expected + "next\n"
 
 
+@pytest.mark.parametrize("name", ["a[1].png", "b.tar.gz", "table", "run-5", "x" * 250 + ".png"])
 def test_what_killed_processes_have_left_of_a_lone_file_is_removed_and_nothing_else(
-    tmp_path: Path,
+    name: str, tmp_path: Path
 ) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
+    lives = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    stem = temporary_beside(tmp_path / name).name.partition(".part-")[0]
+    suffix = Path(name).suffix
+    left = f"{stem}.part-{gone.pid}{suffix}"
     others = [
-        f".a[1].part-{os.getppid()}.png", f".a[1].part-{gone.pid}.onnx", f".a.part-{gone.pid}.png",
-        f".a[1].part-{gone.pid}x.png", f"a[1].part-{gone.pid}.png",
+        f"{stem}.part-{lives.pid}{suffix}", f"{stem}.part-{gone.pid}.onnx",
+        f".other.part-{gone.pid}{suffix}", f"{stem}.part-{gone.pid}x{suffix}",
+        f"{stem[1:]}.part-{gone.pid}{suffix}", f"{stem}.part-{10**20}{suffix}",
     ]  # fmt: skip
-    left = f".a[1].part-{gone.pid}.png"
-    for name in (left, *others):
-        (tmp_path / name).write_text("half")
-    with replacing(tmp_path / "a[1].png") as temporary:
+    for each in (left, *others):
+        (tmp_path / each).write_text("half")
+    with replacing(tmp_path / name) as temporary:
         temporary.write_text("whole")
     assert (tmp_path / left).exists()
-    with replacing(tmp_path / "a[1].png", lone=True) as temporary:
+    with replacing(tmp_path / name, lone=True) as temporary:
         temporary.write_text("whole")
-    assert {file.name for file in tmp_path.iterdir()} == {"a[1].png", *others}
+    lives.communicate()
+    assert {file.name for file in tmp_path.iterdir()} == {name, *others}
 
 
 def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def write_audit(found: Audit, out: Path) -> Path:
     }
     page = out / PAGE_NAME
     write_page(page, _page(found))  # makes the folder
-    with replacing(out / JSON_NAME) as temporary:
+    with replacing(out / JSON_NAME, lone=True) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return page
 

@@ -176,7 +176,8 @@ class _Sitting:
         self.watch.close()
         self._note_alarms()
         # The page first: what is noted as ended is kept, and would never have one.
-        if not (self.record.is_behind and self.page.is_there):  # that one shows more
+        if not (self.record.shows_more and self.page.is_there):
+            self.record.note_shown()
             self.page.write(self.course, self.record.alarms, ended=ended)
         self.record.finish(ended or AT_ITS_END, frames=self.frames.count)
         if self.frames.left_out:

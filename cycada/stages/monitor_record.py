@@ -50,7 +50,9 @@ class Record:
         """
         self.vitals, self.events = out / VITALS_NAME, out / EVENTS_NAME
         self._note, self._units = out / NOTE_NAME, tuple(units)
-        self._facts: dict[str, Any] = {"settings": json.loads(json.dumps(settings)), "ended": ""}
+        self._facts: dict[str, Any] = {
+            "settings": json.loads(json.dumps(settings)), "ended": "", "shown": 0
+        }  # fmt: skip
         self._events: dict[tuple[str, float], Event] = {}
         self.whole = False
         """Whether all of the source is told already."""
@@ -61,6 +63,8 @@ class Record:
                 "--out."
             )
         self.whole = found is not None and found.get("ended") == AT_ITS_END
+        if found is not None and isinstance(found.get("shown"), int):
+            self._facts["shown"] = found["shown"]
         self.kept = 0
         """Rows that are there."""
         self._told = 0
@@ -95,6 +99,16 @@ class Record:
     def is_behind(self) -> bool:
         """Whether an earlier watch had come further than this one has."""
         return self._told < self.kept
+
+    @property
+    def shows_more(self) -> bool:
+        """Whether the page shows more rows than were told to this watch."""
+        return bool(self._facts["shown"] > self._told)
+
+    def note_shown(self) -> None:
+        """Note that the page, which is about to be written, shows all rows so far."""
+        self._facts["shown"] = self._told
+        self._write_note()
 
     @property
     def alarms(self) -> list[Event]:

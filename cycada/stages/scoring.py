@@ -104,7 +104,7 @@ def write_results(folder: Path, texts: dict[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            with replacing(folder / name) as temporary:
+            with replacing(folder / name, lone=True) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise CycadaError(f"{folder}: cannot be written to ({error.strerror}).") from error

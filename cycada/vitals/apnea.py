@@ -41,6 +41,7 @@ class ApneaWatch:
         self.since = math.nan
         self.knows = False
         self._quiet = math.nan  # the same, while it is too short for an apnea as well
+        self._breathed = math.nan  # time at which a part of the face was last seen to breathe
         self._usual: dict[str, float] = {}
         self._first = self._last = math.nan  # time at which a rate was told
         self._known = False
@@ -78,14 +79,14 @@ class ApneaWatch:
         if self._usual and not deep:  # a face that hides breathes no more and no less than before
             return
         # All parts together tell that it stops, one by itself that it does not, or goes on again.
-        if (
-            not self._known
-            or not deep
-            or any(self._depth(each, _BACK) > _ENDS for each in self._each(deep))
-        ):
+        breathes = any(self._depth(each, _BACK) > _ENDS for each in self._each(deep))
+        if breathes:
+            self._breathed = now
+        if breathes or not self._known or not deep:
             self._quiet = math.nan
         elif math.isnan(self._quiet) and self._depth(deep, SHORTEST) < _BEGINS:
-            self._quiet = now - self._still(deep)
+            last = self._breathed - (_BACK - _EDGE)  # breath of a part, at the earliest
+            self._quiet = float(np.fmax(now - self._still(deep), last))
         # A pause that is shorter is none; a short move in a longer one does not end it.
         if not now - self._quiet < SHORTEST:
             self.since = self._quiet
@@ -114,7 +115,7 @@ class ApneaWatch:
 
     def _each(self, deep: Mapping[str, Array]) -> Sequence[Mapping[str, Array]]:
         """Return the parts one by one that swing with the breath by more than noise."""
-        least = _CLEAR * max(self._usual[name] for name in deep)
+        least = _CLEAR * max((self._usual[name] for name in deep), default=0.0)
         return [{name: values} for name, values in deep.items() if self._usual[name] >= least]
 
     def _swing(self, deep: Mapping[str, Array]) -> Array:

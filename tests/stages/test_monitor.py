@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 import signal
@@ -187,6 +188,26 @@ def test_a_watch_that_is_stopped_before_it_has_caught_up_leaves_the_page_that_sh
     assert (options.out / "monitor.html").read_bytes() == before
     monitor(options)
     assert same(options.out, whole) == []
+
+
+def test_a_page_that_shows_less_than_the_table_grows_with_a_watch_that_is_stopped(
+    options: MonitorOptions,
+) -> None:
+    def killed(row: Vitals) -> None:
+        if row.seconds == 25:
+            raise RuntimeError("no page after this")
+
+    with pytest.raises(KeyboardInterrupt):
+        monitor(options, listener=stopping_at(5))
+    with pytest.raises(RuntimeError):
+        monitor(options, listener=Listener(row=killed))
+    assert len(rows_of(options.out)) == 25
+    before = (options.out / "monitor.html").stat().st_size
+    with pytest.raises(KeyboardInterrupt):
+        monitor(options, listener=stopping_at(20))
+    assert len(rows_of(options.out)) == 25
+    assert json.loads((options.out / "monitor.json").read_text())["shown"] == 20
+    assert (options.out / "monitor.html").stat().st_size > before
 
 
 def test_what_is_whole_is_kept(options: MonitorOptions, whole: Path) -> None:

@@ -67,16 +67,24 @@ def test_who_goes_on_by_the_mouth_has_no_apnea() -> None:
         assert np.isnan(watch.since), now
 
 
-def test_an_apnea_that_one_part_has_ended_does_not_begin_again_while_that_part_breathes() -> None:
-    watch, found = ApneaWatch(), {}
-    for now in range(30, 150):
-        times = now - np.arange(round(WINDOW * GRID))[::-1] / GRID
-        breath = np.sin(2 * np.pi * 0.25 * times)
-        parts = {
-            "nostrils": breath * (times < 70),
-            "cheek": 0.3 * breath * ((times < 70) | (times > 100)),
-        }
-        watch.see(float(now), parts, told=["nostrils", "cheek"] if now <= 70 else [])
-        found[now] = watch.since
-    assert all(abs(found[now] - 70) < 1.5 for now in range(85, 101))
-    assert np.isnan([found[now] for now in range(105, 150)]).all()
+def test_an_apnea_that_one_part_has_ended_begins_again_when_that_part_stops_and_not_before() -> (
+    None
+):
+    for begins, ends in ((100, 120), (100, 1000), (70, 100)):  # s in which the cheek breathes alone
+        watch, found = ApneaWatch(), {}
+        for now in range(30, 160):
+            times = now - np.arange(round(WINDOW * GRID))[::-1] / GRID
+            breath = np.sin(2 * np.pi * 0.25 * times)
+            alone = (times > begins) & (times < ends)
+            parts = {
+                "nostrils": breath * (times < 70),
+                "cheek": 0.3 * breath * ((times < 70) | alone),
+            }
+            watch.see(float(now), parts, told=["nostrils", "cheek"] if now <= 70 else [])
+            found[now] = watch.since
+        first = [found[now] for now in range(85, 101)]
+        assert (
+            all(abs(since - 70) < 1.5 for since in first) if begins > 70 else np.isnan(first).all()
+        )
+        assert np.isnan([found[now] for now in range(begins + 5, min(ends + 9, 160))]).all()
+        assert all(abs(found[now] - ends) < 2 for now in range(ends + 12, 160))
