@@ -41,6 +41,8 @@ class ApneaWatch:
         self.since = math.nan
         self.knows = False
         self._quiet = math.nan  # the same, while it is too short for an apnea as well
+        self._away = False  # whether the face is hidden
+        self._returned = math.nan  # time since which it has been seen again
         self._breathed = math.nan  # time at which a part of the face was last seen to breathe
         self._usual: dict[str, float] = {}
         self._first = self._last = math.nan  # time at which a rate was told
@@ -54,6 +56,7 @@ class ApneaWatch:
     def see_nothing(self) -> None:
         """Take in a window in which nothing was seen."""
         self.knows = False
+        self._away = True
 
     def see(self, now: float, breaths: Mapping[str, Array], *, told: Sequence[str]) -> None:
         """Take in a window.
@@ -77,16 +80,20 @@ class ApneaWatch:
         deep = {name: np.abs(breaths[name]) for name in self._usual if name in breaths}
         self.knows = self._known and bool(deep)
         if self._usual and not deep:  # a face that hides breathes no more and no less than before
+            self._away = True
             return
+        if self._away:
+            self._away, self._returned = False, now - SHORTEST
         # All parts together tell that it stops, one by itself that it does not, or goes on again.
-        breathes = any(self._depth(each, _BACK) > _ENDS for each in self._each(deep))
+        breathes = any(self._depth(each, _BACK) > _ENDS for each in self._each(deep, told))
         if breathes:
             self._breathed = now
         if breathes or not self._known or not deep:
             self._quiet = math.nan
         elif math.isnan(self._quiet) and self._depth(deep, SHORTEST) < _BEGINS:
             last = self._breathed - (_BACK - _EDGE)  # breath of a part, at the earliest
-            self._quiet = float(np.fmax(now - self._still(deep), last))
+            begun = np.fmax(now - self._still(deep), last)
+            self._quiet = float(np.fmax(begun, self._returned))  # before, nobody knows
         # A pause that is shorter is none; a short move in a longer one does not end it.
         if not now - self._quiet < SHORTEST:
             self.since = self._quiet
@@ -113,10 +120,19 @@ class ApneaWatch:
         last = int(np.max(np.flatnonzero(swing > _ENDS), initial=0))
         return (len(swing) - last) / GRID
 
-    def _each(self, deep: Mapping[str, Array]) -> Sequence[Mapping[str, Array]]:
-        """Return the parts one by one that swing with the breath by more than noise."""
+    def _each(
+        self, deep: Mapping[str, Array], told: Sequence[str]
+    ) -> Sequence[Mapping[str, Array]]:
+        """Return the parts one by one that swing with the breath by more than noise.
+
+        They do if they tell a rate, or are as a rule among those that swing most.
+        """
         least = _CLEAR * max((self._usual[name] for name in deep), default=0.0)
-        return [{name: values} for name, values in deep.items() if self._usual[name] >= least]
+        return [
+            {name: values}
+            for name, values in deep.items()
+            if self._usual[name] >= least or (name in told and self._usual[name] > 0)
+        ]
 
     def _swing(self, deep: Mapping[str, Array]) -> Array:
         """Return how far all parts together swing, as a share of the usual.

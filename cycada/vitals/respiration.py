@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
+from scipy import ndimage, signal
 
 from cycada.vitals.breaths import breaths
 
@@ -45,6 +45,8 @@ _JITTER = 0.001  # s that time stamps are rounded by
 _MARGIN = 1.0  # s before the window, to bridge to
 _LONGEST_GAP = 1.5  # s without a sample that are bridged; a shutter is closed for less (NUC)
 _MOST_MISSING = 0.25  # share of a window
+_BESIDE = 9  # samples: a jump has one large change among them, a breath has several
+_VOUCHED = 0.5  # of what these tell; with all of it some jumps stay, and cost rates
 _JUMP = 6.0  # standard deviations of the change from sample to sample, as its MAD tells them
 _FROZEN = 3  # equal values in a row: the camera stands still
 _FEWEST = 8  # samples
@@ -164,7 +166,9 @@ def steadied(values: Array) -> Array:
     While the shutter is closed (NUC) cameras repeat a frame, and often go on at another level.
     Changes from one sample to the next that lie more than six standard deviations from the median
     change, as the median absolute deviation tells them, are replaced by it; so are those of a
-    sudden movement.
+    sudden movement. The deviation is that of the whole window or, where it is larger, half of that
+    of the samples around: most of a window with a long pause is noise, and a deep breath beside
+    that is no jump.
 
     Args:
         values: ``(T,)``; NaN where there is none.
@@ -181,8 +185,10 @@ def steadied(values: Array) -> Array:
         return steady
     changes = np.diff(steady[seen])
     usual = np.median(changes)
-    deviation = 1.4826 * np.median(np.abs(changes - usual))
-    changes[np.abs(changes - usual) > _JUMP * deviation] = usual
+    off = np.abs(changes - usual)
+    around = ndimage.median_filter(off, _BESIDE)
+    deviation = 1.4826 * np.maximum(np.median(off), _VOUCHED * around)
+    changes[off > _JUMP * deviation] = usual
     steady[seen] = steady[seen[0]] + np.concatenate([[0.0], np.cumsum(changes)])
     return steady
 

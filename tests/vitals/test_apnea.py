@@ -88,3 +88,25 @@ def test_an_apnea_that_one_part_has_ended_begins_again_when_that_part_stops_and_
         )
         assert np.isnan([found[now] for now in range(begins + 5, min(ends + 9, 160))]).all()
         assert all(abs(found[now] - ends) < 2 for now in range(ends + 12, 160))
+
+
+def test_a_part_that_tells_a_rate_breathes_however_deep_another_once_swung() -> None:
+    watch = ApneaWatch()
+    for now in range(30, 130):
+        times = now - np.arange(round(WINDOW * GRID))[::-1] / GRID
+        breath = np.sin(2 * np.pi * 0.25 * times)
+        parts = {"mouth": 0.4 * breath * (times < 70), "nostrils": 0.06 * breath}
+        watch.see(float(now), parts, told=["mouth", "nostrils"] if now < 70 else ["nostrils"])
+        assert np.isnan(watch.since)
+
+
+def test_an_apnea_does_not_begin_before_the_face_was_seen_again() -> None:
+    for breathes in (1.0, 0.02):
+        watch = ApneaWatch()
+        for now in range(30, 70):
+            watch.see(float(now), window(now, stops=1e9), told=["nostrils"])
+        for _ in range(70, 200):
+            watch.see_nothing()
+        for now in range(210, 240):  # seen since 200
+            watch.see(float(now), window(now, stops=-1e9, depth=breathes), told=[])
+            assert np.isnan(watch.since) if breathes == 1.0 else watch.since >= 200

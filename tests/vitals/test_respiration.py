@@ -101,6 +101,16 @@ def test_freezes_and_jumps_are_taken_out_and_nothing_else() -> None:
     assert steadied(slow) == pytest.approx(slow)
 
 
+def test_deep_breaths_after_a_long_pause_are_no_jumps_and_a_jump_among_them_is_one() -> None:
+    times = seconds()
+    breath = breathing(times, 30, depth=0.6) * (times >= 34)
+    values = np.where(breath, breath, 34) + noise(times, 0.004)
+    last = times >= 35  # of the first breath a part may be lost
+    assert steadied(values)[last].std() == pytest.approx(values[last].std(), rel=0.02)
+    jumped = values + 3.0 * (times > 37)
+    assert steadied(jumped)[last].std() == pytest.approx(values[last].std(), rel=0.2)
+
+
 def test_the_first_part_that_tells_a_rate_is_taken() -> None:
     times = seconds()
     still = 34 + noise(times, 0.02)
