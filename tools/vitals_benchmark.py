@@ -83,6 +83,7 @@ def figures(courses: Sequence[Course]) -> dict[str, float | int | None]:
         "silent_without_breathing": told.silent.value,
         "apneas_found": scores.apnea.found.value,
         "apnea_false_per_hour": scores.apnea.false_per_hour.value,
+        "apnea_false_seconds": scores.apnea_false.value,
     }
     rounded = {
         key: round(value, 4) if math.isfinite(value) else None for key, value in values.items()

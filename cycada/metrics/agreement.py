@@ -154,7 +154,7 @@ class Detection(NamedTuple):
 
     found: tuple[bool, ...]  # one for each that happened
     delays: tuple[float, ...]  # s from the start of each that was found until it was told
-    false: int  # told while nothing happened, or had begun to
+    false: int  # told while nothing happened, or had begun to, or again of the same
 
 
 def detect_spans(
@@ -165,20 +165,32 @@ def detect_spans(
     What began to be told more than :data:`EARLY` before is not told of it: an alarm that never
     stops would find everything.
 
+    Only the first that is told of a span is right. What is told of it again is false: who looks
+    after the patient is called once more for nothing new. It is right if it is also the first of
+    another span, which it may begin :data:`EARLY` before, or if it begins in a forgiven one. How
+    long something is told after its span has ended does not count here.
+
     Args:
         happened: What should be told of.
         told: When something was told, from its being raised to its end.
-        forgiven: What need not be told of, but may be.
+        forgiven: What need not be told of, but may be, any number of times; none of ``happened``.
     """
-    found, delays = [], []
+    found, delays, right = [], [], set()
     for span in happened:
-        meeting = [each.start for each in told if _begins_in(span, each)]
+        meeting = [
+            (each.start, number) for number, each in enumerate(told) if _begins_in(span, each)
+        ]
         found.append(bool(meeting))
         if meeting:
-            delays.append(max(min(meeting) - span.start, 0.0))
-    allowed = [*happened, *forgiven]
-    false = sum(not any(_begins_in(span, each) for span in allowed) for each in told)
-    return Detection(tuple(found), tuple(delays), false)
+            start, first = min(meeting)
+            delays.append(max(start - span.start, 0.0))
+            right.add(first)
+    right |= {
+        number
+        for number, each in enumerate(told)
+        if any(_begins_in(span, each) for span in forgiven)
+    }
+    return Detection(tuple(found), tuple(delays), len(told) - len(right))
 
 
 def spans_of(flags: npt.ArrayLike, seconds: npt.ArrayLike) -> list[Span]:

@@ -76,7 +76,7 @@ def sentences(scores: VitalsScores) -> dict[str, list[str]]:
         ]
     stopped.append(
         f"{_share(scores.apnea_false)} of the seconds of breathing were flagged by mistake, "
-        f"{_figure(apnea.false_per_hour, '.1f')} flags per hour without an apnea."
+        f"{_figure(apnea.false_per_hour, '.1f')} flags per hour without an apnea, or again in one."
     )
     return {
         "Breathing": breathing,

@@ -127,15 +127,21 @@ def _name(table: Path) -> str:
 
 def _course(file: Path, truth_file: Path) -> tuple[Course, list[str]]:
     truth = read_truth(truth_file)
-    last = float(truth.seconds[-1]) + _LATE
+    first, last = float(truth.seconds[0]), float(truth.seconds[-1]) + _LATE
     rows = list(read_vitals(file))
     kept = [row for row in rows if row.seconds <= last]
-    if not kept:
-        raise DataError(f"{file}: tells nothing of the {last:.0f} s that {truth_file} knows.")
+    early = sum(row.seconds < first for row in kept)
+    if len(kept) == early:
+        raise DataError(
+            f"{file}: tells nothing of the time from {first:.0f} to {last:.0f} s, of which "
+            f"{truth_file} knows."
+        )
     notes = []
+    if early:
+        notes.append(f"{early} seconds before the beginning of its truth are not judged.")
     if len(kept) < len(rows):
         notes.append(f"{len(rows) - len(kept)} seconds after the end of its truth are left out.")
-    alarms = _alarms(file.with_name(EVENTS_NAME), end=kept[-1].seconds)
+    alarms = _alarms(file.with_name(EVENTS_NAME), end=min(rows[-1].seconds, last))
     if alarms is None:
         notes.append(f"has no {EVENTS_NAME} beside it, so its alarms are not counted.")
     return Course(
@@ -151,13 +157,13 @@ def _course(file: Path, truth_file: Path) -> tuple[Course, list[str]]:
 
 
 def _alarms(file: Path, *, end: float) -> Sequence[Span] | None:
-    """Return the alarms of dyspnea; one that lasts ends with the table."""
+    """Return the alarms of dyspnea up to ``end``, at which those that last are cut."""
     if not file.exists():
         return None
     return [
-        Span(event.raised, end if event.lasts else event.end)
+        Span(event.raised, end if event.lasts else min(event.end, end))
         for event in read_events(file)
-        if event.kind == _ALARM
+        if event.kind == _ALARM and event.raised <= end
     ]
 
 

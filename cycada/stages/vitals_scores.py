@@ -30,7 +30,7 @@ from cycada.metrics.vitals import (
     VitalsScores,
 )
 from cycada.vitals.respiration import WINDOW
-from cycada.vitals.truth import Truth, Windows, true_windows, truth_at
+from cycada.vitals.truth import Truth, Windows, begun, true_windows, truth_at
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -123,21 +123,38 @@ def _breathing(
 def _apneas(courses: Sequence[Course], drawn: dict[str, int]) -> EventScores:
     found: list[Detection] = []
     for one in courses:
-        spans = spans_of(one.truth.apnea, one.truth.seconds)
-        long = [span for span in spans if span.end - span.start >= APNEA]
-        # A monitor knows of an apnea only of one whom it has seen breathing.
-        begun = [span for span in long if span.start > one.truth.seconds[0]]
+        spans, owed = spans_of(one.truth.apnea, one.truth.seconds), _owed_apneas(one.truth)
+        others = [span for span in spans if span not in owed]
         told = spans_of(one.apnea, one.seconds)
-        found.append(detect_spans(begun, told, forgiven=spans))
+        found.append(detect_spans(owed, told, forgiven=[*others, _unknown(one.truth)]))
     return _events(courses, found, drawn)
+
+
+def _owed_apneas(truth: Truth) -> list[Span]:
+    """Return the apneas that should be told of: of one who could be seen to breathe before."""
+    if not truth.seen:
+        return []
+    return [
+        span
+        for span in spans_of(truth.apnea, truth.seconds)
+        if span.end - span.start >= APNEA and span.start > truth.seconds[0]
+    ]
+
+
+def _unknown(truth: Truth) -> Span:
+    """Return the time before a truth: what is told there is neither right nor false."""
+    return Span(-math.inf, float(truth.seconds[0]))
 
 
 def _dyspnea(courses: Sequence[Course], drawn: dict[str, int]) -> EventScores:
     found = [
-        detect_spans(spans_of(one.truth.dyspnea, one.truth.seconds), one.alarms or ())
+        detect_spans(
+            spans_of(one.truth.dyspnea, one.truth.seconds), one.alarms or (),
+            forgiven=[_unknown(one.truth)],
+        )
         for one in courses
         if one.truth.dyspnea is not None
-    ]
+    ]  # fmt: skip
     return _events(courses, found, drawn)
 
 
@@ -147,7 +164,8 @@ def _false_alarm(courses: Sequence[Course], drawn: dict[str, int]) -> Figure:
     for one in courses:
         if one.truth.dyspnea is None:
             continue
-        calm = one.seconds[~truth_at(one.truth, one.truth.dyspnea, one.seconds)]
+        short = truth_at(one.truth, one.truth.dyspnea, one.seconds)
+        calm = one.seconds[begun(one.truth, one.seconds) & ~short]
         on = np.zeros(len(calm), dtype=bool)
         for span in one.alarms or ():
             on |= (calm >= span.start) & (calm < span.end)
@@ -193,17 +211,17 @@ def _area(courses: Iterable[Course], drawn: dict[str, int]) -> Figure | None:
             if one.truth.dyspnea is not None
         ]
     )
+    judged = np.concatenate([begun(one.truth, one.seconds) for one in known])
     subjects = np.concatenate([np.full(len(one.seconds), one.subject) for one in known])
     scores = np.concatenate([one.score for one in known])
-    return area_under_roc(scores, present, subjects=subjects, **drawn)
+    return area_under_roc(scores[judged], present[judged], subjects=subjects[judged], **drawn)
 
 
 def _stands_still(course: Course) -> Bools:
-    """Return the seconds in which breathing has stood still for ten seconds or more."""
+    """Return the seconds in which breathing that could be seen stands still for ten or more."""
     still = np.zeros(len(course.seconds), dtype=bool)
-    for span in spans_of(course.truth.apnea, course.truth.seconds):
-        if span.start > course.truth.seconds[0]:
-            still |= (course.seconds >= span.start + APNEA) & (course.seconds < span.end)
+    for span in _owed_apneas(course.truth):
+        still |= (course.seconds >= span.start + APNEA) & (course.seconds < span.end)
     return still
 
 
@@ -211,11 +229,15 @@ def _breathes(course: Course) -> Bools:
     """Return the seconds in which the patient breathes, and it can be seen."""
     if not course.truth.seen:
         return np.zeros(len(course.seconds), dtype=bool)
-    return ~truth_at(course.truth, course.truth.apnea, course.seconds)
+    still = truth_at(course.truth, course.truth.apnea, course.seconds)
+    return begun(course.truth, course.seconds) & ~still
 
 
 def _hours(course: Course) -> float:
-    return float(course.seconds[-1] / 3600) if len(course.seconds) else 0.0
+    """Return for how long a patient was watched of whom something is known."""
+    if not len(course.seconds):
+        return 0.0
+    return float(max(course.seconds[-1] - course.truth.seconds[0], 0.0) / 3600)
 
 
 def _joined(courses: Sequence[Course], what: Callable[[Course], NDArray[Any]]) -> NDArray[Any]:

@@ -22,7 +22,7 @@ NO_ROUTE = "none"
 """Route of the air of an intubated patient: none passes nose or mouth."""
 
 _NEEDED = ("seconds", "respiration_rate")
-_SLOWEST = 1.0  # row in so many seconds that a truth has
+_SLOWEST = 1.0  # s between rows of a truth, and by which a window may reach beyond it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Truth:
 class Windows(NamedTuple):
     """What is true of windows of time, ``(N,)`` each."""
 
-    rate: Array  # mean breaths per minute while there is breathing; NaN without, or unknown
+    rate: Array  # mean breaths per minute while there is breathing; NaN without, or not all known
     owed: Bools  # the patient breathes in the whole of it: a rate should be told
     without: Bools  # no breathing is to be seen in any of it: none should be told
 
@@ -58,10 +58,11 @@ def true_windows(truth: Truth, ends: Array, *, length: float) -> Windows:
     """Return what is true of the windows that end at ``(N,)`` seconds and look back ``length``.
 
     The rate of a window is the mean of the rates of its breathing moments: the breaths in it over
-    the time that they take. A window that begins before the clip is neither owed nor without.
+    the time that they take. It is known only if the truth tells of the whole window: of one that
+    begins before the clip, of what there is of it. Such a window is neither owed nor without.
     """
     # Sums of what came before each moment, so that a window is a difference of two.
-    known = np.isfinite(truth.rate)
+    known = np.isfinite(truth.rate) | truth.apnea  # who does not breathe has no rate to measure
     breathes = known & (truth.rate > 0) & ~truth.apnea & truth.seen
     rates = np.where(breathes, truth.rate, 0.0)
     first = np.searchsorted(truth.seconds, ends - length, side="right")
@@ -72,20 +73,31 @@ def true_windows(truth: Truth, ends: Array, *, length: float) -> Windows:
         return np.asarray(sums[last] - sums[first])
 
     count, breathing = within(np.ones(len(rates))), within(breathes)
-    whole = (ends >= length) & (count > 0)
+    begins, slack = np.maximum(ends - length, 0.0), _SLOWEST + 1e-6
+    covered = (truth.seconds[0] <= begins + slack) & (ends <= truth.seconds[-1] + slack)
+    told = covered & (count > 0) & (within(known) == count)
+    whole = told & (ends >= length)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rate = np.where(breathing > 0, within(rates) / breathing, np.nan)
+        rate = np.where(told & (breathing > 0), within(rates) / breathing, np.nan)
     return Windows(
         rate=np.asarray(rate),
         owed=whole & (breathing == count),
-        without=whole & (breathing == 0) & (within(known) == count),
+        without=whole & (breathing == 0),
     )
 
 
 def truth_at(truth: Truth, flags: Bools, seconds: Array) -> Bools:
-    """Return ``(N,)`` what ``(T,)`` flags of a truth say at other times: at the row before."""
+    """Return ``(N,)`` what ``(T,)`` flags of a truth say at other times: at the row before.
+
+    Before the first row, where :func:`begun` is False, nothing is set.
+    """
     at = np.searchsorted(truth.seconds, seconds + 1e-6, side="right") - 1
-    return np.asarray(flags[np.clip(at, 0, len(flags) - 1)])
+    return np.asarray(flags[np.maximum(at, 0)]) & (at >= 0)
+
+
+def begun(truth: Truth, seconds: Array) -> Bools:
+    """Return ``(N,)`` whether a truth has begun at these times; before, it says nothing."""
+    return np.asarray(seconds + 1e-6 >= truth.seconds[0])
 
 
 def read_truth(file: Path) -> Truth:

@@ -103,6 +103,27 @@ def test_an_alarm_that_never_stops_finds_nothing() -> None:
     assert (found.found, found.false) == ((True, False), 0)
 
 
+def test_what_is_told_again_of_the_same_is_false() -> None:
+    flags = [Span(77, 85), Span(70, 75), Span(88, 99)]
+    found = detect_spans([Span(60, 100)], flags)
+    assert found == ((True,), (10,), 2)
+    assert detect_spans([Span(60, 100)], flags, forgiven=[Span(76, 90)]).false == 0
+
+
+def test_what_is_told_again_is_right_of_the_next_that_it_begins_just_before() -> None:
+    close = [Span(60, 80), Span(82, 110)]
+    again = Span(78, 90)  # in the first, 4 s before the second
+    assert detect_spans(close, [Span(65, 70), again]) == ((True, True), (5, 0), 0)
+    assert detect_spans(close, [Span(65, 70), again, Span(95, 99)]).false == 1
+    ended = Span(78, 81)  # before the second began
+    assert detect_spans(close, [Span(65, 70), ended]) == ((True, False), (5,), 1)
+
+
+def test_forgiven_spans_may_be_told_of_any_number_of_times() -> None:
+    told = [Span(start, start + 1) for start in (10, 12, 14, 30)]
+    assert detect_spans([], told, forgiven=[Span(9, 16)]) == ((), (), 1)
+
+
 def test_spans_end_at_the_first_moment_without_and_may_last_to_the_end() -> None:
     flags, seconds = [1, 1, 0, 0, 1, 1], [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
     assert spans_of(flags, seconds) == [Span(0.0, 1.0), Span(2.0, 3.0)]

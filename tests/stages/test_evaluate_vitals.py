@@ -104,6 +104,60 @@ def test_an_apnea_is_found_while_it_lasts_and_flags_elsewhere_are_false() -> Non
     assert found.apnea_false.value == pytest.approx(3 / breathing, rel=0.02)
 
 
+def test_repeated_flags_of_an_apnea_are_false() -> None:
+    flags = np.isin(SECONDS, [51, 52, 54, 55, 57])  # three times in one apnea
+    told = course(truth(still=(40, 60)), lambda _: math.nan, apnea=flags)
+    found = score_courses([told])
+    assert found.apnea.found.value == 1
+    assert found.apnea.false_per_hour.value == pytest.approx(2 / (120 / 3600))
+    assert found.apnea_false.value == 0
+
+
+def test_a_flag_that_outlasts_its_apnea_is_found_in_the_seconds_of_breathing() -> None:
+    told = course(truth(still=(40, 60)), lambda _: math.nan, apnea=SECONDS >= 50)
+    found = score_courses([told])
+    assert (found.apnea.found.value, found.apnea.false_per_hour.value) == (1, 0)
+    assert found.apnea_false.value == pytest.approx(61 / (39 + 61))  # 1 to 39, 60 to 120 s
+
+
+def test_who_is_not_seen_to_breathe_has_no_apnea_that_is_missed() -> None:
+    tube = course(truth(still=(40, 60), seen=False), lambda _: math.nan)
+    found = score_courses([tube])
+    assert found.apnea.events == 0
+    assert math.isnan(found.apnea_seconds.value)
+    flags = np.isin(SECONDS, [45, 50, 90])  # in the pause, again there, and elsewhere
+    told = course(truth(still=(40, 60), seen=False), lambda _: math.nan, apnea=flags)
+    assert score_courses([told]).apnea.false_per_hour.value == pytest.approx(30)
+
+
+def test_an_apnea_before_the_breathing_can_be_known_counts() -> None:
+    early = course(truth(still=(5, 30)), lambda _: math.nan)
+    found = score_courses([early]).apnea
+    assert (found.events, found.found.value) == (1, 0)
+
+
+def test_before_a_truth_begins_nothing_is_right_or_false() -> None:
+    seconds = np.arange(600, 1200) / 10
+    short_of_breath = seconds < 70
+    late = Truth(seconds, np.full(600, 15.0), np.zeros(600, dtype=bool), short_of_breath)
+    told = course(
+        late, lambda _: 15.0, apnea=SECONDS < 30, score=np.where(SECONDS < 60, 0.9, 0.1),
+        alarms=[Span(10, 30), Span(58, 80)],
+    )  # fmt: skip
+    found = score_courses([told])
+    assert found.breathing.windows == 120 - 88  # from 89 s on: the truth begins at 60, give or take
+    assert found.breathing.all.pairs == 32
+    assert found.apnea.hours == pytest.approx(60 / 3600)
+    assert found.apnea.false_per_hour.value == 0
+    assert found.apnea_false.value == 0
+    assert found.dyspnea is not None
+    assert found.dyspnea_false is not None
+    assert found.dyspnea_auc is not None
+    assert (found.dyspnea.found.value, found.dyspnea.false_per_hour.value) == (1, 0)
+    assert found.dyspnea_false.value == pytest.approx(10 / 51)  # 70 to 79 of 70 to 120 s
+    assert found.dyspnea_auc.value == 0.5  # 0.1 all the while
+
+
 def test_alarms_are_late_or_false_and_the_score_separates() -> None:
     short_of_breath = (np.arange(1200) / 10 >= 40) & (np.arange(1200) / 10 < 80)
     known = truth(dyspnea=short_of_breath)
@@ -177,6 +231,39 @@ def test_folders_are_compared_with_the_truths_of_their_names(watched: Path) -> N
     assert scores["dyspnea"]["delay"]["value"] == 6
     assert "Mean absolute error 0.67" in result.output
     assert "9 seconds after the end of its truth are left out" in result.output
+
+
+def test_alarms_count_up_to_the_end_of_the_truth(tmp_path: Path) -> None:
+    spans = [(50, 90), (58, math.nan), (70, 90), (100, math.nan)]
+    alarms = [
+        Event(kind="dyspnea", start=at - 3, raised=at, end=end, peak=0.8, reason="")
+        for at, end in spans
+    ]
+    write_vitals(tmp_path / "long", [12.0] * 120, alarms)
+    known = write_truth(tmp_path / "truth.csv", rate=12.0)
+    out = tmp_path / "out"
+    result = evaluate(tmp_path / "long", "--truth", known, "--out", out)
+    assert result.exit_code == 0, result.output
+    scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
+    hours = 61 / 3600  # the truth and the second that follows
+    assert scores["dyspnea"]["hours"] == pytest.approx(hours)
+    assert scores["dyspnea"]["false_per_hour"]["value"] == pytest.approx(2 / hours)
+    calm = 19 + 22  # 1 to 19, 40 to 61 s; the first alarm from 50 s on
+    assert scores["dyspnea_false"]["value"] == pytest.approx(11 / calm)
+
+
+def test_seconds_before_the_truth_are_told_of(watched: Path) -> None:
+    table = watched / "truth" / "john.csv"
+    header, *rows = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join([header, *rows[25:], ""]), encoding="utf-8")
+    given = [watched / "watched" / "john", "--truth", table]
+    result = evaluate(*given, "--out", watched / "out")
+    assert result.exit_code == 0, result.output
+    assert "24 seconds before the beginning of its truth are not judged" in result.output
+    table.write_text(f"{header}\n100,12,0\n101,12,0\n", encoding="utf-8")
+    later = evaluate(*given, "--out", watched / "later")
+    assert later.exit_code == 1
+    assert "tells nothing of the time from 100 to 102 s" in later.output
 
 
 def test_what_may_be_shown_names_nobody(watched: Path) -> None:

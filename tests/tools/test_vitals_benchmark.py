@@ -49,6 +49,10 @@ def test_figures_are_those_that_the_issue_asks_for_and_kinds_have_rows(
     } <= set(told)  # fmt: skip
     assert told["coverage"] == 1
     assert told["wrong_by_3"] == 0
+    assert told["apnea_false_seconds"] == 0
+    flags = course.seconds < 7  # six of its 59 seconds
+    wrong = tool.figures([dataclasses.replace(course, apnea=flags)])
+    assert wrong["apnea_false_seconds"] == pytest.approx(6 / 59, abs=1e-4)
     rows = tool.table([(spec, course)]).splitlines()
     assert any(row.startswith("| below 12 per minute | 1 |") for row in rows)
     assert not any(row.startswith("| by the mouth") for row in rows)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cycada.errors import DataError
-from cycada.vitals.truth import Truth, read_truth, true_windows, truth_at
+from cycada.vitals.truth import Truth, begun, read_truth, true_windows, truth_at
 
 
 def truth_of_breaths(lengths: list[float], pause: tuple[float, float] | None = None) -> Truth:
@@ -59,8 +59,61 @@ def test_what_nobody_measured_is_neither_owed_nor_without() -> None:
     found = true_windows(Truth(seconds, rate, rate == 0), np.array([35.0, 59.0]), length=30.0)
     assert found.owed.tolist() == [False, True]
     assert not found.without.any()
+    assert np.isnan(found.rate[0])
     unknown = Truth(seconds, np.full(60, np.nan), np.zeros(60, dtype=bool))
     assert not true_windows(unknown, np.array([35.0]), length=30.0).without.any()
+
+
+def test_a_rate_that_is_known_now_and_then_is_true_of_no_window() -> None:
+    seconds = np.arange(601.0)
+    rate = np.where(seconds % 60 == 0, 20.0, np.nan)
+    found = true_windows(Truth(seconds, rate, rate == 0), np.arange(1.0, 601), length=30.0)
+    assert np.isnan(found.rate).all()
+    assert not found.owed.any()
+
+
+def test_the_rate_of_who_does_not_breathe_need_not_be_told() -> None:
+    seconds = np.arange(91.0)
+    still = (seconds >= 20) & (seconds < 60)
+    truth = Truth(seconds, np.where(still, np.nan, 15.0), still)
+    found = true_windows(truth, np.array([30.0, 55.0, 70.0]), length=30.0)
+    assert found.rate == pytest.approx([15.0, np.nan, 15.0], nan_ok=True)
+    assert found.without.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("step", [0.1, 1.0])
+def test_a_window_counts_only_if_the_truth_covers_it(step: float) -> None:
+    seconds = np.arange(300.0, 600.01, step)
+    for rate in (15.0, 0.0):
+        truth = Truth(seconds, np.full(len(seconds), rate), np.full(len(seconds), rate == 0))
+        ends = np.array([10.0, 300, 328, 330, 600, 603])
+        found = true_windows(truth, ends, length=30.0)
+        covered = [False, False, False, True, True, False]
+        assert found.owed.tolist() == [each and rate > 0 for each in covered]
+        assert found.without.tolist() == [each and rate == 0 for each in covered]
+        assert np.isfinite(found.rate).tolist() == found.owed.tolist()
+
+
+def test_windows_of_a_truth_from_the_start_count_as_a_plain_loop_says() -> None:
+    draw = np.random.default_rng(4)
+    seconds = np.arange(1080) / 9
+    rate = np.repeat(np.where(draw.random(18) < 0.3, 0.0, draw.uniform(6, 45, 18)), 60)
+    ends = np.arange(1.0, 120)
+    found = true_windows(Truth(seconds, rate, rate == 0), ends, length=30.0)
+    for number, end in enumerate(ends):
+        inside = rate[(seconds > end - 30) & (seconds <= end)]
+        breaths = inside[inside > 0]
+        true = breaths.mean() if len(breaths) else np.nan
+        assert found.rate[number] == pytest.approx(true, nan_ok=True)
+        assert found.owed[number] == (end >= 30 and len(breaths) == len(inside))
+        assert found.without[number] == (end >= 30 and not len(breaths))
+
+
+def test_before_its_first_row_a_truth_says_nothing() -> None:
+    truth = Truth(np.array([5.0, 6.0]), np.zeros(2), np.ones(2, dtype=bool))
+    times = np.array([1.0, 4.9, 5.0, 5.5])
+    assert begun(truth, times).tolist() == [False, False, True, True]
+    assert truth_at(truth, truth.apnea, times).tolist() == [False, False, True, True]
 
 
 def test_flags_are_those_of_the_row_before() -> None:
