@@ -41,7 +41,7 @@ _SURE = 0.5  # confidence of a face that is followed
 def watch(one: Patient) -> Course:
     """Return what the package tells of a patient, second by second."""
     find, tracker, monitor = open_detector("heads"), FaceTracker(), BreathingMonitor()
-    rows: list[tuple[float, float, float, bool]] = []
+    rows: list[tuple[float, float, float, float]] = []
     due, look = 1.0, 0.0
     seconds = one.clip.truth.seconds
     for at, frame in zip(seconds, phantom.render_clip(one.identity, one.clip), strict=True):
@@ -55,12 +55,13 @@ def watch(one: Patient) -> Course:
         if at >= due - 1e-6:
             told = monitor.tell()
             rate = told.estimate.rate if told.estimate.given else math.nan
-            rows.append((due, rate, told.estimate.quality, bool(told.apnea)))
+            apnea = math.nan if told.apnea is None else float(told.apnea)
+            rows.append((due, rate, told.estimate.quality, apnea))
             due += 1.0
     told_at, rate, quality, apnea = np.array(rows).T
     return Course(
         subject=one.name, truth=truth_of(one.clip), seconds=told_at, rate=rate, quality=quality,
-        apnea=apnea.astype(bool),
+        apnea=apnea,
     )  # fmt: skip
 
 

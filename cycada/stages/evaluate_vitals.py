@@ -150,7 +150,7 @@ def _course(file: Path, truth_file: Path) -> tuple[Course, list[str]]:
         seconds=np.array([row.seconds for row in kept]),
         rate=np.array([row.rate for row in kept]),
         quality=np.array([row.quality for row in kept]),
-        apnea=np.array([bool(row.apnea) for row in kept]),
+        apnea=np.array([np.nan if row.apnea is None else row.apnea for row in kept], dtype=float),
         score=np.array([row.score for row in kept]),
         alarms=alarms,
     ), notes

@@ -46,7 +46,8 @@ class Course:
         seconds: ``(N,)`` at which it told something.
         rate: ``(N,)`` breaths per minute; NaN where it gave none.
         quality: ``(N,)`` from 0 to 1.
-        apnea: ``(N,)`` whether it said that breathing stood still.
+        apnea: ``(N,)``, 1 where it said that breathing stood still, else 0; NaN where it could not
+            tell.
         score: ``(N,)`` of dyspnea; NaN where unknown; empty where it told none at all.
         alarms: From their being raised to their end.
     """
@@ -56,7 +57,7 @@ class Course:
     seconds: Array
     rate: Array
     quality: Array
-    apnea: Bools
+    apnea: Array
     score: Array = field(default_factory=lambda: np.empty(0))
     alarms: Sequence[Span] | None = None  # None: it raises none
 
@@ -80,7 +81,7 @@ def score_courses(
     subjects = np.concatenate([np.full(len(one.seconds), one.subject) for one in courses])
     standing = _joined(courses, _stands_still)
     breathing = _joined(courses, _breathes)
-    flagged = _joined(courses, lambda one: one.apnea)
+    flagged = _joined(courses, lambda one: one.apnea == 1)
     speaking = [one for one in courses if one.truth.dyspnea is not None and one.alarms is not None]
     return VitalsScores(
         clips=len(courses),
@@ -125,9 +126,17 @@ def _apneas(courses: Sequence[Course], drawn: dict[str, int]) -> EventScores:
     for one in courses:
         spans, owed = spans_of(one.truth.apnea, one.truth.seconds), _owed_apneas(one.truth)
         others = [span for span in spans if span not in owed]
-        told = spans_of(one.apnea, one.seconds)
+        told = spans_of(_alarmed(one.apnea), one.seconds)
         found.append(detect_spans(owed, told, forgiven=[*others, _unknown(one.truth)]))
     return _events(courses, found, drawn)
+
+
+def _alarmed(apnea: Array) -> Bools:
+    """Return in which seconds an alarm lasts; it holds while nobody can tell whether it is over."""
+    known = np.isfinite(apnea)
+    last = np.maximum.accumulate(np.where(known, np.arange(len(apnea)), 0))
+    lasts: Bools = apnea[last] == 1
+    return lasts
 
 
 def _owed_apneas(truth: Truth) -> list[Span]:

@@ -113,6 +113,17 @@ def test_repeated_flags_of_an_apnea_are_false() -> None:
     assert found.apnea_false.value == 0
 
 
+def test_a_flag_holds_while_nobody_can_tell_and_those_seconds_are_not_flagged() -> None:
+    flags = np.where(np.isin(SECONDS, [51, 52, 57, 63]), 1.0, np.where(SECONDS < 64, np.nan, 0.0))
+    told = course(truth(still=(40, 60)), lambda _: math.nan, apnea=flags)
+    found = score_courses([told])
+    assert (found.apnea.found.value, found.apnea.false_per_hour.value) == (1, 0)
+    assert found.apnea.delay.value == pytest.approx(11)
+    assert found.apnea_seconds.value == pytest.approx(3 / 10)
+    unknown = course(truth(still=(40, 60)), lambda _: math.nan, apnea=np.full(120, np.nan))
+    assert score_courses([unknown]).apnea.found.value == 0
+
+
 def test_a_flag_that_outlasts_its_apnea_is_found_in_the_seconds_of_breathing() -> None:
     told = course(truth(still=(40, 60)), lambda _: math.nan, apnea=SECONDS >= 50)
     found = score_courses([told])
