@@ -98,7 +98,10 @@ class Followed:
             found = self._whole.align(view.soft, self._whole.searched(view.soft, view.pose))
         if not _like(found) or not _plausible(found.pose, view.pose, frame):
             self.hidden, self.parts = self.hidden + 1, nowhere()
-            return said is None and self.hidden <= _PATIENCE
+            if said is not None and not _elsewhere(said, self.pose):
+                return False  # it is there, and looks otherwise than it did
+            self._contradicted += said is not None
+            return self.hidden <= _PATIENCE and self._contradicted < _CONTRADICTIONS
         self.hidden = 0
         self._read(view, found.pose)
         self._learn(view)

@@ -206,6 +206,41 @@ def test_one_box_elsewhere_is_not_believed_and_two_are() -> None:
     assert tracker.box.left > left + 0.2 * height
 
 
+def two() -> tuple[torch.Tensor, tuple[float, ...], tuple[float, float, float, float]]:
+    """Return a frame with two people side by side, and their boxes."""
+    one, other = film(), film(5)
+    left, *rest = other.box()
+    frame = torch.cat([one.celsius[0], other.celsius[0]], dim=1)
+    return frame, one.box(), (left + SIZE, *rest)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("boxes", "moves"), [(0, False), (1, False), (2, True)])
+def test_while_the_face_hides_one_box_elsewhere_is_not_believed_and_two_are(
+    boxes: int, moves: bool
+) -> None:
+    both, box, elsewhere = two()
+    hidden = both.clone()
+    hidden[:, :SIZE] = 24.0
+    draw, tracker = torch.Generator().manual_seed(4), FaceTracker()
+    for at in range(20):
+        frame = hidden if at in (10, 11, 12) else both
+        said = box if at == 0 else elsewhere if at in (10, 12)[:boxes] else None
+        tracker.see(frame + 0.03 * torch.randn(frame.shape, generator=draw), box=said)
+    assert tracker.lost == ""
+    assert tracker.box is not None
+    assert (tracker.box.left > SIZE) == moves
+
+
+def test_a_face_that_looks_otherwise_is_followed_from_the_next_box_at_its_place() -> None:
+    shown = film()
+    tracker = FaceTracker()
+    tracker.see(shown.celsius[0], box=shown.box())
+    tracker.see(60 - shown.celsius[1])
+    assert tracker.lost
+    tracker.see(60 - shown.celsius[2], box=shown.box())
+    assert not tracker.lost
+
+
 def test_a_part_beyond_the_edge_of_the_frame_is_not_seen() -> None:
     shown = film()
     tracker = FaceTracker()
