@@ -51,7 +51,7 @@ def watch(one: Patient) -> Course:
             found = [face for face in find(celsius[None]).places if face.confidence >= _SURE]
             if found:
                 box = found[0].left, found[0].top, found[0].width, found[0].height
-        monitor.see(float(at), tracker.see(celsius, box=box))
+        monitor.see(float(at), tracker.see(celsius, box=box, seconds=float(at)))
         if at >= due - 1e-6:
             told = monitor.tell()
             rate = told.estimate.rate if told.estimate.given else math.nan

@@ -113,14 +113,14 @@ class FaceReader:
         """Follow the face, or look for it where it is time to."""
         values = self._values(frame)
         if seconds < self._look - _EARLY:
-            return self._tracker.see(values)
+            return self._tracker.see(values, seconds=seconds)
         self._look = seconds + self._every
         place, self._why = self._find_in(frame)
         if place is None:
-            return self._tracker.see(values)
+            return self._tracker.see(values, seconds=seconds)
         box = place.left, place.top, place.width, place.height
         self._found = _Found(seconds, place)
-        return self._tracker.see(values, place.landmarks or None, box=box)
+        return self._tracker.see(values, place.landmarks or None, box=box, seconds=seconds)
 
     def _place(self, seconds: float) -> FacePlace | None:
         """Return where the face is.

@@ -9,7 +9,7 @@ from dataclasses import replace
 from cycada.stages.monitor_face import Seen
 from cycada.vitals.alarms import Alarm, AlarmConfig, Event
 from cycada.vitals.breathing import Breathing, BreathingMonitor
-from cycada.vitals.dyspnea import DyspneaConfig, Observed, dyspnea_score
+from cycada.vitals.dyspnea import Dyspnea, DyspneaConfig, Observed, dyspnea_score
 from cycada.vitals.expressivity import ExpressivityMonitor, TalkMonitor
 from cycada.vitals.record import Vitals
 from cycada.vitals.respiration import Estimate
@@ -43,6 +43,7 @@ class Watch:
         self._why = ""  # there was no face when it was last looked for
         self._last = 0.0
         self._stopped = math.nan  # time at which breathing did
+        self._had: set[str] = set()  # items that were known when the alarm was raised, or since
         self.changed: list[Event] = []
         """Alarms that were raised or ended and that nobody has taken yet."""
 
@@ -91,8 +92,7 @@ class Watch:
             ),
             self._config,
         )  # fmt: skip
-        # By the lowest that the score can be: an item that is lost must raise no alarm.
-        self._note(self._alarms[0].see(now, dyspnea.lowest, dyspnea.reasons))
+        self._see_dyspnea(now, dyspnea)
         self._see_apnea(now, breathing)
         row = Vitals(
             seconds=now, frames=self._frames, face=self._faces / max(self._looks, 1),
@@ -111,6 +111,21 @@ class Watch:
         if not self._units:
             return "no detector of Action Units was given"
         return self._why or ("" if self._frames else "no frame came")
+
+    def _see_dyspnea(self, now: float, dyspnea: Dyspnea) -> None:
+        """Raise no alarm because an item is lost, and end none.
+
+        So it is raised by the lowest that the score can be. Only items that it has known may hold
+        it: one that was never known had no part in it.
+        """
+        alarm = self._alarms[0]
+        if alarm.event is None:
+            self._had.clear()
+        self._had.update(item.name for item in dyspnea.items if not item.missing)
+        self._note(alarm.see(
+            now, dyspnea.lowest, dyspnea.reasons,
+            highest=dyspnea.highest_with(self._had), missing=dyspnea.missing,
+        ))  # fmt: skip
 
     def _see_apnea(self, now: float, breathing: Breathing) -> None:
         if breathing.apnea and math.isnan(self._stopped):

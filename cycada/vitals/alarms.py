@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from cycada.errors import ConfigError
 from cycada.settings import setting
 
+_TELLS = 1.0  # s before a score of which it tells
+_LONGEST_DOUBT = 60.0  # s for which a raised alarm is held that can be neither kept nor ended
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlarmConfig:
@@ -66,6 +69,10 @@ class Alarm:
     A score of ``on`` makes an alarm pending, and it is raised when scores have stayed at ``off``
     or above for ``raise_after`` seconds. Seconds without a score count neither for nor against.
     It ends when scores have stayed below ``off`` for ``end_after`` seconds.
+
+    A score may be the lowest of what is possible while something is not known. What is lost must
+    not raise an alarm, and not end one either: a raised one is held through seconds in which the
+    lowest is below ``off`` and the highest is not, for 60 s at most (a hypothesis).
     """
 
     def __init__(self, config: AlarmConfig | None = None, *, kind: str = "dyspnea") -> None:
@@ -77,32 +84,46 @@ class Alarm:
         self._fell: float | None = None  # s at which a raised one's scores fell below `off`
         self._below = 0.0  # s with scores since then
         self._known: float | None = None  # s of the last score
-        self._silent = True  # whether the last answer was none
+        self._decided = math.nan  # s of the last that told whether a raised one lasts
+        self._silent = True  # whether the last score was none, or left open what it is
 
     @property
     def event(self) -> Event | None:
         """The alarm that lasts, if one does."""
         return self._event
 
-    def see(self, seconds: float, score: float | None, reason: str = "") -> Event | None:
+    def see(
+        self,
+        seconds: float,
+        score: float | None,
+        reason: str = "",
+        *,
+        highest: float | None = None,
+        missing: str = "",
+    ) -> Event | None:
         """Take in a score; return the alarm that is raised or ended by it.
 
         Args:
             seconds: Its time, after that of the score before.
             score: From 0 to 1; ``None`` or NaN where there is none.
             reason: What was seen, for the event if one is raised now.
+            highest: What the score may be with what has been lost; ``score`` if left out.
+            missing: What is not known, for the event if it ends for want of that.
 
         Returns:
             The event with ``end`` NaN when it is raised, the same with ``end`` when it has ended;
             ``None`` where nothing changes.
         """
-        ended = self._after_gap(seconds)
         if score is None or math.isnan(score):
             self._silent = True
-            return ended
+            return self._after_gap(seconds)
+        ended = self._after_gap(seconds - _TELLS)
         passed = 0.0 if self._silent or self._known is None else seconds - self._known
         self._known, self._silent = seconds, False
         if self._event is not None:
+            if score < self._config.off <= (score if highest is None else highest):
+                return self._in_doubt(seconds, missing)
+            self._decided = seconds
             return self._while_raised(self._event, seconds, score, passed)
         self._make_pending(seconds, score, passed)
         # One answer at a time: the first score after a gap that ended an alarm raises none.
@@ -113,6 +134,7 @@ class Alarm:
         return self._after_gap(seconds) or self._end(seconds, "the recording ended")
 
     def _after_gap(self, seconds: float) -> Event | None:
+        """End what was before a silence that has lasted until now for too long."""
         if self._known is None or seconds - self._known <= self._config.longest_gap:
             return None
         self._pending, self._silent = None, True
@@ -136,8 +158,18 @@ class Alarm:
             kind=self._kind, start=self._pending.start, raised=seconds, end=math.nan,
             peak=self._pending.peak, reason=reason,
         )  # fmt: skip
-        self._pending = None
+        self._pending, self._decided = None, seconds
         return self._event
+
+    def _in_doubt(self, seconds: float, missing: str) -> Event | None:
+        self._silent = True
+        if seconds - self._decided <= _LONGEST_DOUBT:
+            return None
+        return self._end(
+            self._decided,
+            f"ended, for in {_LONGEST_DOUBT:g} s what is known neither kept it nor ruled it out"
+            + (f"; missing: {missing}" if missing else ""),
+        )
 
     def _while_raised(
         self, event: Event, seconds: float, score: float, passed: float

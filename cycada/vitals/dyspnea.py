@@ -9,7 +9,7 @@ scales hold here. An item that is missing is told, never made up. Research use o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from cycada.action_units import column
@@ -118,6 +118,16 @@ class Dyspnea:
     items: tuple[Item, ...]
     confounders: tuple[str, ...]
     reason: str
+
+    def highest_with(self, names: Collection[str]) -> float:
+        """Return what the score would be if of the missing items those named gave all they can.
+
+        The others give nothing. A fitted score is its own highest; NaN where there is no score.
+        """
+        if math.isnan(self.most):
+            return self.lowest
+        lost = sum(each.most for each in self.items if each.missing and each.name in names)
+        return self.lowest + lost / sum(each.most for each in self.items)
 
     @property
     def missing(self) -> str:

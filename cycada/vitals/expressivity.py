@@ -4,13 +4,15 @@ Faces of seriously ill people move less (Kline et al., Emergency Medicine Journa
 Madrigal-Garcia et al., Critical Care Explorations 2020, e0115). That is a sign of its own, beside
 dyspnea. Both studies counted what trained people coded; how a detector's onsets compare with that
 is not known, so a rate is compared with the same patient's earlier one, which is a hypothesis.
+An AU that cannot be assessed, as under a mask, is not still: only AUs that were assessed are
+compared, each for as long as it was.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cycada.errors import ConfigError
@@ -20,6 +22,8 @@ LIPS = (25, 26, 27)
 """AUs by which a mouth is open."""
 
 _LONGEST_STEP = 2.0  # s between two sights that count as seen
+_FORGOTTEN = 0.01  # s that are left of those at which an AU was assessed long ago
+_LEAST_ASSESSED = 0.5  # of the usual onsets: the share that AUs that are assessed have to make
 _TALK_WINDOW = 8.0  # s
 _TALK_OPENINGS = 7  # in it: fewer than syllables, and more than breaths up to 45 per minute
 _OPEN, _SHUT = 0.6, 0.4  # probabilities of lips apart
@@ -55,13 +59,17 @@ class Expressivity:
     """What the last window tells.
 
     Attributes:
-        rate: Onsets of AUs per minute of seen face; NaN where too little was seen.
+        rate: Onsets of the AUs that were assessed per minute of seen face; NaN where too little
+            was seen. The fewer AUs are assessed, the lower it is.
         entropy: Of the AUs among the onsets: 0 where all are of one AU, or there are none, 1
             where all AUs begin equally often; NaN like the rate.
         seen: Share of the window in which the face was seen.
         units: How many AUs were looked at.
-        usual: The same patient's rate before the window; NaN while too little was seen of it.
-        lost: Whether the rate is far below the usual one; ``None`` where that cannot be told.
+        usual: The same patient's rate before the window, of the AUs that were assessed in it and
+            for as long as they were; NaN while too little was seen of all of them before.
+        lost: Whether the rate is far below the usual one; ``None`` where that cannot be told, for
+            nothing is usual yet, or the AUs that were assessed make less than half of the usual
+            onsets.
         reason: Why there is no rate; empty where there is one.
     """
 
@@ -84,8 +92,7 @@ class ExpressivityMonitor:
         self._seconds: deque[_Second] = deque()
         self._last: float | None = None  # s at which a face was seen last
         self._usual_seen = 0.0  # s before the window, those long ago by a part
-        self._usual_onsets = 0.0
-        self._ever_seen = 0.0  # s before the window, all of them
+        self._usual: dict[int, _Usual] = {}  # of each AU
 
     def see(self, seconds: float, probabilities: Mapping[int, float]) -> None:
         """Take in smoothed probabilities, each frame or each second.
@@ -107,8 +114,10 @@ class ExpressivityMonitor:
             return
         now = self._of(seconds)
         now.units |= known.keys()
-        if self._last is not None and seconds - self._last <= _LONGEST_STEP:
-            now.seen += seconds - self._last
+        if self._last is None or seconds - self._last > _LONGEST_STEP:
+            self._active.clear()
+        else:
+            now.see(seconds - self._last, self._active)
         self._last = seconds
         for unit, value in known.items():
             before = self._active.get(unit)
@@ -123,9 +132,7 @@ class ExpressivityMonitor:
         seen = sum(each.seen for each in self._seconds)
         units = len(set().union(*(each.units for each in self._seconds)))
         share = min(seen / self._config.window, 1.0)
-        usual = math.nan
-        if self._ever_seen >= self._config.usual_from:
-            usual = 60 * self._usual_onsets / self._usual_seen
+        usual = self._usual_rate(seen)
         if share < self._config.least_seen:
             return Expressivity(
                 rate=math.nan, entropy=math.nan, seen=share, units=units, usual=usual, lost=None,
@@ -133,11 +140,25 @@ class ExpressivityMonitor:
             )  # fmt: skip
         onsets = sum((each.onsets for each in self._seconds), Counter[int]())
         rate = 60 * onsets.total() / seen
-        lost = None if not usual > 0 else rate < self._config.lost_below * usual
         return Expressivity(
             rate=rate, entropy=_entropy(onsets, units), seen=share, units=units, usual=usual,
-            lost=lost, reason="",
+            lost=self._lost(rate, usual), reason="",
         )  # fmt: skip
+
+    def _usual_rate(self, seen: float) -> float:
+        """Return how often per minute the AUs that were assessed in the window usually begin."""
+        expected = [
+            length * usual.onsets / usual.assessed
+            for second in self._seconds for unit, length in second.assessed.items()
+            if (usual := self._usual.get(unit)) and usual.ever >= self._config.usual_from
+        ]  # fmt: skip
+        return 60 * sum(expected) / seen if expected else math.nan
+
+    def _lost(self, rate: float, usual: float) -> bool | None:
+        if not usual > 0:
+            return None
+        whole = 60 * sum(each.onsets for each in self._usual.values()) / self._usual_seen
+        return None if usual < _LEAST_ASSESSED * whole else rate < self._config.lost_below * usual
 
     def _of(self, seconds: float) -> _Second:
         number = math.floor(seconds)
@@ -151,8 +172,12 @@ class ExpressivityMonitor:
             old = self._seconds.popleft()
             kept = math.exp(-old.seen / self._config.usual)
             self._usual_seen = kept * self._usual_seen + old.seen
-            self._usual_onsets = kept * self._usual_onsets + old.onsets.total()
-            self._ever_seen += old.seen
+            for unit in old.assessed:
+                self._usual.setdefault(unit, _Usual())
+            for unit, usual in self._usual.items():
+                usual.add(old.assessed.get(unit, 0.0), old.onsets[unit], kept=kept)
+            for unit in [unit for unit, it in self._usual.items() if it.assessed < _FORGOTTEN]:
+                del self._usual[unit]
 
 
 @dataclass(slots=True)
@@ -161,6 +186,26 @@ class _Second:
     seen: float = 0.0
     onsets: Counter[int] = field(default_factory=Counter)
     units: set[int] = field(default_factory=set)
+    assessed: dict[int, float] = field(default_factory=dict)  # AU -> s
+
+    def see(self, length: float, units: Iterable[int]) -> None:
+        self.seen += length
+        for unit in units:
+            self.assessed[unit] = self.assessed.get(unit, 0.0) + length
+
+
+@dataclass(slots=True)
+class _Usual:
+    """What an AU did before the window, long ago by a part."""
+
+    assessed: float = 0.0  # s
+    onsets: float = 0.0
+    ever: float = 0.0  # s, all of them
+
+    def add(self, assessed: float, onsets: int, *, kept: float) -> None:
+        self.assessed = kept * self.assessed + assessed
+        self.onsets = kept * self.onsets + onsets
+        self.ever += assessed
 
 
 def _entropy(onsets: Counter[int], units: int) -> float:

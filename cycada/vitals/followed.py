@@ -23,14 +23,16 @@ _BLUR = 0.013  # heights of the face: so that a shift by half a pixel changes no
 _AROUND = 1.1  # heights on each side of the face's origin in which it is looked for
 _LIKENESS = 0.6  # below, it is not the face
 _CONTRASTS = 0.4, 2.5  # of the face against when it was found; beyond, it is not
-_PATIENCE = 9  # frames for which a face may hide and is looked for where it was
+FRAME = 1 / 9  # s from frame to frame, where nobody tells
+_PATIENCE = 1.0  # s for which a face may hide and is looked for where it was
 _LARGEST_JUMP = 0.6  # heights from frame to frame
 _SIZES = (12.0, 2.0)  # px, and in heights of the frame: a face of another size is none
-_LEARNS, _SHARE = 3, 0.06  # from one of so many frames; its share: it learns in some seconds
+_LEARNS, _SHARE = 1 / 3, 0.06  # s from one to the next to learn from; its share
 _FAR, _OTHER_SIZE = 0.35, 1.5  # heights, ratio by which a finder contradicts
 _CONTRADICTIONS = 2  # one after the other, which are believed
-_LOOK_AGAIN = (5, 10, 20, 30, 45, 60, 90, 120, 180, 250)  # frames after which the nose is looked
-_OFTEN = 500  # for again, and from then on
+_LOOK_AGAIN = tuple(n * FRAME for n in (5, 10, 20, 30, 45, 60, 90, 120, 180, 250))  # s after which
+_OFTEN = 500 * FRAME  # the nose is looked for again, and from then on
+_ROUNDING = 1e-4  # s, of the times of frames
 _CLEARER, _APART = 0.05, 0.025  # worth, heights: by which another place has to be better
 _BELIEVED = 0.3  # share of what a finder says in what finders have said
 _FARTHEST_NOSE = 0.12  # heights by which it moves against the face
@@ -63,7 +65,7 @@ class Followed:
     Attributes:
         pose: Where it is, or was when it was seen last.
         nose: The same by its nose.
-        hidden: Frames since it was seen.
+        hidden: Whether it was not seen in the last frame.
         parts: Temperatures of its parts in the last frame.
     """
 
@@ -76,32 +78,39 @@ class Followed:
             sure: Whether that is by its landmarks, so that the nose need not be looked for.
         """
         self.pose = self.nose = said
-        self.hidden = 0
+        self.hidden = False
         self.parts: Mapping[str, float] = nowhere()
-        self._contradicted = self._seen = 0
+        self._contradicted = 0
+        self._hides = self._seen = 0.0  # s since it hides, and for which it was seen
         self._sure = sure
         view = _view(frame, said)
         found = Aligned(view.pose, 1.0) if sure else fitted(view.soft, view.pose)
         self._anchor(view, found.pose)
         self._finder = _Move.between(self.pose, said)  # from here to where finders see the face
 
-    def follow(self, frame: Array, said: Pose | None) -> bool:
+    def follow(self, frame: Array, said: Pose | None, *, passed: float = FRAME) -> bool:
         """Look for the face in the next frame; return whether to go on with it.
 
         Args:
             frame: ``(H, W)``.
             said: Where a finder sees a face, if it has looked.
+            passed: Seconds since the frame before.
         """
         view = _view(frame, self.pose)
         found = self._whole.align(view.soft, view.pose)
         if not _like(found):
             found = self._whole.align(view.soft, self._whole.searched(view.soft, view.pose))
         if not _like(found) or not _plausible(found.pose, view.pose, frame):
-            self.hidden, self.parts = self.hidden + 1, nowhere()
-            return said is None and self.hidden <= _PATIENCE
-        self.hidden = 0
+            self._hides = self._hides + passed if self.hidden else 0.0
+            self.hidden, self.parts = True, nowhere()
+            if said is not None and not _elsewhere(said, self.pose):
+                return False  # it is there, and looks otherwise than it did
+            self._contradicted += said is not None
+            waits = self._hides < _PATIENCE - _ROUNDING
+            return waits and self._contradicted < _CONTRADICTIONS
+        self.hidden = False
         self._read(view, found.pose)
-        self._learn(view)
+        self._learn(view, passed)
         if said is not None and _elsewhere(said, self.pose):
             self._contradicted += 1
         elif said is not None:
@@ -123,11 +132,13 @@ class Followed:
         self.parts = temperatures(view.soft, pose, nose=nose)
         self.pose, self.nose = view.outside(pose), view.outside(nose)
 
-    def _learn(self, view: _View) -> None:
+    def _learn(self, view: _View, passed: float) -> None:
         """Learn what the face looks like, and now and then whether the nose is where it should."""
-        self._seen += 1
+        before, self._seen = self._seen + _ROUNDING, self._seen + passed
+        now = self._seen + _ROUNDING
         pose, nose = view.inside(self.pose), view.inside(self.nose)
-        if not self._sure and (self._seen in _LOOK_AGAIN or self._seen % _OFTEN == 0):
+        due = any(before < at <= now for at in _LOOK_AGAIN) or now // _OFTEN > before // _OFTEN
+        if not self._sure and due:
             said = pose.moved(*self._finder)
             better = fitted(view.soft, said).pose
             apart = np.hypot(*pose.to_face(better.x, better.y))
@@ -136,7 +147,7 @@ class Followed:
                 self._finder = _Move.between(better, said)
                 self._anchor(view, better)
                 return
-        if self._seen % _LEARNS == 0:
+        if now // _LEARNS > before // _LEARNS:
             self._whole.learn(view.soft, pose, share=_SHARE)
             self._nose_alone.learn(view.soft, nose, share=_SHARE)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cycada.vitals.face_areas import PARTS, nowhere
-from cycada.vitals.followed import Followed
+from cycada.vitals.followed import FRAME, Followed
 from cycada.vitals.registration import Pose
 
 __all__ = ["PARTS", "Box", "FaceTracker", "pose_of_landmarks"]
@@ -59,6 +59,7 @@ class FaceTracker:
         self.lost = _NONE_YET
         self._face: Followed | None = None
         self._last: Array | None = None
+        self._time: float | None = None  # s of the last frame
 
     @property
     def box(self) -> Box | None:
@@ -79,6 +80,7 @@ class FaceTracker:
         landmarks: Landmarks | None = None,
         *,
         box: tuple[float, float, float, float] | None = None,
+        seconds: float | None = None,
     ) -> Mapping[str, float]:
         """Return the mean temperature of each part of the face in the next frame.
 
@@ -88,11 +90,17 @@ class FaceTracker:
                 nose or the mouth place a face better than a box.
             box: Left, top, width and height of the face in px, from below the hairline to the
                 chin (``FacePlace`` without its angle); ``None`` where nobody has looked for it.
+            seconds: Time of the frame, after that of the one before. If left out, nine frames are
+                taken for a second: for that long a face may hide and is followed on.
 
         Returns:
             All of :data:`PARTS` -> deg C (or grey levels); NaN where a part was not seen, and
             where the camera repeats a frame, as it does while its shutter is closed.
         """
+        passed = FRAME
+        if seconds is not None and self._time is not None:
+            passed = seconds - self._time
+        self._time = seconds
         frame = celsius.reshape(celsius.shape[-2:]).numpy().astype(np.float32)
         if self._last is not None and np.array_equal(frame, self._last):
             self.lost = self.lost or _REPEATED
@@ -100,7 +108,7 @@ class FaceTracker:
         self._last = frame
         by_landmarks = pose_of_landmarks(landmarks) if landmarks else None
         said = by_landmarks or (_pose_of_box(box) if box is not None else None)
-        if self._face is not None and not self._face.follow(frame, said):
+        if self._face is not None and not self._face.follow(frame, said, passed=passed):
             self._face, self.lost = None, _HIDDEN
         if self._face is None and said is not None:
             self._face = Followed(frame, said, sure=by_landmarks is not None)

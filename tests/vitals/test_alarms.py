@@ -77,6 +77,53 @@ def test_a_long_gap_drops_what_is_pending_and_ends_what_was_raised() -> None:
     assert alarm.event is None
 
 
+@pytest.mark.parametrize("rate", [1, 2, 9])
+def test_five_seconds_without_a_score_change_nothing_and_more_end_an_alarm(rate: int) -> None:
+    def through(gap: int) -> list[str]:
+        scores = [0.8] * 20 * rate + [None] * gap + [0.8] * 20 * rate
+        alarm = Alarm(CONFIG)
+        found = (alarm.see(at / rate, score) for at, score in enumerate(scores))
+        return [event.reason for event in found if event is not None]
+
+    assert through(5 * rate) == [""]
+    assert through(5 * rate + 1) == ["", "ended for want of a score for 5 s", ""]
+
+
+def doubted(bounds: Iterable[tuple[float | None, float]]) -> list[tuple[int, Event]]:
+    """Return what an alarm tells of the lowest and highest that a score can be."""
+    alarm = Alarm(CONFIG)
+    found = (
+        (at, alarm.see(at, low, highest=high, missing="rate (no rhythm)"))
+        for at, (low, high) in enumerate(bounds)
+    )
+    return [(at, event) for at, event in found if event is not None]
+
+
+KNOWN, LOST, CALM = (0.6, 0.6), (0.2, 0.6), (0.1, 0.1)
+
+
+def test_an_alarm_is_held_while_what_is_known_cannot_rule_it_out() -> None:
+    assert times(doubted([*[KNOWN] * 10, *[LOST] * 60] * 4)) == ["4: 0 to nan"]
+    assert not doubted([LOST] * 200)  # and none is raised so
+
+
+def test_an_alarm_in_doubt_for_longer_ends_where_it_began_and_says_why() -> None:
+    (_, raised), (at, ended) = doubted([*[KNOWN] * 10, *[LOST] * 100])
+    assert (raised.reason, at, ended.end) == ("", 70, 9)
+    assert ended.reason == (
+        "ended, for in 60 s what is known neither kept it nor ruled it out; "
+        "missing: rate (no rhythm)"
+    )
+
+
+def test_seconds_in_doubt_do_not_count_for_its_end_and_do_not_undo_it() -> None:
+    (_, _), (at, ended) = doubted([*[KNOWN] * 10, *[CALM] * 3, *[LOST] * 20, *[CALM] * 9])
+    assert (at, ended.end) == (36, 10)  # 2 s, the doubt, and 3 s
+    # Seconds without a score end it as ever, in doubt or not.
+    (_, _), (at, ended) = doubted([*[KNOWN] * 10, *[LOST] * 3, *[(None, math.nan)] * 9])
+    assert (at, ended.end) == (18, 12)
+
+
 def test_without_a_least_duration_an_alarm_is_raised_and_ended_at_once() -> None:
     at_once = AlarmConfig(on=0.5, off=0.4, raise_after=0, end_after=0)
     assert times(told([0, 1, 1, 0, 0, 1], at_once)) == ["1: 1 to nan", "3: 1 to 3", "5: 5 to nan"]

@@ -89,6 +89,57 @@ def test_a_patient_who_moves_far_less_than_before_has_lost_expressivity() -> Non
     assert watched(lambda _: {1: 0.1}, 500, CONFIG).lost is None  # never moved: nothing to lose
 
 
+TEN = (1, 2, 4, 5, 7, 9, 12, 20, 25, 26)
+
+
+def test_aus_under_a_mask_are_not_taken_for_still() -> None:
+    def masked(at: float) -> Mapping[int, float]:
+        seen = TEN if at < 500 else (1, 4)
+        return {unit: pulses(at + unit, 20) for unit in seen}
+
+    before, after = watched(masked, 490, CONFIG), watched(masked, 580, CONFIG)
+    assert (before.lost, before.usual) == (False, pytest.approx(30, abs=1))
+    assert after.rate == pytest.approx(6, abs=1)
+    assert after.usual == pytest.approx(6, abs=0.5)  # of these two
+    assert after.lost is None
+    # What is seen now becomes what is usual.
+    assert watched(masked, 1600, CONFIG).lost is False
+
+
+@pytest.mark.parametrize(("every", "lost"), [(50, False), (100, True)])
+def test_what_is_seen_of_a_face_is_compared_with_the_same_aus_before(
+    every: float, lost: bool
+) -> None:
+    """Six of ten AUs, at 40 and at 20 % of what they did: 24 and 12 % of what all ten did."""
+
+    def half_hidden(at: float) -> Mapping[int, float]:
+        if at < 500:
+            return {unit: pulses(at + unit, 20) for unit in TEN}
+        return {unit: pulses(at + number * every / 6, every) for number, unit in enumerate(TEN[:6])}
+
+    told = watched(half_hidden, 580, CONFIG)
+    assert told.usual == pytest.approx(18, abs=1)
+    assert told.lost is lost
+
+
+def test_an_au_that_was_never_assessed_before_has_no_usual_rate() -> None:
+    def unmasked(at: float) -> Mapping[int, float]:
+        return {unit: pulses(at + unit, 20) for unit in ((1, 4) if at < 500 else TEN)}
+
+    told = watched(unmasked, 580, CONFIG)
+    assert (told.rate, told.usual) == (pytest.approx(30, abs=1), pytest.approx(6, abs=0.5))
+    assert watched(unmasked, 900, CONFIG).usual == pytest.approx(30, abs=1)
+
+
+@pytest.mark.parametrize("away", [300, 900])
+def test_what_an_au_did_long_ago_is_forgotten(away: float) -> None:
+    monitor = ExpressivityMonitor(ExpressivityConfig(usual=60))
+    for second in range(round(500 + away + 80)):
+        seen = 4 if 500 <= second < 500 + away else 1
+        monitor.see(second, {seen: pulses(second, 6)})
+    assert math.isnan(monitor.tell(500 + away + 80).usual) == (away > 600)
+
+
 def test_memory_does_not_grow_with_the_recording() -> None:
     monitor = ExpressivityMonitor(CONFIG)
     for second in range(5000):

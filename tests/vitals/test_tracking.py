@@ -17,7 +17,7 @@ from cycada.data.phantom.identity import sample_identities
 from cycada.data.phantom.render import render_celsius
 from cycada.data.phantom.scene import sample_scenes
 from cycada.vitals.face_pattern import fitted
-from cycada.vitals.registration import Pose
+from cycada.vitals.registration import Pattern, Pose
 from cycada.vitals.tracking import PARTS, FaceTracker, pose_of_landmarks
 
 SIZE, FRAMES, FPS = 100, 90, 9.0
@@ -204,6 +204,92 @@ def test_one_box_elsewhere_is_not_believed_and_two_are() -> None:
     tracker.see(shown.celsius[2], box=elsewhere)
     assert tracker.box is not None
     assert tracker.box.left > left + 0.2 * height
+
+
+@pytest.mark.parametrize("fps", [4, 9, 30])
+@pytest.mark.parametrize(("hides", "followed"), [(0.8, True), (1.4, False)])
+def test_for_how_long_a_face_may_hide_does_not_depend_on_the_frame_rate(
+    fps: int, hides: float, followed: bool
+) -> None:
+    shown, tracker = film(), FaceTracker()
+    draw = torch.Generator().manual_seed(1)
+    for at in range(round(3.5 * fps)):
+        seconds = at / fps
+        frame = (
+            torch.full_like(shown.celsius[0], 24)
+            if 1 <= seconds < 1 + hides
+            else (shown.celsius[0])
+        )
+        tracker.see(
+            frame + 0.03 * torch.randn(frame.shape, generator=draw),
+            box=shown.box() if at == 0 else None, seconds=seconds,
+        )  # fmt: skip
+    assert (tracker.box is not None) == followed
+
+
+def test_a_shutter_that_closes_for_long_does_not_count_as_hiding() -> None:
+    shown, tracker = film(), FaceTracker()
+    tracker.see(shown.celsius[0], box=shown.box(), seconds=0.0)
+    hidden = torch.full_like(shown.celsius[0], 24)
+    tracker.see(hidden, seconds=0.1)
+    tracker.see(hidden.clone(), seconds=3.0)
+    tracker.see(hidden + 0.01, seconds=3.1)
+    assert tracker.box is not None
+    assert not math.isnan(tracker.see(shown.celsius[1], seconds=3.2)["nostrils"])
+
+
+@pytest.mark.parametrize("fps", [9, 30])
+def test_a_face_learns_as_often_a_second_at_every_frame_rate(
+    fps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, tracker, learned = film(), FaceTracker(), []
+    learn = Pattern.learn
+
+    def counted(self: Pattern, *given: object, share: float) -> None:
+        learned.append(share)
+        learn(self, *given, share=share)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Pattern, "learn", counted)
+    draw = torch.Generator().manual_seed(1)
+    for at in range(4 * fps + 1):
+        frame = shown.celsius[0] + 0.03 * torch.randn(SIZE, SIZE, generator=draw)
+        tracker.see(frame, shown.landmarks[0] if at == 0 else None, seconds=at / fps)
+    assert len(learned) == 2 * 3 * 4  # the face and its nose
+
+
+def two() -> tuple[torch.Tensor, tuple[float, ...], tuple[float, float, float, float]]:
+    """Return a frame with two people side by side, and their boxes."""
+    one, other = film(), film(5)
+    left, *rest = other.box()
+    frame = torch.cat([one.celsius[0], other.celsius[0]], dim=1)
+    return frame, one.box(), (left + SIZE, *rest)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("boxes", "moves"), [(0, False), (1, False), (2, True)])
+def test_while_the_face_hides_one_box_elsewhere_is_not_believed_and_two_are(
+    boxes: int, moves: bool
+) -> None:
+    both, box, elsewhere = two()
+    hidden = both.clone()
+    hidden[:, :SIZE] = 24.0
+    draw, tracker = torch.Generator().manual_seed(4), FaceTracker()
+    for at in range(20):
+        frame = hidden if at in (10, 11, 12) else both
+        said = box if at == 0 else elsewhere if at in (10, 12)[:boxes] else None
+        tracker.see(frame + 0.03 * torch.randn(frame.shape, generator=draw), box=said)
+    assert tracker.lost == ""
+    assert tracker.box is not None
+    assert (tracker.box.left > SIZE) == moves
+
+
+def test_a_face_that_looks_otherwise_is_followed_from_the_next_box_at_its_place() -> None:
+    shown = film()
+    tracker = FaceTracker()
+    tracker.see(shown.celsius[0], box=shown.box())
+    tracker.see(60 - shown.celsius[1])
+    assert tracker.lost
+    tracker.see(60 - shown.celsius[2], box=shown.box())
+    assert not tracker.lost
 
 
 def test_a_part_beyond_the_edge_of_the_frame_is_not_seen() -> None:
