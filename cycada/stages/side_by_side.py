@@ -26,6 +26,10 @@ from cycada.errors import RunError
 from cycada.progress import Progress, share_lines
 from cycada.stopping import ignore_sigterm, raise_on_sigterm
 
+_POLL = 1.0
+"""Seconds after which a wait looks up: a signal that another thread takes, as one may that came
+while the process was suspended, would not end it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -71,7 +75,7 @@ class Workers:
                     pipe.send((job.title, job.act))
                     busy[pipe] = job
             if busy:
-                ready = wait(list(busy))
+                ready = wait(list(busy), _POLL)
                 for pipe in [pipe for pipe in busy if pipe in ready]:
                     job = busy.pop(pipe)
                     self._check(pipe, job)

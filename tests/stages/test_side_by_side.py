@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -17,7 +19,8 @@ import torch
 
 from cycada.errors import DataError, RunError
 from cycada.progress import Progress
-from cycada.stages.side_by_side import Job, start_workers
+from cycada.stages.side_by_side import Job, Workers, start_workers
+from cycada.stopping import Stopped, raising_on_sigterm
 
 PATIENCE = 60.0  # seconds until something that should happen is given up
 
@@ -157,6 +160,27 @@ def test_a_process_that_is_killed_is_told(
     jobs = [job(deeds.last, tmp_path, "a"), job(deeds.die, tmp_path, "b")]
     with pytest.raises(RunError, match=r"the job b: .* from outside \(exit code -9\)"):
         run(jobs, quiet)
+
+
+def test_a_stop_that_another_thread_takes_ends_the_wait(quiet: Progress) -> None:
+    here, there = multiprocessing.Pipe()
+    over = threading.Event()
+
+    def signalled() -> None:
+        appeared = there.recv()  # the job: this process waits for its end from now on
+        time.sleep(0.3)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        over.wait(PATIENCE)
+        there.send(appeared and None)  # or it would wait for ever
+
+    thread = threading.Thread(target=signalled)
+    thread.start()
+    workers = Workers({here: multiprocessing.get_context("spawn").Process()}, quiet)
+    job = Job("a", "a", print, done=lambda: False)
+    with raising_on_sigterm(), pytest.raises(Stopped):
+        workers.run([job], begun=lambda _: None, ended=lambda: None)
+    over.set()
+    thread.join()
 
 
 @pytest.mark.usefixtures("_threads")
