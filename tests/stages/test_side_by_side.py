@@ -164,13 +164,13 @@ def test_a_process_that_is_killed_is_told(
 
 def test_a_stop_that_another_thread_takes_ends_the_wait(quiet: Progress) -> None:
     here, there = multiprocessing.Pipe()
-    over = threading.Event()
+    over, in_time = threading.Event(), []
 
     def signalled() -> None:
         appeared = there.recv()  # the job: this process waits for its end from now on
         time.sleep(0.3)
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-        over.wait(PATIENCE)
+        in_time.append(over.wait(20))
         there.send(appeared and None)  # or it would wait for ever
 
     thread = threading.Thread(target=signalled)
@@ -181,6 +181,7 @@ def test_a_stop_that_another_thread_takes_ends_the_wait(quiet: Progress) -> None
         workers.run([job], begun=lambda _: None, ended=lambda: None)
     over.set()
     thread.join()
+    assert in_time == [True]
 
 
 @pytest.mark.usefixtures("_threads")
