@@ -268,13 +268,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_all_that_is_promised_is_told_in_json(
-    bench: ModuleType, small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    def here(act: Callable[..., Any], *arguments: Any, **_: Any) -> Any:
-        return act(*arguments)
-
-    monkeypatch.setattr(bench, "alone", here)  # two processes less to be started
+    bench: ModuleType, small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kept = tmp_path / "kept.json"
     assert bench.main([*small, "--out", str(kept), "--profile"]) == 0
     told = json.loads(capsys.readouterr().out)
