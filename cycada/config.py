@@ -138,7 +138,9 @@ class TranslatorConfig:
     )
     double: bool = setting(False, "compute in float64 (to compare runs exactly)")
     workers: int = setting(2, "processes that decode images where the set exceeds the cache", low=0)
-    cache_mb: int = setting(2048, "memory for decoded images, in MB", low=0)
+    cache_mb: int = setting(
+        2048, "memory of a host for decoded images, in MB; its processes share them", low=0
+    )
     log_every: int = setting(50, "steps between two log lines", low=1)
     sample_every: int = setting(1000, "steps between two grids of sample translations", low=1)
     save_every: int = setting(1000, "steps between two checkpoints", low=1)
@@ -350,7 +352,9 @@ class DetectorConfig:
     )
     double: bool = setting(False, "compute in float64 (to compare runs exactly)")
     workers: int = setting(2, "processes that decode images where the set exceeds the cache", low=0)
-    cache_mb: int = setting(2048, "memory for decoded images, in MB", low=0)
+    cache_mb: int = setting(
+        2048, "memory of a host for decoded images, in MB; its processes share them", low=0
+    )
     log_every: int = setting(50, "steps between two log lines", low=1)
     validate_every: int = setting(500, "steps between two looks at the validation faces", low=1)
     save_every: int = setting(500, "steps between two checkpoints", low=1)

@@ -5,10 +5,10 @@ change of a file, drawn evenly over all that it makes, before which or in whose 
 ends. Most end by SIGKILL, some by SIGTERM and SIGINT, which must end with 143 and 130 and say how
 to go on. Then the same command runs again. What it leaves at its end is compared, file by file and
 byte by byte, with what ``python -m cycada`` leaves that nobody disturbs, and so is one undisturbed
-run of a forked child. Left out of the comparison is what tells times, nothing else: ``seconds`` of
-each line of ``metrics.jsonl``, of ``demo.json`` and of ``summary.json``; TensorBoard's event files,
-which are named by the time of their making and repeat the log; and ``audit.npz``, which
-keeps when each image was changed.
+run of a forked child. Left out of the comparison is what tells times, nothing else: ``seconds`` and
+``waiting`` of each line of ``metrics.jsonl``, ``seconds`` of ``demo.json`` and ``summary.json``;
+TensorBoard's event files, which are named by the time of their making and repeat the log; and
+``audit.npz``, which keeps when each image was changed.
 
 A run is lost when the same command is refused or fails, a stop is not answered as promised, or
 something that had been saved is gone: a file that was as it is to be at the end, the newest
@@ -48,6 +48,7 @@ _LOG = "metrics.jsonl"  # its lines after the last checkpoint are written again
 _LOOKS = "audit.npz"
 _EVENTS = "events.out.tfevents."  # how the names of TensorBoard's begin
 _TIMES = frozenset({"demo.json", "summary.json", _LOG})
+_TELL_TIMES = frozenset({"seconds", "waiting"})
 _SHARE_OF_TIMES, _SHARE_OF_TEARING, _SHARE_OF_SIGKILL = 0.5, 0.25, 0.7
 
 VERBS = (
@@ -183,14 +184,14 @@ def _digest(file: PurePosixPath, content: bytes) -> str:
     if file.name in _TIMES:
         try:
             parts = content.splitlines() if file.suffix == ".jsonl" else [content]
-            content = json.dumps([_without_seconds(part) for part in parts]).encode()
+            content = json.dumps([_without_times(part) for part in parts]).encode()
         except (ValueError, AttributeError):
             pass  # torn: then it differs
     return hashlib.sha256(content).hexdigest()
 
 
-def _without_seconds(content: bytes) -> dict[str, Any]:
-    return {name: value for name, value in json.loads(content).items() if name != "seconds"}
+def _without_times(content: bytes) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(content).items() if name not in _TELL_TIMES}
 
 
 def saved(found: Mapping[str, bytes]) -> tuple[int, int]:

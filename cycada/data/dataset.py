@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cycada import image_reading, images
+from cycada.data.decoded import ALONE, Neighbours, make_room
 from cycada.data.index import Domain, Index
 from cycada.errors import CycadaError, DataError
 from cycada.progress import Progress
@@ -30,8 +31,8 @@ class FaceImages:
     """The faces of one domain, from one or more indexes, as square images.
 
     An image is scaled so that its shorter side is ``size`` and cropped to the central square.
-    RGB is held as uint8, thermal in 16 bits (as int32, in which PyTorch can index) over the
-    temperature window, or over the range of grey images, so that a 16-bit file keeps its precision.
+    RGB is held as uint8, thermal as uint16 over the temperature window, or over the range of grey
+    images, so that a 16-bit file keeps its precision.
     """
 
     def __init__(self, indexes: Sequence[Index], *, domain: Domain, size: int) -> None:
@@ -68,7 +69,7 @@ class FaceImages:
         return image_reading.read_image(self._file(0)).dtype != torch.uint8
 
     def decode(self, number: int) -> Tensor:
-        """Return image ``number`` as ``(C, size, size)``, uint8 (RGB) or int32 0..65535."""
+        """Return image ``number`` as ``(C, size, size)``, uint8 (RGB) or uint16."""
         file, info = self._file(number), self._index(number).info
         image = image_reading.read_image(file)
         unit: Unit = info.unit if self.domain == "thermal" else "grey"
@@ -79,9 +80,7 @@ class FaceImages:
         signed = images.with_channels(signed, self.channels)
         square = images.resize(signed, scaled_size(signed.shape[-2:], self.size))
         square = centre_crop(square, self.size)
-        if self.domain == "rgb":
-            return images.from_signed(square, dtype=torch.uint8)
-        return images.from_signed(square, dtype=torch.uint16).to(torch.int32)
+        return images.from_signed(square, dtype=self._dtype)
 
     def _index(self, number: int) -> Index:
         return self._indexes[bisect(self._ends, number)]
@@ -94,22 +93,52 @@ class FaceImages:
         """Whether the decoded images are in memory."""
         return self._cache is not None
 
-    def preload(self, *, limit_mb: float, progress: Progress) -> float:
-        """Decode all images into memory if they fit into ``limit_mb``; return the MB taken."""
-        shape = (len(self), self.channels, self.size, self.size)
-        dtype = torch.uint8 if self.domain == "rgb" else torch.int32
-        cache_bytes = shape[0] * shape[1] * shape[2] * shape[3] * dtype.itemsize
-        if cache_bytes > limit_mb * _BYTES_PER_MB:
+    @property
+    def decoded_mb(self) -> float:
+        """MB that all images take decoded."""
+        numbers = len(self) * self.channels * self.size**2
+        return numbers * self._dtype.itemsize / _BYTES_PER_MB
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.uint8 if self.domain == "rgb" else torch.uint16
+
+    def preload(
+        self, *, limit_mb: float, progress: Progress, neighbours: Neighbours = ALONE
+    ) -> float:
+        """Decode all images into memory if they fit into ``limit_mb``; return the MB taken.
+
+        Neighbours share the work and the memory; all of them must call this.
+
+        Raises:
+            DataError: An image cannot be read, here or by a neighbour.
+        """
+        if self.decoded_mb > limit_mb:
             return 0.0
-        cache = torch.empty(shape, dtype=dtype)
+        shape = (len(self), self.channels, self.size, self.size)
+        room = make_room(shape, self._dtype, neighbours, progress.say)
+        problem: CycadaError | None = None
+        taken = self.decoded_mb * (1 if room.shared else neighbours.count)
+        if taken <= limit_mb:
+            first, step = (neighbours.number, neighbours.count) if room.shared else (0, 1)
+            try:
+                self._decode_into(room.memory, range(first, len(self), step), progress)
+            except CycadaError as error:
+                problem = error
+        told = next(filter(None, neighbours.exchange(str(problem or ""))), None)
+        if told is not None:
+            raise problem or DataError(told)
+        if taken > limit_mb:
+            return 0.0
+        self._cache = room.memory
+        return taken
+
+    def _decode_into(self, memory: Tensor, numbers: range, progress: Progress) -> None:
         with threads() as pool:
-            decoded = pool.map(self.decode, range(len(self)))
-            for number, image in enumerate(
-                progress(decoded, total=len(self), desc=f"reading {self.domain}")
-            ):
-                cache[number] = image
-        self._cache = cache
-        return cache_bytes / _BYTES_PER_MB
+            decoded = pool.map(self.decode, numbers)
+            shown = progress(decoded, total=len(numbers), desc=f"reading {self.domain}")
+            for number, image in zip(numbers, shown, strict=True):
+                memory[number] = image
 
     def batch(self, numbers: Tensor) -> Tensor:
         """Return the images ``numbers`` as stored, ``(B, C, size, size)``."""
@@ -118,14 +147,24 @@ class FaceImages:
         return torch.stack([self.decode(int(number)) for number in numbers])
 
 
-def preload_all(parts: Iterable[FaceImages], *, limit_mb: float, progress: Progress) -> None:
-    """Decode one set after another into memory, those that still fit into ``limit_mb`` together."""
+def preload_all(
+    parts: Iterable[FaceImages],
+    *,
+    limit_mb: float,
+    progress: Progress,
+    neighbours: Neighbours = ALONE,
+) -> None:
+    """Decode one set after another into memory, those that still fit into ``limit_mb`` together.
+
+    Raises:
+        DataError: An image cannot be read.
+    """
     for part in parts:
-        limit_mb -= part.preload(limit_mb=limit_mb, progress=progress)
+        limit_mb -= part.preload(limit_mb=limit_mb, progress=progress, neighbours=neighbours)
 
 
 def signed(stored: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Map stored images (uint8, or int32 up to 65535) to [-1, 1]."""
+    """Map stored images (uint8 or uint16) to [-1, 1]."""
     half = 255 / 2 if stored.dtype == torch.uint8 else _SIXTEEN_BIT / 2
     return stored.to(dtype) / half - 1
 

@@ -43,6 +43,7 @@ _CURVES: Mapping[str, str] = MappingProxyType(
         "confusion": "Confusion (target encoder)",
         "follower": "Judge that follows translations",
         "teachers": "Answers of the teachers, nats",
+        "waiting": "Waiting for images, share of time",
         "target_entropy": "Target answers: entropy, share of most",
         "target_shift": "Target answers: shift, nats",
         "criterion_information": "Unlabelled target: information, nats",

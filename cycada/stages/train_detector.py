@@ -33,7 +33,7 @@ from cycada.task import Task
 from cycada.training.detector import Faces, train_detector
 from cycada.training.examples import Examples
 from cycada.training.finite import stepping_back
-from cycada.training.launch import make_accelerator, my_share
+from cycada.training.launch import make_accelerator, my_share, neighbours_of
 from cycada.training.loading import LoadedDetector, detector_fingerprint, load_detector
 from cycada.training.run import check_run, running
 from cycada.training.selection import CRITERIA
@@ -120,7 +120,9 @@ def run_training(
     inputs[REJECTED_NAME] = looked.fingerprint()
     found = audit_inputs(looked, labelled=sources, progress=progress)
     images = (part for examples in used for part in examples.parts)
-    preload_all(images, limit_mb=config.cache_mb, progress=progress)
+    preload_all(
+        images, limit_mb=config.cache_mb, progress=progress, neighbours=neighbours_of(accelerator)
+    )
     others = [*faces.target.parts] if faces.target else []
     # With ``target_labels`` they are among the target's, and need not be told of twice.
     looked_at = {part.roots for part in others}

@@ -26,7 +26,7 @@ from cycada.thermal import Window
 from cycada.training.examples import Examples
 from cycada.training.finite import stepping_back
 from cycada.training.judging import Readers
-from cycada.training.launch import make_accelerator, my_share
+from cycada.training.launch import make_accelerator, my_share, neighbours_of
 from cycada.training.loading import (
     LoadedDetector,
     check_reads_rgb,
@@ -95,7 +95,10 @@ def run_training(
     rgb, thermal, unit, judges, inherited = parts
     inputs[REJECTED_NAME] = looked.fingerprint()
     found = audit_inputs(looked, labelled=(), progress=progress)
-    preload_all((rgb, thermal), limit_mb=config.cache_mb, progress=progress)
+    preload_all(
+        (rgb, thermal), limit_mb=config.cache_mb, progress=progress,
+        neighbours=neighbours_of(accelerator),
+    )  # fmt: skip
     audit_faces((rgb,), (thermal,), found=found, progress=progress)
     about: dict[str, Any] = {
         "window": None if thermal.window is None else [thermal.window.low, thermal.window.high],

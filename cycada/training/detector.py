@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from cycada.config import DetectorConfig
-from cycada.data.dataset import step_batches
+from cycada.data.dataset import FaceImages, step_batches
 from cycada.data.sampling import Order, Share, generator
 from cycada.models.detector import AdaptiveDetector, Detector
 from cycada.progress import Progress
@@ -32,6 +32,7 @@ from cycada.training.run import Run
 from cycada.training.run_reading import read_log
 from cycada.training.selection import Comparison, Selection, judged_on_target, validate
 from cycada.training.self_training import Unlabelled, mean_teacher_answers
+from cycada.training.waiting import WaitingForImages
 
 _SHOWN = {"action_units": "loss", "classes": "loss", "domain_accuracy": "dom-acc"}
 """Figures to show while it trains, and what for short."""
@@ -52,6 +53,12 @@ class Faces:
     extra: Examples | None  # labelled target faces
     target: Examples | None  # without its labels: they are what teachers answer, if any
     validation: Examples
+
+    @property
+    def parts(self) -> tuple[FaceImages, ...]:
+        """What every step reads from."""
+        read = (self.source, self.extra, self.target)
+        return tuple(part for each in read if each is not None for part in each.parts)
 
 
 def make_state(
@@ -124,7 +131,6 @@ def train_detector(
     if choice == "last" and done < config.steps:
         state.selection = Selection()  # of a finished run that goes on: its end was not the end
     make = _batch_maker(config, faces, accelerator)
-    cached = all(e is None or e.cached for e in (faces.source, faces.extra, faces.target))
     expected = Frequencies.of(faces.source, config).expected
 
     def judged(weights: Detector) -> dict[str, float]:
@@ -132,13 +138,14 @@ def train_detector(
             return {}
         return judged_on_target(weights, faces.target, accelerator, expected=expected)
 
+    slowness = WaitingForImages(faces.parts, cache_mb=config.cache_mb, workers=config.workers)
     health = Health(config.steps, one_answer=shift_of_one_answer(expected, faces.source.task.kind))
     health.replay(read_log(run.root))
 
-    def log(number: int, figures: dict[str, float]) -> None:
-        run.log(number, figures)
+    def log(number: int, figures: dict[str, float], waiting: float) -> None:
+        run.log(number, figures, waiting=waiting)
         progress.show({short: figures[name] for name, short in _SHOWN.items() if name in figures})
-        for told in health.look(number, figures):
+        for told in (*slowness.look(waiting), *health.look(number, figures)):
             progress.say(f"{run.root}: {told}")
 
     def look(number: int) -> None:
@@ -183,7 +190,8 @@ def train_detector(
     loop.run(
         progress(
             step_batches(
-                make, done=done, total=config.steps, workers=0 if cached else config.workers
+                make, done=done, total=config.steps,
+                workers=0 if all(part.cached for part in faces.parts) else config.workers,
             ),
             done=done, total=config.steps, desc="detector",
             images=config.batch_size * (1 if faces.target is None else 2),

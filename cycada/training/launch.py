@@ -18,11 +18,13 @@ from accelerate.utils import (
     GradientAccumulationPlugin,
     InitProcessGroupKwargs,
     ProjectConfiguration,
+    gather_object,
 )
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 from cycada.config import Precision
+from cycada.data.decoded import ALONE, Neighbours
 from cycada.data.sampling import Share, share
 from cycada.errors import ConfigError
 from cycada.training.loop import Processes
@@ -185,6 +187,22 @@ def my_share(lanes: int, accelerator: Accelerator) -> Share:
             f"batch_size {lanes} gives each process; choose a divisor of {mine.size}."
         )
     return mine
+
+
+def neighbours_of(accelerator: Accelerator) -> Neighbours:
+    """Return the processes of this host; those of a host follow each other, as launchers do it."""
+    if accelerator.num_processes == 1:
+        return ALONE
+    mine, places = accelerator.process_index, gather_object([accelerator.local_process_index])
+    begins = [number for number, place in enumerate(places) if place == 0] + [len(places)]
+    first = max(number for number in begins if number <= mine)
+    last = min(number for number in begins if number > mine)
+
+    def exchange(text: str) -> list[str]:
+        told: list[str] = gather_object([text])
+        return told[first:last]
+
+    return Neighbours(mine - first, last - first, exchange)
 
 
 @contextmanager

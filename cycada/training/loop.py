@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -53,7 +54,7 @@ def run(
     *,
     done: int,
     total: int,
-    log: Callable[[int, dict[str, float]], None],
+    log: Callable[[int, dict[str, float], float], None],
     log_every: int,
     since_log: list[dict[str, float]],
     processes: Processes,
@@ -67,7 +68,8 @@ def run(
         step: Makes one step (counted from 0) and returns its figures, still on the device.
         done: Steps made before.
         total: Steps to have been made at the end.
-        log: Takes the number of steps made and the means of the figures since the last call.
+        log: Takes the number of steps made, the means of the figures since the last call, and the
+            share of the steps' time for which this process waited for batches meanwhile, 0 to 1.
         log_every: Steps between two logs.
         since_log: Figures of each step since the last log, means over the processes. Whenever
             something else is called it holds those of all steps before; who saves them, and gives
@@ -82,9 +84,13 @@ def run(
         NonFiniteError: A figure is not finite.
     """
     recent: list[Scalars] = []
+    waited = worked = 0.0  # seconds
+    asked = time.perf_counter()
     with flagging_stops() as stop:
         try:
             for number, batch in enumerate(batches, start=done + 1):
+                came = time.perf_counter()
+                waited += came - asked
                 recent.append(step(batch, number - 1))
                 logs = number % log_every == 0 or number == total
                 due = [task for task in periodic if task.is_due(number, total)]
@@ -94,9 +100,11 @@ def run(
                     since_log += _over_processes(recent, processes.mean)
                     recent.clear()
                     means = _means(since_log, number)
+                worked += time.perf_counter() - came
                 if logs:
-                    log(number, means)
+                    log(number, means, waited / (waited + worked))
                     since_log.clear()
+                    waited = worked = 0.0
                 for task in due:
                     task.act(number)
                 if stops:
@@ -105,6 +113,7 @@ def run(
                         # Until all have saved: the end of one ends all.
                         processes.any(False)  # noqa: FBT003
                     raise Interrupted(stop.number or signal.SIGTERM)
+                asked = time.perf_counter()
         except NonFiniteError:
             # Who wants an end does not want the training to go back and on.
             if processes.any(stop.number is not None):

@@ -97,10 +97,19 @@ class Run:
                 drop_old_checkpoints(self.root, keep=self.keep, every=self.every)
         return found
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Append one line of figures."""
+    def log(self, step: int, figures: Mapping[str, float], *, waiting: float | None = None) -> None:
+        """Append one line of figures.
+
+        Args:
+            step: Steps made.
+            figures: Their means since the last line.
+            waiting: The share of the steps' time since then for which they waited for images.
+        """
         if self.writes:
-            line = {"step": step, "seconds": round(time.time(), 3), **figures}
+            line = {"step": step, "seconds": round(time.time(), 3)}
+            if waiting is not None:
+                line["waiting"] = round(waiting, 4)
+            line |= figures
             file = self.root / LOG_NAME
             try:
                 with file.open("a", encoding="utf-8") as stream:

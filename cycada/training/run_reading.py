@@ -33,6 +33,9 @@ Config = TypeVar("Config")
 
 CONFIG_NAME, LOG_NAME, STEPS_BACK_NAME = "config.json", "metrics.jsonl", "steps-back.jsonl"
 
+TIMES = frozenset({"seconds", "waiting"})
+"""Figures of a line of the log that tell times: in no two trainings they are the same."""
+
 FOREIGN_KEY = "cyclegan"
 """In ``about.json`` of weights that were trained with CycleGAN's code: the shapes of its networks.
 

@@ -33,6 +33,7 @@ from cycada.training.translator_step import (
     recorded_halves,
     translator_step,
 )
+from cycada.training.waiting import WaitingForImages
 
 BETAS = (0.5, 0.999)  # of Adam; CycleGAN's released settings
 
@@ -44,7 +45,7 @@ class Batch(NamedTuple):
     """The images of one step on this process, as stored, and which are mirrored."""
 
     rgb: Tensor  # (B, 3, S, S) uint8
-    thermal: Tensor  # (B, 1, S, S) int32
+    thermal: Tensor  # (B, 1, S, S) uint16
     mirrored: Tensor  # (2, B) bool: RGB, thermal
     rows: Tensor  # (B,) numbers of the RGB images
 
@@ -127,6 +128,8 @@ def train_translator(
     make = _batch_maker(config, rgb, thermal, my_share(config.batch_size, accelerator))
     workers = 0 if rgb.cached and thermal.cached else config.workers
 
+    slowness = WaitingForImages((rgb, thermal), cache_mb=config.cache_mb, workers=config.workers)
+
     def step(batch: Batch, number: int) -> dict[str, Tensor]:
         device = accelerator.device
         pictures = [
@@ -146,9 +149,11 @@ def train_translator(
             accelerator=accelerator,
         )
 
-    def log(number: int, figures: dict[str, float]) -> None:
-        run.log(number, figures)
+    def log(number: int, figures: dict[str, float], waiting: float) -> None:
+        run.log(number, figures, waiting=waiting)
         progress.show({short: figures[name] for name, short in _SHOWN.items() if name in figures})
+        for told in slowness.look(waiting):
+            progress.say(f"{run.root}: {told}")
 
     def save(number: int) -> None:
         check_weights(state.networks(), number)

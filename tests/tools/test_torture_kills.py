@@ -71,7 +71,8 @@ def test_a_child_ends_before_or_within_the_change_that_was_chosen(
 def test_times_alone_are_left_out_of_the_comparison(kills: ModuleType, tmp_path: Path) -> None:
     def written(second: int, step: int) -> Any:
         (tmp_path / "metrics.jsonl").write_text(
-            f'{{"step": 1, "seconds": 0.1}}\n{{"step": {step}, "seconds": {second}}}\n'
+            f'{{"step": 1, "seconds": 0.1}}\n'
+            f'{{"step": {step}, "seconds": {second}, "waiting": 0.0{second}}}\n'
         )
         (tmp_path / "demo.json").write_text(json.dumps({"seconds": second, "a": 1}, indent=1))
         for old in tmp_path.glob("events.*"):

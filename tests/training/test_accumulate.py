@@ -24,7 +24,7 @@ from cycada.progress import Progress
 from cycada.stages import train_detector, train_translator
 from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.optimizing import portions, rejoined
-from cycada.training.run_reading import read_log
+from cycada.training.run_reading import TIMES, read_log
 
 MakeTranslator = Callable[..., TranslatorConfig]
 MakeDetector = Callable[..., DetectorConfig]
@@ -60,7 +60,7 @@ def assert_same_end(one: Path, two: Path) -> None:
         else:
             assert value == pytest.approx(ends[1][name], abs=TOLERANCE), name
     for before, after in zip(read_log(one), read_log(two), strict=True):
-        figures = [{k: v for k, v in line.items() if k != "seconds"} for line in (before, after)]
+        figures = [{k: v for k, v in line.items() if k not in TIMES} for line in (before, after)]
         assert figures[0] == pytest.approx(figures[1], rel=1e-5)
 
 

@@ -58,7 +58,7 @@ def test_nothing_is_done_after_a_figure_that_is_not_finite(due: str) -> None:
         loop.run(
             iter(range(6)),
             lambda _batch, step: {"loss": torch.tensor(math.inf if step == 1 else 1.0)},
-            done=0, total=6, log=lambda number, _figures: done.append(number),
+            done=0, total=6, log=lambda number, *_: done.append(number),
             log_every=3 if due == "log" else 6, since_log=[],
             processes=loop.Processes(lambda figures: figures, lambda _: due == "stop", 3),
             periodic=[loop.Periodic(3, done.append)] if due == "save" else [],

@@ -32,7 +32,7 @@ from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.examples import Labelled
 from cycada.training.judging import Readers
 from cycada.training.launch import make_accelerator
-from cycada.training.run_reading import read_log
+from cycada.training.run_reading import TIMES, read_log
 from cycada.training.translator import make_state
 from cycada.training.translator_step import (
     Judges,
@@ -320,7 +320,7 @@ def end(run: Path) -> tuple[dict[str, Any], bytes, dict[str, Any]]:
 
 
 def figures_of(run: Path) -> list[dict[str, float]]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(run)]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in read_log(run)]
 
 
 @pytest.fixture(scope="module")

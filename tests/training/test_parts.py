@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cycada.data.sampling import generator, share
 from cycada.errors import RunError
@@ -143,7 +143,7 @@ def run_loop(
             {"rare": torch.tensor(float(batch))} if step % 3 == 0 else {})},
         done=done,
         total=total,
-        log=lambda number, figures: told.append(("log", number, figures["loss"])),
+        log=lambda number, figures, _waiting: told.append(("log", number, figures["loss"])),
         log_every=4,
         since_log=kept,
         processes=loop.Processes(lambda figures: figures, bool, 1),
@@ -151,6 +151,32 @@ def run_loop(
         on_stop=pytest.fail,
     )  # fmt: skip
     return told
+
+
+def test_the_loop_tells_what_share_of_the_time_it_waited_for_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, told = [0.0], []
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def batches() -> Iterator[int]:
+        for number, seconds in enumerate((1.0, 2.0, 0.0, 6.0)):
+            clock[0] += seconds
+            yield number
+
+    def step(_batch: int, _step: int) -> dict[str, Tensor]:
+        clock[0] += 3.0
+        return {"loss": torch.tensor(1.0)}
+
+    def validate(_number: int) -> None:
+        clock[0] += 100.0  # is neither
+
+    loop.run(
+        batches(), step, done=0, total=4, log=lambda *figures: told.append(figures[2]),
+        log_every=2, since_log=[], processes=loop.Processes(lambda figures: figures, bool, 1),
+        periodic=[loop.Periodic(1, validate)], on_stop=pytest.fail,
+    )  # fmt: skip
+    assert told == [pytest.approx(3 / 9), pytest.approx(6 / 12)]
 
 
 def test_the_loop_logs_means_and_acts_when_due_and_at_the_end() -> None:

@@ -31,7 +31,7 @@ from cycada.training.checkpoint import newest_checkpoint
 from cycada.training.launch import make_accelerator
 from cycada.training.loop import Interrupted
 from cycada.training.run import Run
-from cycada.training.run_reading import read_log
+from cycada.training.run_reading import TIMES, read_log
 from cycada.training.selection import Comparison, Validation, validate
 
 ALIGNMENT = AlignmentConfig(hidden=8, weight=1.0, warm_up=0.5, healthy_from=0.0)
@@ -123,7 +123,7 @@ def assert_same_end(one: Path, two: Path) -> None:
 
 
 def figures(run: Path) -> list[dict[str, float]]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(run)]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in read_log(run)]
 
 
 def test_two_and_two_steps_equal_four(training: Training, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from cycada.training.detector import make_state
 from cycada.training.detector_step import DetectorState, detector_step, make_learn
 from cycada.training.examples import Examples, Frequencies, Labelled
 from cycada.training.launch import make_accelerator
-from cycada.training.run_reading import read_log
+from cycada.training.run_reading import TIMES, read_log
 from cycada.training.self_training import Unlabelled, mean_teacher_answers, target_terms
 
 SIDE = 16
@@ -307,7 +307,7 @@ def end(run: Path) -> tuple[dict[str, Any], bytes, dict[str, Any]]:
 
 
 def figures_of(run: Path) -> list[dict[str, float]]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(run)]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in read_log(run)]
 
 
 @pytest.mark.parametrize("method", ["none", "dann", "cdan"])

@@ -23,7 +23,7 @@ from cycada.progress import Progress
 from cycada.settings import flatten
 from cycada.stages import train_detector, train_translator
 from cycada.training.checkpoint import newest_checkpoint
-from cycada.training.run_reading import read_log
+from cycada.training.run_reading import TIMES, read_log
 
 TOLERANCE = 1e-10
 NUMBERS = (1, 12, 51, 52)  # the AUs of the tiny faces
@@ -125,7 +125,7 @@ def assert_equal_logs(one: Path, two: Path) -> None:
     """Compare the figures, which are means over the processes, in float32."""
     left, right = (
         [
-            {name: value for name, value in line.items() if name != "seconds"}
+            {name: value for name, value in line.items() if name not in TIMES}
             for line in read_log(run)
         ]
         for run in (one, two)
@@ -338,8 +338,10 @@ def test_two_processes_that_accelerate_tells_bf16_learn_what_one_does_in_bf16(
     half = (*ACCELERATE[:-2], "--mixed_precision", "bf16", *ACCELERATE[-2:])
     on_two_processes(*half, *arguments("train-translator", config, tmp_path / "two"))
     one, full, two = (read_log(tmp_path / name) for name in ("bf16", "no", "two"))
-    for line in (*one, *full, *two):
-        del line["seconds"]
+    one, full, two = (
+        [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
+        for lines in (one, full, two)
+    )
     assert two[0] == pytest.approx(one[0], rel=1e-6)
     assert two[0] != pytest.approx(full[0], rel=2e-5)  # so bf16 it is
     # Where a gradient is next to nothing, Adam makes a whole step of how it was rounded.
