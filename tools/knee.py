@@ -51,7 +51,8 @@ _TURNS = 5
 _NAME = re.compile(r"(\d+)/(\d+)(/paper)?")
 _READER = "target_supervised"
 PAPER = "64/9/paper"
-NETWORKS = ("12/3", "16/3", "24/3", "24/6", "32/3", "64/3", PAPER)
+NETWORKS = (PAPER, "64/3", "32/3", "24/6", "24/3", "16/3", "12/3")
+"""The dearest first: it takes as long as all others, which are trained beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ def main() -> None:
     """Read the command, train what is missing, print and write the table."""
     options = _parser().parse_args()
     progress = Progress(shown=True)
-    generators = {name: generator(name) for name in dict.fromkeys((*options.networks, PAPER))}
+    generators = {name: generator(name) for name in dict.fromkeys((PAPER, *options.networks))}
     chains = {
         (name, seed): _jobs(options.demo, options.out, name, config, seed)
         for name, config in generators.items()
