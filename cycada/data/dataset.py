@@ -31,8 +31,8 @@ class FaceImages:
     """The faces of one domain, from one or more indexes, as square images.
 
     An image is scaled so that its shorter side is ``size`` and cropped to the central square.
-    RGB is held as uint8, thermal as uint16 over the temperature window, or over the range of grey
-    images, so that a 16-bit file keeps its precision.
+    RGB comes as uint8, thermal in 16 bits (as int32, which every device knows) over the temperature
+    window, or over the range of grey images, so that a 16-bit file keeps its precision.
     """
 
     def __init__(self, indexes: Sequence[Index], *, domain: Domain, size: int) -> None:
@@ -69,7 +69,7 @@ class FaceImages:
         return image_reading.read_image(self._file(0)).dtype != torch.uint8
 
     def decode(self, number: int) -> Tensor:
-        """Return image ``number`` as ``(C, size, size)``, uint8 (RGB) or uint16."""
+        """Return image ``number`` as ``(C, size, size)``, uint8 (RGB) or int32 0..65535."""
         file, info = self._file(number), self._index(number).info
         image = image_reading.read_image(file)
         unit: Unit = info.unit if self.domain == "thermal" else "grey"
@@ -80,7 +80,7 @@ class FaceImages:
         signed = images.with_channels(signed, self.channels)
         square = images.resize(signed, scaled_size(signed.shape[-2:], self.size))
         square = centre_crop(square, self.size)
-        return images.from_signed(square, dtype=self._dtype)
+        return _widened(images.from_signed(square, dtype=self._dtype))
 
     def _index(self, number: int) -> Index:
         return self._indexes[bisect(self._ends, number)]
@@ -141,9 +141,9 @@ class FaceImages:
                 memory[number] = image
 
     def batch(self, numbers: Tensor) -> Tensor:
-        """Return the images ``numbers`` as stored, ``(B, C, size, size)``."""
+        """Return the images ``numbers``, ``(B, C, size, size)``, as :meth:`decode` does."""
         if self._cache is not None:
-            return self._cache[numbers]
+            return _widened(self._cache[numbers])
         return torch.stack([self.decode(int(number)) for number in numbers])
 
 
@@ -164,9 +164,13 @@ def preload_all(
 
 
 def signed(stored: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Map stored images (uint8 or uint16) to [-1, 1]."""
+    """Map stored images (uint8, or int32 up to 65535) to [-1, 1]."""
     half = 255 / 2 if stored.dtype == torch.uint8 else _SIXTEEN_BIT / 2
     return stored.to(dtype) / half - 1
+
+
+def _widened(stored: Tensor) -> Tensor:
+    return stored.to(torch.int32) if stored.dtype == torch.uint16 else stored
 
 
 def common_window(indexes: Sequence[Index]) -> Window | None:

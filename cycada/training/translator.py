@@ -45,7 +45,7 @@ class Batch(NamedTuple):
     """The images of one step on this process, as stored, and which are mirrored."""
 
     rgb: Tensor  # (B, 3, S, S) uint8
-    thermal: Tensor  # (B, 1, S, S) uint16
+    thermal: Tensor  # (B, 1, S, S) int32
     mirrored: Tensor  # (2, B) bool: RGB, thermal
     rows: Tensor  # (B,) numbers of the RGB images
 

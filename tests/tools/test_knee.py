@@ -99,7 +99,7 @@ def test_networks_are_trained_translated_and_weighed_and_nothing_is_done_twice(
     monkeypatch.setattr(sys, "argv", ["knee.py", *words])
     tool.main()
     first = json.loads(told.read_text())
-    assert [each["name"] for each in first["networks"]] == ["2/1", "2/1/paper"]
+    assert [each["name"] for each in first["networks"]] == ["2/1/paper", "2/1"]
     for each in first["networks"]:
         assert all(0 <= each[split][0] <= 1 for split in ("validation", "test"))
         assert 0 < each["celsius"][0] < 20
