@@ -65,9 +65,11 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def on_two_processes(*command: str) -> None:
+def on_two_processes(*command: str) -> str:
+    """Return what was told on standard error."""
     found = run(*command)
     assert found.returncode == 0, found.stdout[-2000:] + found.stderr[-6000:]
+    return found.stderr
 
 
 def on_two_hosts(*words: str, **variables: str) -> None:
@@ -218,7 +220,11 @@ def test_a_translator_learns_the_same_on_two_processes(
     tiny_translator: Callable[..., TranslatorConfig],
     detector_run: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
     config = tiny_translator(
         detector=str(detector_run), double=True, clip_norm=1.0, semantic_judge=judge
     )
@@ -226,7 +232,9 @@ def test_a_translator_learns_the_same_on_two_processes(
     assert config.weights.identity > 0
     one, two = tmp_path / "one", tmp_path / "two"
     train_translator.run_training(config, one, progress=Progress(shown=False))
-    on_two_processes(*launcher, *arguments("train-translator", config, two))
+    told = on_two_processes(*launcher, *arguments("train-translator", config, two))
+    assert "its own copy of the decoded images" not in told
+    assert not list(scratch.glob("cycada-*"))
     assert_equal_runs(one, two)
     assert_equal_logs(one, two)
     assert {"semantic", "identity"} <= read_log(one)[0].keys()
