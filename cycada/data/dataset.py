@@ -113,7 +113,8 @@ class FaceImages:
         Raises:
             DataError: An image cannot be read, here or by a neighbour.
         """
-        if self.decoded_mb > limit_mb:
+        # Another host may have less left, where a set could not be shared.
+        if not neighbours.agree(self.decoded_mb <= limit_mb):
             return 0.0
         shape = (len(self), self.channels, self.size, self.size)
         room = make_room(shape, self._dtype, neighbours, progress.say)

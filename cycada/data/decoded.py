@@ -30,6 +30,8 @@ class Neighbours:
     exchange: Callable[[str], list[str]] = _alone
     """Takes a text of this process and returns those of all neighbours, in the order of their
     numbers. It waits for the processes of all hosts, so that all must call it equally often."""
+    agree: Callable[[bool], bool] = bool
+    """Tells whether the processes of all hosts say yes, which all must be asked as often."""
 
 
 ALONE = Neighbours()

@@ -202,7 +202,10 @@ def neighbours_of(accelerator: Accelerator) -> Neighbours:
         told: list[str] = gather_object([text])
         return told[first:last]
 
-    return Neighbours(mine - first, last - first, exchange)
+    def agree(said: bool) -> bool:  # noqa: FBT001 - it is the whole question
+        return all(gather_object([said]))
+
+    return Neighbours(mine - first, last - first, exchange, agree)
 
 
 @contextmanager

@@ -31,7 +31,10 @@ def neighbours(count: int) -> list[Neighbours]:
 
         return told
 
-    return [Neighbours(number, count, exchange(number)) for number in range(count)]
+    def agree(number: int) -> Callable[[bool], bool]:
+        return lambda said: all(exchange(number)("yes" if said else ""))
+
+    return [Neighbours(n, count, exchange(n), agree(n)) for n in range(count)]
 
 
 @pytest.fixture
@@ -138,6 +141,19 @@ def test_neighbours_that_cannot_share_say_so_and_hold_copies_within_the_limit(
     assert all("Each of 2 processes holds its own copy" in text for text in said)
     assert "No space left" in said[0] if fault == "disk" else "unable to open" in said[0]
     assert list(scratch.iterdir()) == []
+
+
+def test_hosts_that_have_different_room_left_agree_not_to_hold_a_set(faces: Path) -> None:
+    limits = iter((10.0, 0.0))
+
+    def preload(each: Neighbours) -> bool:
+        rgb = FaceImages([read_index(faces)], domain="rgb", size=16)
+        alone = Neighbours(exchange=each.exchange, agree=each.agree)  # on its host
+        rgb.preload(limit_mb=next(limits), progress=Progress(shown=False), neighbours=alone)
+        return rgb.cached
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(preload, neighbours(2))) == [False, False]
 
 
 def test_one_process_asks_nobody_and_makes_no_file(scratch: Path) -> None:
