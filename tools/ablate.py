@@ -15,13 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import get_args
 
-from cycada.errors import CycadaError
+from ending import run_tool
+
 from cycada.files import replacing
 from cycada.metrics.scores import DetectionScores
 from cycada.progress import Progress
@@ -149,8 +149,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CycadaError as problem:
-        print(f"Error: {problem}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+    run_tool(main)

@@ -11,16 +11,16 @@ with the score. Nothing is chosen by the test images: they only judge the criter
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from ending import run_tool
 
 from cycada.data.dataset import FaceImages
 from cycada.data.index import read_index
-from cycada.errors import CycadaError, UsageError
+from cycada.errors import UsageError
 from cycada.metrics.scores import score_detector
 from cycada.progress import Progress
 from cycada.stages.evaluate import predict_faces
@@ -105,8 +105,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CycadaError as problem:
-        print(f"Error: {problem}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+    run_tool(main)

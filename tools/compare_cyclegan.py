@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import textbook
 import torch
+from ending import run_tool
 from torch import Tensor
 
 from cycada import images
 from cycada.config import GeneratorConfig, TranslatorConfig
 from cycada.data.index import Index, read_index
 from cycada.data.subjects import DIGESTS_KEY, digests_of
-from cycada.errors import CycadaError, DataError, RunError, UsageError
+from cycada.errors import DataError, RunError, UsageError
 from cycada.locking import holds_anything, sole_writer
 from cycada.models.cyclegan import CycleGANGenerator, CycleGANGenerators, CycleGANShape
 from cycada.thermal import Unit, Window
@@ -293,8 +293,4 @@ def _size(tensor: Tensor) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CycadaError as problem:
-        print(f"Error: {problem}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+    run_tool(main)

@@ -9,7 +9,6 @@ place that the seed decides. Green boxes are used, red ones are not; the lines p
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -17,12 +16,13 @@ from typing import NamedTuple, get_args
 import click
 import numpy as np
 import torch
+from ending import run_tool
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from cycada import image_reading, images, thermal
 from cycada.data.faces import Choice, Detector, Rule, Square, choose_faces, open_detector
-from cycada.errors import CycadaError, DataError, UsageError
+from cycada.errors import DataError, UsageError
 from cycada.image_reading import IMAGE_SUFFIXES
 from cycada.thermal import Unit
 
@@ -182,8 +182,4 @@ def _sheet(tiles: Sequence[Image.Image]) -> Image.Image:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CycadaError as problem:
-        click.echo(f"Error: {problem}", err=True)
-        sys.exit(problem.exit_code)
+    run_tool(main)

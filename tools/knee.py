@@ -20,7 +20,6 @@ import argparse
 import json
 import re
 import statistics
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,11 +29,12 @@ from typing import Any
 import bench_machine
 import numpy as np
 import torch
+from ending import run_tool
 from torch.utils.flop_counter import FlopCounterMode
 
 from cycada.config import GeneratorConfig
 from cycada.data.index import Split, read_index
-from cycada.errors import CycadaError, UsageError
+from cycada.errors import UsageError
 from cycada.files import replacing
 from cycada.metrics.detection import mean_over_units, roc_auc
 from cycada.models.generator import make_generator
@@ -256,8 +256,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CycadaError as problem:
-        print(f"Error: {problem}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+    run_tool(main)

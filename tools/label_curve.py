@@ -16,14 +16,14 @@ import hashlib
 import json
 import os
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ending import run_tool
+
 from cycada.config import DetectorConfig
 from cycada.data.index import CSV_NAME, Face, Index, read_index, write_index
-from cycada.errors import CycadaError
 from cycada.files import replacing
 from cycada.metrics.scores import DetectionScores
 from cycada.progress import Progress
@@ -155,8 +155,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CycadaError as problem:
-        print(f"Error: {problem}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+    run_tool(main)

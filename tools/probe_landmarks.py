@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from ending import run_tool
 from torch import Tensor
 
 from cycada import images
 from cycada.data.dataset import FaceImages, signed
 from cycada.data.index import DOMAINS, Domain, read_index
 from cycada.data.landmarks import LANDMARKS_NAME, read_landmarks
-from cycada.errors import CycadaError, DataError
+from cycada.errors import DataError
 from cycada.landmarks import EYE_CORNERS
 from cycada.training.loading import LoadedDetector, load_detector
 
@@ -79,8 +79,4 @@ def distance(eyes: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CycadaError as problem:
-        print(f"Error: {problem}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+    run_tool(main)

@@ -11,14 +11,13 @@ not in the way that thermal faces show it. A table of the ROC-AUC of each AU, me
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from ending import run_tool
 
 from cycada.data.index import read_index
-from cycada.errors import CycadaError
 from cycada.metrics.bootstrap import Floats
 from cycada.metrics.detection import mean_over_units, roc_auc
 from cycada.progress import Progress
@@ -62,8 +61,4 @@ def read(run: Path, index: Path) -> tuple[tuple[str, ...], Floats]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CycadaError as problem:
-        print(f"Error: {problem}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+    run_tool(main)

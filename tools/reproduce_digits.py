@@ -32,9 +32,10 @@ from typing import Any, Literal, get_args
 sys.path.insert(0, str(Path(__file__).parent))  # also where Python is not told to (-P)
 
 import digit_files
+from ending import run_tool
 
 from cycada.config import DetectorConfig, TranslatorConfig
-from cycada.errors import CycadaError, DataError
+from cycada.errors import DataError
 from cycada.files import replacing
 from cycada.metrics.scores import DetectionScores
 from cycada.progress import Progress
@@ -404,8 +405,4 @@ def _jobs(index: Path, out: Path, plan: Plan, *, seed: int) -> Sequence[Job]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CycadaError as problem:
-        print(f"Error: {problem}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+    run_tool(main)
