@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cycada import images
 from cycada.models.cycle import RGB_CHANNELS, THERMAL_CHANNELS
+from cycada.models.normalisation import InstanceNorm2d
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ class CycleGANGenerators(nn.Module):
 
 
 def _normalised(layer: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
-    return [layer, nn.InstanceNorm2d(layer.out_channels), nn.ReLU(inplace=True)]
+    return [layer, InstanceNorm2d(layer.out_channels), nn.ReLU(inplace=True)]
 
 
 def _enlarging(channels: int, out: int) -> nn.ConvTranspose2d:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cycada import images
+from cycada.models.normalisation import InstanceNorm2d
 
 
 class Discriminator(nn.Module):
@@ -28,7 +29,7 @@ class Discriminator(nn.Module):
             stride = 2 if depth < layers else 1
             parts += [
                 nn.Conv2d(here, there, 4, stride, 1, bias=False),
-                nn.InstanceNorm2d(there, affine=True),
+                InstanceNorm2d(there, affine=True),
                 nn.LeakyReLU(0.2),
             ]
             here = there

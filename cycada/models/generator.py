@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import itertools
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
 from cycada import images
 from cycada.config import GeneratorConfig
+from cycada.models.normalisation import InstanceNorm2d, has_channels_last
 
 WIDE = 7  # px
 
@@ -43,7 +47,7 @@ def _convolution(channels: int, out: int, kernel: int, *, stride: int = 1) -> li
 
 
 def _normalised(layer: nn.Conv2d) -> list[nn.Module]:
-    return [layer, nn.InstanceNorm2d(layer.out_channels, affine=True), nn.ReLU(inplace=True)]
+    return [layer, InstanceNorm2d(layer.out_channels, affine=True), nn.ReLU(inplace=True)]
 
 
 class EnlargingConvolution(nn.Conv2d):
@@ -66,6 +70,9 @@ class EnlargingConvolution(nn.Conv2d):
         """Map ``(B, channels, H, W)`` to ``(B, out, 2H, 2W)``; the border is padded with zeros."""
         kernels = torch.einsum("oikl,pak,qbl->pqoiab", self.weight, self.taps, self.taps)
         every = F.conv2d(image, kernels.flatten(0, 2), padding=1)
+        if has_channels_last(every):
+            interleaved: Tensor = _Interleaved.apply(every)
+            return interleaved
         (batch, _, height, width), out = image.shape, self.out_channels
         parts = every.reshape(batch, 2, 2, out, height + 1, width + 1)
         rows = [
@@ -73,6 +80,45 @@ class EnlargingConvolution(nn.Conv2d):
             for p in (0, 1)
         ]
         return torch.stack(rows, dim=-3).reshape(batch, out, 2 * height, 2 * width)
+
+
+class _Interleaved(torch.autograd.Function):
+    """The last step of an enlarging convolution, for images with their channels last.
+
+    What PyTorch derives for it copies every part as a whole, forward and backward.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, every: Tensor) -> Tensor:
+        batch, channels, tall, wide = every.shape
+        ctx.shape = every.shape
+        made = torch.empty(
+            (batch, channels // 4, 2 * tall - 2, 2 * wide - 2), dtype=every.dtype,
+            device=every.device, memory_format=torch.channels_last,
+        )  # fmt: skip
+        for large, small in _places(made, every):
+            large.copy_(small)
+        return made
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        every = torch.empty(
+            ctx.shape, dtype=gradient.dtype, device=gradient.device,
+            memory_format=torch.channels_last,
+        ).zero_()  # fmt: skip
+        for large, small in _places(gradient, every):
+            small.copy_(large)
+        return every
+
+
+def _places(large: Tensor, every: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the pixels of even and odd rows and columns, and the parts that they are made of."""
+    (height, width), out = every.shape[-2:], every.shape[1] // 4
+    for p, q in itertools.product((0, 1), (0, 1)):
+        start = (2 * p + q) * out
+        part = every[:, start : start + out, p : p + height - 1, q : q + width - 1]
+        yield large[:, :, p::2, q::2], part
 
 
 class ResidualBlock(nn.Module):

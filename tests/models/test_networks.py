@@ -49,10 +49,11 @@ def test_a_generator_treats_every_image_alone(generators: Generators) -> None:
 def test_the_enlarging_convolution_is_resizing_and_then_convolution(
     layout: torch.memory_format,
 ) -> None:
-    layer = EnlargingConvolution(3, 5).double()
+    layer = EnlargingConvolution(3, 5).double().to(memory_format=layout)
     image = torch.randn(2, 3, 4, 6, dtype=torch.float64).to(memory_format=layout)
     inputs = (image.requires_grad_(), layer.weight)
     found = layer(image)
+    assert found.is_contiguous(memory_format=layout)
     expected = F.conv2d(
         F.interpolate(image, scale_factor=2, mode="nearest"), layer.weight, padding=1
     )

@@ -1,0 +1,49 @@
+"""Instance normalisation with the channels last, against PyTorch's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cycada.models.normalisation import InstanceNorm2d, has_channels_last
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("affine", [True, False])
+def test_instance_normalisation_is_the_same_in_both_layouts(batch: int, affine: bool) -> None:
+    torch.manual_seed(0)
+    layer = InstanceNorm2d(5, affine=affine).double()
+    plain = torch.nn.InstanceNorm2d(5, affine=affine).double()
+    if affine:
+        torch.nn.init.uniform_(layer.weight, 0.5, 2)
+        torch.nn.init.normal_(layer.bias)
+        plain.load_state_dict(layer.state_dict())
+    image = 3 + torch.randn(batch, 5, 6, 7, dtype=torch.float64)
+    upstream = torch.randn_like(image)
+    last = image.to(memory_format=torch.channels_last).requires_grad_()
+    first = image.requires_grad_()
+    made, expected = layer(last), plain(first)
+    assert has_channels_last(made)
+    torch.testing.assert_close(made, expected)
+    for mine, theirs in zip(
+        torch.autograd.grad(made, (last, *layer.parameters()), upstream),
+        torch.autograd.grad(expected, (first, *plain.parameters()), upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_in_half_precision_statistics_are_those_of_float32() -> None:
+    torch.manual_seed(0)
+    image = (30 + torch.randn(2, 4, 16, 16)).bfloat16()
+    layer = InstanceNorm2d(4, affine=True)
+    made = layer(image.to(memory_format=torch.channels_last))
+    expected = torch.nn.functional.instance_norm(image.float())
+    assert made.dtype == torch.bfloat16
+    torch.testing.assert_close(made.float(), expected, atol=0.02, rtol=0.01)
+
+
+def test_an_image_whose_layouts_are_one_is_taken_for_plain() -> None:
+    assert not has_channels_last(torch.zeros(1, 1, 4, 4))
+    assert not has_channels_last(torch.zeros(2, 3, 4, 4))
+    assert has_channels_last(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last))
