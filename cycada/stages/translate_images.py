@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Protocol
@@ -25,9 +27,10 @@ from cycada.models.tiling import (
     translate_any_size,
 )
 from cycada.rejecting import Rejections, fault_of_file
-from cycada.stages.flow import in_order, lone_threads
+from cycada.stages.flow import by_cores, in_order, lone_threads
 from cycada.thermal import Unit
 from cycada.training.engines import UsableTranslator
+from cycada.training.onnx_engine import OnnxTranslator
 
 Scale = Literal["fit", "keep"]
 Bits = Literal["8", "16", "original"]
@@ -146,11 +149,18 @@ class Translating:
         pictures[number] = padded(images.resize(signed, self.scaled(size)))
         return image.dtype if self.bits == "original" else _DTYPES[self.bits]
 
-    def made(self, pictures: Tensor) -> Tensor:
-        """Return ``(B, 1, H, W)`` thermal for ``(B, 3, H, W)`` RGB, both in [-1, 1] and padded."""
-        if max(pictures.shape[-2:]) > TILE:  # such a batch has one image
-            return translate_any_size(self.translator.to_thermal, pictures[0])[None]
-        return self.translator.to_thermal(pictures)
+    @contextmanager
+    def makes(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Yield what makes ``(B, 1, H, W)`` thermal of ``(B, 3, H, W)`` RGB.
+
+        Both are in [-1, 1] and padded.
+        """
+        network = self.translator.to_thermal
+        if isinstance(self.translator, OnnxTranslator):  # shares its work among cores by itself
+            yield partial(_made, network)
+            return
+        with by_cores(network, self.translator.device, most=WINDOW) as shared:
+            yield partial(_made, shared)
 
     def write(self, batch: Batch, number: int, made: Tensor, dtype: torch.dtype) -> None:
         """Write a translation in the size of its original, unless it is there."""
@@ -163,6 +173,12 @@ class Translating:
             signed, dtype=dtype, unit=self.unit, window=self.translator.window
         )
         job.write(pixels)
+
+
+def _made(network: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
+    if max(pictures.shape[-2:]) > TILE:  # such a batch has one image
+        return translate_any_size(network, pictures[0])[None]
+    return network(pictures)
 
 
 def _read(job: Job, size: tuple[int, int]) -> Tensor:
@@ -179,14 +195,14 @@ def translated(work: Translating, windows: Iterable[Sequence[Job]]) -> Generator
     yielded; else all those of a window are, before any of a later one. Windows are taken as they
     are needed: two of them are in memory beside what ``MOST_PIXELS`` bounds.
     """
-    with lone_threads() as pool:
+    with work.makes() as make, lone_threads() as pool:
         batches = (
             batch
             for window in _measured(windows, work, pool)
             for batch in _batches(window, work)
             if not all(job.done for job in batch.jobs)
         )
-        yield from _flow(work, batches, pool)
+        yield from _flow(work, make, batches, pool)
 
 
 def _measured(
@@ -201,7 +217,10 @@ def _measured(
     return in_order(pool, measure, windows, ahead=1)
 
 
-def _flow(work: Translating, batches: Iterable[Batch], pool: ThreadPoolExecutor) -> Iterator[Job]:
+def _flow(
+    work: Translating, make: Callable[[Tensor], Tensor], batches: Iterable[Batch],
+    pool: ThreadPoolExecutor,
+) -> Iterator[Job]:  # fmt: skip
     """Translate the batches in their order, and yield each image that is done.
 
     While the network computes, threads decode the next batches and encode the last ones. What is
@@ -216,7 +235,7 @@ def _flow(work: Translating, batches: Iterable[Batch], pool: ThreadPoolExecutor)
         if reading:
             batch, pictures, dtypes = reading.popleft()
             wanted = [dtype.result() for dtype in dtypes]
-            made = work.made(pictures)
+            made = make(pictures)
             writing.append((batch, [
                 pool.submit(work.write, batch, number, made, dtype)
                 for number, dtype in enumerate(wanted) if dtype is not None

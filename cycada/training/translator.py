@@ -59,6 +59,9 @@ def make_state(
         generators, discriminators = build_generators(config), build_discriminators(config)
         for module in (generators, discriminators):
             module.apply(_initialise)
+            if accelerator.mixed_precision == "bf16" and accelerator.device.type == "cpu":
+                # Its convolutions compute in this layout, and else copy all they take and give.
+                module.to(memory_format=torch.channels_last)
     average = copy.deepcopy(generators).requires_grad_(False)  # noqa: FBT003
     if config.double:
         for module in (generators, discriminators, average):
