@@ -10,7 +10,7 @@ from cycada.config import GeneratorConfig
 from cycada.models.cycle import Discriminators, Generators
 from cycada.models.discriminator import Discriminator
 from cycada.models.domain import DomainClassifier, reverse_gradient
-from cycada.models.generator import EnlargingConvolution, Generator
+from cycada.models.generator import EnlargingConvolution, Generator, NarrowingConvolution
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -65,6 +65,42 @@ def test_the_enlarging_convolution_is_resizing_and_then_convolution(
         strict=True,
     ):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("out", [1, 3])
+def test_a_wide_kernel_is_the_same_by_its_columns(out: int) -> None:
+    torch.manual_seed(0)
+    layer = NarrowingConvolution(4, out, 7).double()
+    image, upstream = random(2, 4, 12, 16), random(2, out, 12, 16, seed=1)
+    expected = F.conv2d(F.pad(image, (3, 3, 3, 3), mode="reflect"), layer.weight, layer.bias)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        given = image.clone(memory_format=layout).requires_grad_()
+        found = layer(given)
+        torch.testing.assert_close(found, expected)
+        inputs = (given, layer.weight, layer.bias)
+        gradients = torch.autograd.grad(found, inputs, upstream)
+        if layout == torch.contiguous_format:
+            plain = gradients
+    for mine, theirs in zip(gradients, plain, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_an_image_is_made_in_float32_under_autocast(
+    layout: torch.memory_format,
+) -> None:
+    """bfloat16 has 256 values between 0.5 and 1: fewer than a window of 20 deg C deserves."""
+    torch.manual_seed(0)
+    network = Generator(3, 1, width=4, blocks=1, skips=True).to(memory_format=layout)
+    image = random(1, 3, 32, 32).float()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        made = network.eval()(image)
+        assert made.dtype == torch.float32
+        assert not torch.equal(made, made.bfloat16().float())
+        features = torch.rand(1, 4, 32, 32).bfloat16().to(memory_format=layout)
+        found = network._image(features)
+    exact = network.double().out(features.double())
+    torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=0)
 
 
 def test_the_joined_identity_pass_equals_separate_passes(generators: Generators) -> None:
