@@ -21,14 +21,21 @@ class GeneratorConfig:
     """The translator's networks (CycleGAN, Zhu et al., ICCV 2017, appendix 7.2)."""
 
     width: int = setting(
-        64, "channels of the first layer; the middle has four times as many", low=1
+        0,
+        "channels of the first layer, the middle having four times as many; 0 takes 32, or without "
+        "skips the paper's 64",
+        low=0,
     )
     blocks: int = setting(
-        0, "residual blocks; 0 takes the paper's 6 below 256 px and 9 from there on", low=0
+        0,
+        "residual blocks; 0 takes 3, or for a stated width or without skips the paper's 6 below "
+        "256 px and 9 from there on",
+        low=0,
     )
     skips: bool = setting(
         True,
-        "carry fine detail past the coarse middle, as a U-Net does; false: the paper's network",
+        "carry fine detail past the coarse middle, as a U-Net does; false and nothing else: the "
+        "paper's network",
     )
 
 

@@ -37,6 +37,7 @@ def _serve(spec: Spec, pipe: Connection) -> None:
     try:
         opponent = bench_opponents.build(spec)
         clock = device_clock(spec.device if spec.part in ("train", "detector_step") else "cpu")
+        _forget_peak()
         pipe.send(("done", opponent.precision))
         while (asked := pipe.recv()) is not None:
             pipe.send(("done", _answer(opponent, clock, spec, *asked)))
@@ -125,7 +126,10 @@ def _event() -> torch.cuda.Event:
 
 
 def peak_mb(device: str) -> float:
-    """Return the most memory in MB that this process has held: of the GPU, or resident."""
+    """Return the most memory in MB that this process has held: of the GPU, or resident.
+
+    Where Linux tells, since the opponent was built: what it reads may have been made by it.
+    """
     if device == "cuda":
         return torch.cuda.max_memory_reserved() / 2**20
     status = Path("/proc/self/status")
@@ -135,6 +139,11 @@ def peak_mb(device: str) -> float:
                 return float(line.split()[1]) / 2**10
     scale = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+def _forget_peak() -> None:
+    with contextlib.suppress(OSError):  # other systems have no such file
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 class Process:

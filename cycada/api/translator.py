@@ -19,7 +19,7 @@ from cycada.errors import DataError
 from cycada.models.tiling import TILE, padded, translate_any_size
 from cycada.stages.sharing import located, opened
 from cycada.stages.translate import unit_to_write
-from cycada.stages.translate_images import WINDOW, Scale, passes
+from cycada.stages.translate_images import WINDOW, Scale, pass_pixels, passes
 from cycada.thermal import Unit, Window
 from cycada.training.loading import LoadedTranslator, device_named, load_translator
 
@@ -120,7 +120,7 @@ class Translator(Shared):
         fits = scale == "fit"
         seen = [scaled_size(size, self.loaded.size) if fits else size for size in sizes]
         found: dict[int, ThermalImage] = {}
-        for _, places in passes(sizes, seen):
+        for _, places in passes(sizes, seen, most=pass_pixels(self.loaded.device)):
             numbers = [window[place] for place in places]
             names = [str(name_of(given[number], number)) for number in numbers]
             originals = [pixels_of(given[number], number) for number in numbers]

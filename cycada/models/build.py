@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cycada.config import DetectorConfig, TranslatorConfig
+from cycada.config import DetectorConfig, GeneratorConfig, TranslatorConfig
 from cycada.errors import ConfigError
 from cycada.models.cycle import Discriminators, Generators
 from cycada.models.detector import Detector
@@ -15,10 +15,29 @@ LARGE_IMAGE = 256
 """Side in px from which CycleGAN uses nine residual blocks instead of six (appendix 7.2)."""
 
 
+PAPER_WIDTH = 64
+FACES_WIDTH, FACES_BLOCKS = 32, 3
+"""The cheapest generator that keeps Action Units as well as the paper's (docs/performance.md)."""
+
+
 def build_generators(config: TranslatorConfig) -> Generators:
     """Return both generators with freshly drawn weights (N(0, 0.02), CycleGAN section 4)."""
-    blocks = config.generator.blocks or (6 if config.size < LARGE_IMAGE else 9)
-    return Generators(replace(config.generator, blocks=blocks))
+    return Generators(chosen_generator(config))
+
+
+def chosen_generator(config: TranslatorConfig) -> GeneratorConfig:
+    """Return the settings of the generators with no 0 left: the default, or the paper's network.
+
+    A stated width without blocks has the paper's, as in the versions before there was a default.
+    """
+    stated = config.generator
+    paper = stated.width > 0 or not stated.skips
+    blocks = (6 if config.size < LARGE_IMAGE else 9) if paper else FACES_BLOCKS
+    return replace(
+        stated,
+        width=stated.width or (FACES_WIDTH if stated.skips else PAPER_WIDTH),
+        blocks=stated.blocks or blocks,
+    )
 
 
 def build_discriminators(config: TranslatorConfig) -> Discriminators:

@@ -103,10 +103,10 @@ class CycleGANGenerators(nn.Module):
         return {"to_thermal": asdict(to_thermal), "to_rgb": to_rgb and asdict(to_rgb)}
 
     @classmethod
-    def from_json(cls, facts: Mapping[str, Any]) -> CycleGANGenerators:
-        """Return networks of noted shapes, with weights to be loaded."""
-        back = facts["to_rgb"]
-        return cls(CycleGANShape(**facts["to_thermal"]), back and CycleGANShape(**back))
+    def from_json(cls, facts: Mapping[str, Any], *, back: bool = True) -> CycleGANGenerators:
+        """Return networks of noted shapes, with weights to be loaded; without ``back`` only one."""
+        shape = facts["to_rgb"] if back else None
+        return cls(CycleGANShape(**facts["to_thermal"]), shape and CycleGANShape(**shape))
 
 
 def _normalised(layer: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:

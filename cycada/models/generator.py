@@ -16,6 +16,7 @@ from cycada.config import GeneratorConfig
 from cycada.models.normalisation import InstanceNorm2d, has_channels_last
 
 WIDE = 7  # px
+_STRIP = 64  # rows of an image
 
 
 def make_generator(config: GeneratorConfig, in_channels: int, out_channels: int) -> nn.Module:
@@ -25,7 +26,7 @@ def make_generator(config: GeneratorConfig, in_channels: int, out_channels: int)
     sides that are multiples of 4. How to add one is told in ``docs/tutorials/add-your-own.md``.
 
     Args:
-        config: Settings; ``blocks`` is their number, not 0.
+        config: Settings with no 0 left (:func:`cycada.models.build.chosen_generator`).
         in_channels: 3 for RGB, 1 for thermal images.
         out_channels: The same.
     """
@@ -139,13 +140,26 @@ class NarrowingConvolution(nn.Conv2d):
         dtype = image.dtype if autocast else self.weight.dtype
         if image.device.type != "cpu" or not has_channels_last(image):
             return super().forward(image.to(dtype))
+        around = F.pad(image, self._reversed_padding_repeated_twice, mode="reflect")
+        height, reach = image.shape[-2], self.kernel_size[0] - 1
+        # In float32 a whole image of so many channels would be most of what a pass holds.
+        strip = height if torch.is_grad_enabled() else _STRIP
+        return torch.cat(
+            [
+                self._by_columns(around[:, :, top : top + strip + reach].to(dtype))
+                for top in range(0, height, strip)
+            ],
+            dim=2,
+        )
+
+    def _by_columns(self, around: Tensor) -> Tensor:
+        """Map ``(B, channels, H + border, W + border)`` to ``(B, out, H, W)``."""
         bias: Tensor = self.bias  # type: ignore[assignment]
-        width, columns = image.shape[-1], self.kernel_size[1]
-        # Before it is widened, which takes half as long.
-        around = F.pad(image, self._reversed_padding_repeated_twice, mode="reflect").to(dtype)
+        columns = self.kernel_size[1]
+        width = around.shape[-1] - columns + 1
         kernels = self.weight.permute(3, 0, 1, 2).flatten(0, 1)[..., None]
         every = F.conv2d(around, kernels)
-        every = every.view(len(image), columns, -1, *every.shape[-2:])
+        every = every.view(len(around), columns, -1, *every.shape[-2:])
         if every.dtype == torch.bfloat16:
             every = every.float()
         made: Tensor = bias.view(-1, 1, 1) + every[:, 0, :, :, :width]
@@ -202,11 +216,13 @@ class Generator(nn.Module):
         Returns:
             ``(B, out_channels, H, W)`` in [-1, 1].
         """
-        full = self.enter(torch.cat((image, images.fine_detail(image)), dim=1))
-        half = self.down(full)
-        x = self.up_to_half(self.middle(half))
-        x = self.up_to_full(x + half if self.skips else x)
-        return self._image(x + full if self.skips else x)
+        x = self.enter(torch.cat((image, images.fine_detail(image)), dim=1))
+        full = x if self.skips else None
+        x = self.down(x)
+        half = x if self.skips else None
+        x = self.up_to_half(self.middle(x))
+        x = self.up_to_full(x if half is None else x + half)
+        return self._image(x if full is None else x + full)
 
     def _image(self, features: Tensor) -> Tensor:
         """Return the image; once trained, in the precision of the weights under autocast, too.

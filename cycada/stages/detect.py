@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cycada import images
 from cycada.action_units import Region
+from cycada.cores import lone_threads
 from cycada.data.dataset import centre_crop, scaled_size
 from cycada.data.detections import Detected, DetectionTable, read_detections
 from cycada.data.faces.choose import choose_faces
@@ -28,7 +29,7 @@ from cycada.rejecting import Limit, Rejections, fault_of_file
 from cycada.report.overlay import overlaid
 from cycada.report.video import write_pictures, write_video
 from cycada.stages.finding import WHOLE, FaceSource, face_source
-from cycada.stages.flow import by_cores, in_order, lone_threads
+from cycada.stages.flow import in_order
 from cycada.stages.sources import Source, open_sources
 from cycada.thermal import Window
 from cycada.training.engines import (
@@ -39,9 +40,6 @@ from cycada.training.engines import (
     precision_told,
 )
 from cycada.training.loading import default_device
-from cycada.training.onnx_engine import OnnxDetector
-
-Predict = Callable[[Tensor], Tensor]
 
 _BATCH = 32
 _FRAMES_AHEAD = 8  # read and not yet seen: frames may be much larger than the faces in them
@@ -181,24 +179,13 @@ def answers(
     Raises:
         DataError: The source breaks off.
     """
-    with (
-        _predicts(detector) as predict, lone_threads() as pool, lone_threads(1) as finding,
-    ):  # fmt: skip
+    with lone_threads() as pool, lone_threads(1) as finding:
         frames = progress(
             _seen_ahead(source, start, pool, finding, detector, finder, window=window),
             total=source.count or 0, desc=source.name, done=start,
         )  # fmt: skip
         while batch := list(itertools.islice(frames, _BATCH)):
-            yield list(_answered(batch, detector, predict))
-
-
-@contextmanager
-def _predicts(detector: UsableDetector) -> Iterator[Predict]:
-    if isinstance(detector, OnnxDetector):  # shares its work among cores by itself
-        yield detector.predict
-        return
-    with by_cores(detector.predict, detector.device, most=_BATCH) as predict:
-        yield predict
+            yield list(_answered(batch, detector))
 
 
 def _seen_ahead(
@@ -274,12 +261,10 @@ def signed_picture(image: Tensor, source: Source, window: Window | None) -> Tens
     return images.to_signed(image, unit=source.unit, window=window)
 
 
-def _answered(
-    seen: Sequence[_Seen], detector: UsableDetector, predict: Predict
-) -> Iterator[Detected]:
+def _answered(seen: Sequence[_Seen], detector: UsableDetector) -> Iterator[Detected]:
     """Yield the rows with what the detector says of those that show a face."""
     crops = [each.crop for each in seen if each.crop is not None]
-    raw = predict(torch.stack(crops)) if crops else torch.empty(0, len(detector.task))
+    raw = detector.predict(torch.stack(crops)) if crops else torch.empty(0, len(detector.task))
     said = torch.as_tensor(detector.calibrated(raw.double()))
     strengths = detector.intensities(said)
     graded: list[Sequence[float]] = [()] * len(crops) if strengths is None else strengths.tolist()

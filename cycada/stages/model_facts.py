@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +20,7 @@ from cycada.data.subjects import seen_digests
 from cycada.errors import CycadaError, DataError, RunError, reason
 from cycada.metrics.scores import DetectionScores
 from cycada.models.backbones import PUBLISHED
+from cycada.models.build import chosen_generator
 from cycada.report.card import (
     INITIAL_WEIGHTS,
     Card,
@@ -134,6 +135,8 @@ def card_of(
 
 def _told_of(config: Any, learned: Sequence[Learned]) -> dict[str, Any]:
     """Return settings by dotted name as a card may tell them: of a file only that it is one."""
+    if isinstance(config, TranslatorConfig):  # a 0 would say nothing to who has the card alone
+        config = replace(config, generator=chosen_generator(config))
     found = flatten(config)
     # Not by what it began from: a copy does not know that any more.
     if not any(each.role == INITIAL_WEIGHTS for each in learned):

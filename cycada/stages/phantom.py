@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cycada import image_writing
+from cycada.cores import lone_threads
 from cycada.data import phantom
 from cycada.data.index import SPLITS, Domain, Face, Index, IndexInfo, Split, write_index
 from cycada.data.landmarks import write_landmarks
@@ -23,7 +24,6 @@ from cycada.errors import DataError
 from cycada.files import replacing
 from cycada.locking import holds_anything, sole_writer
 from cycada.progress import Progress
-from cycada.stages.flow import lone_threads
 from cycada.thermal import Unit, Window, counts_from_celsius
 
 UNIT: Unit = "centikelvin"

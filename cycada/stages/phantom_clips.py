@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from cycada.action_units import column
+from cycada.cores import lone_threads
 from cycada.data import phantom
 from cycada.data.sampling import generator
 from cycada.errors import DataError
 from cycada.files import replacing
 from cycada.locking import sole_writer
 from cycada.progress import Progress
-from cycada.stages.flow import lone_threads
 from cycada.stages.phantom import CLAIM_NAME, UNIT, ClipOptions, claim, write_table
 from cycada.thermal import counts_from_celsius
 from cycada.vitals.truth import NO_ROUTE, Truth

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Protocol
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cycada import images
+from cycada.cores import lone_threads
 from cycada.data.dataset import scaled_size
 from cycada.errors import DataError
 from cycada.models.tiling import (
@@ -27,10 +26,9 @@ from cycada.models.tiling import (
     translate_any_size,
 )
 from cycada.rejecting import Rejections, fault_of_file
-from cycada.stages.flow import by_cores, in_order, lone_threads
+from cycada.stages.flow import in_order
 from cycada.thermal import Unit
 from cycada.training.engines import UsableTranslator
-from cycada.training.onnx_engine import OnnxTranslator
 
 Scale = Literal["fit", "keep"]
 Bits = Literal["8", "16", "original"]
@@ -149,18 +147,11 @@ class Translating:
         pictures[number] = padded(images.resize(signed, self.scaled(size)))
         return image.dtype if self.bits == "original" else _DTYPES[self.bits]
 
-    @contextmanager
-    def makes(self) -> Iterator[Callable[[Tensor], Tensor]]:
-        """Yield what makes ``(B, 1, H, W)`` thermal of ``(B, 3, H, W)`` RGB.
-
-        Both are in [-1, 1] and padded.
-        """
-        network = self.translator.to_thermal
-        if isinstance(self.translator, OnnxTranslator):  # shares its work among cores by itself
-            yield partial(_made, network)
-            return
-        with by_cores(network, self.translator.device, most=WINDOW) as shared:
-            yield partial(_made, shared)
+    def made(self, pictures: Tensor) -> Tensor:
+        """Return ``(B, 1, H, W)`` thermal for ``(B, 3, H, W)`` RGB, both in [-1, 1] and padded."""
+        if max(pictures.shape[-2:]) > TILE:  # such a batch has one image
+            return translate_any_size(self.translator.to_thermal, pictures[0])[None]
+        return self.translator.to_thermal(pictures)
 
     def write(self, batch: Batch, number: int, made: Tensor, dtype: torch.dtype) -> None:
         """Write a translation in the size of its original, unless it is there."""
@@ -173,12 +164,6 @@ class Translating:
             signed, dtype=dtype, unit=self.unit, window=self.translator.window
         )
         job.write(pixels)
-
-
-def _made(network: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
-    if max(pictures.shape[-2:]) > TILE:  # such a batch has one image
-        return translate_any_size(network, pictures[0])[None]
-    return network(pictures)
 
 
 def _read(job: Job, size: tuple[int, int]) -> Tensor:
@@ -195,14 +180,14 @@ def translated(work: Translating, windows: Iterable[Sequence[Job]]) -> Generator
     yielded; else all those of a window are, before any of a later one. Windows are taken as they
     are needed: two of them are in memory beside what ``MOST_PIXELS`` bounds.
     """
-    with work.makes() as make, lone_threads() as pool:
+    with lone_threads() as pool:
         batches = (
             batch
             for window in _measured(windows, work, pool)
             for batch in _batches(window, work)
             if not all(job.done for job in batch.jobs)
         )
-        yield from _flow(work, make, batches, pool)
+        yield from _flow(work, batches, pool)
 
 
 def _measured(
@@ -217,10 +202,7 @@ def _measured(
     return in_order(pool, measure, windows, ahead=1)
 
 
-def _flow(
-    work: Translating, make: Callable[[Tensor], Tensor], batches: Iterable[Batch],
-    pool: ThreadPoolExecutor,
-) -> Iterator[Job]:  # fmt: skip
+def _flow(work: Translating, batches: Iterable[Batch], pool: ThreadPoolExecutor) -> Iterator[Job]:
     """Translate the batches in their order, and yield each image that is done.
 
     While the network computes, threads decode the next batches and encode the last ones. What is
@@ -235,7 +217,7 @@ def _flow(
         if reading:
             batch, pictures, dtypes = reading.popleft()
             wanted = [dtype.result() for dtype in dtypes]
-            made = make(pictures)
+            made = work.made(pictures)
             writing.append((batch, [
                 pool.submit(work.write, batch, number, made, dtype)
                 for number, dtype in enumerate(wanted) if dtype is not None
@@ -269,19 +251,29 @@ def _batches(window: Sequence[tuple[Job, tuple[int, int]]], work: Translating) -
     there are: kernels for one image and for several differ in the last bits.
     """
     sizes = [size for _, size in window]
-    for shape, numbers in passes(sizes, [work.scaled(size) for size in sizes]):
+    most = pass_pixels(work.translator.device)
+    for shape, numbers in passes(sizes, [work.scaled(size) for size in sizes], most=most):
         jobs = tuple(window[number][0] for number in numbers)
         yield Batch(jobs, tuple(sizes[number] for number in numbers), shape)
 
 
+def pass_pixels(device: torch.device) -> int:
+    """Return the pixels of the images that share a pass on a device.
+
+    A processor computes them a piece at a time, so that more would only wait in memory.
+    """
+    return PASS_PIXELS // 4 if device.type == "cpu" else PASS_PIXELS
+
+
 def passes(
-    sizes: Sequence[tuple[int, int]], seen: Sequence[tuple[int, int]]
+    sizes: Sequence[tuple[int, int]], seen: Sequence[tuple[int, int]], *, most: int
 ) -> Iterator[tuple[tuple[int, int], list[int]]]:
     """Yield which images of a window share a pass: of one size once they are padded.
 
     Args:
         sizes: Heights and widths of the images.
         seen: In which the network is shown them.
+        most: Pixels that share a pass, unless one image alone has more.
 
     Yields:
         The size of a pass once padded, and the places of its images in the window. It holds
@@ -291,12 +283,12 @@ def passes(
     for number, size in enumerate(seen):
         alike.setdefault(padded_size(size), []).append(number)
     for shape, members in alike.items():
-        most = most_in_a_pass(shape, pixels=min(PASS_PIXELS, MOST_PIXELS))
+        count = most_in_a_pass(shape, pixels=min(most, MOST_PIXELS))
         held: list[int] = []
         pixels = 0
         for number in members:
             own = max(math.prod(sizes[number]), math.prod(shape))
-            if held and (len(held) == most or pixels + own > MOST_PIXELS):
+            if held and (len(held) == count or pixels + own > MOST_PIXELS):
                 yield shape, held
                 held, pixels = [], 0
             held.append(number)

@@ -24,7 +24,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cycada.errors import RunError, reason
 from cycada.files import check_text, sync, sync_folder
@@ -68,15 +68,20 @@ class Checkpoint:
         _intern(state)
         return state
 
-    def load_weights(self, name: str, module: nn.Module) -> None:
-        """Load ``name.safetensors`` into ``module``.
+    def load_weights(self, name: str, module: nn.Module, *, partly: bool = False) -> None:
+        """Load ``name.safetensors`` into ``module``, one tensor after the other.
+
+        Args:
+            name: Of the file.
+            module: What it holds the weights of.
+            partly: The file may hold more than ``module`` has.
 
         Raises:
             RunError: The file is missing, damaged, or of another network.
         """
         file = self.folder / f"{name}.safetensors"
         try:
-            module.load_state_dict(safetensors.torch.load_file(file))
+            _load(file, module.state_dict(), partly=partly)
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
             raise RunError(
                 f"{file}: does not hold the weights of this run's {name} "
@@ -87,7 +92,7 @@ class Checkpoint:
         """Return a SHA-256 of the weights for use, to name the run that made a dataset."""
         digest = hashlib.sha256()
         for file in sorted(self.folder.glob("*.safetensors")):
-            digest.update(file.read_bytes())
+            _update(digest, file)
         return digest.hexdigest()
 
     def damage(self, *, with_state: bool) -> str | None:
@@ -345,8 +350,30 @@ def _reason_of_writing(error: BaseException) -> str | None:
 
 
 def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    _update(digest, file)
+    return digest.hexdigest()
+
+
+def _update(digest: hashlib._Hash, file: Path) -> None:
     with file.open("rb") as stream:
-        digest = hashlib.sha256()
         while block := stream.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()
+
+
+def _load(file: Path, weights: Mapping[str, Tensor], *, partly: bool) -> None:
+    """Copy the tensors of a file into ``weights``, without holding all of them twice.
+
+    Raises:
+        RuntimeError: They are others.
+    """
+    with safetensors.safe_open(file, framework="pt") as opened:
+        held = set(opened.keys())
+        others = weights.keys() - held if partly else weights.keys() ^ held
+        if others:
+            raise RuntimeError(f"{min(others)} is in one of the two alone")
+        for name, own in weights.items():
+            found = opened.get_tensor(name)
+            if found.shape != own.shape:
+                raise RuntimeError(f"{name} is {tuple(found.shape)} instead of {tuple(own.shape)}")
+            own.copy_(found)

@@ -33,7 +33,7 @@ UsableDetector = LoadedDetector | OnnxDetector
 
 
 def open_translator(path: Path, engine: Engine, *, device: torch.device) -> UsableTranslator:
-    """Return the translator of a run (``torch``) or of an exported file (``onnx``).
+    """Return what makes thermal images, of a run (``torch``) or of an exported file (``onnx``).
 
     Args:
         path: A run; or an ONNX file, or the folder of both directions.
@@ -45,7 +45,7 @@ def open_translator(path: Path, engine: Engine, *, device: torch.device) -> Usab
     """
     _check_taken(path, engine)
     if engine == "torch":
-        return load_translator(path, device)
+        return load_translator(path, device, back=False)
     translator = load_onnx_translator(path)
     translator.check_direction("to_thermal")
     return translator

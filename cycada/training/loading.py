@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,20 @@ from torch import Tensor, nn
 
 from cycada import images
 from cycada.config import DetectorConfig, TranslatorConfig
+from cycada.cores import in_pieces
 from cycada.data.index import Domain
 from cycada.data.subjects import seen_digests
 from cycada.errors import ConfigError, RunError, UsageError, reason
 from cycada.metrics.calibration import Calibration
 from cycada.metrics.intensity import IntensityReading
 from cycada.models.activation import class_activation
-from cycada.models.build import build_detector, build_discriminators, build_generators
-from cycada.models.cycle import Discriminators, Generators
+from cycada.models.build import (
+    build_detector,
+    build_discriminators,
+    build_generators,
+    chosen_generator,
+)
+from cycada.models.cycle import Discriminators, Generators, ToThermal
 from cycada.models.cyclegan import CycleGANGenerators
 from cycada.models.detector import Detector
 from cycada.task import Task, decided, probabilities_of
@@ -82,17 +89,20 @@ class LoadedDetector(DetectorFacts):
         """Side of the images that it was trained on, in px."""
         return self.config.size
 
-    @torch.no_grad()
     def predict(self, pictures: Tensor) -> Tensor:
         """Return ``(B, A)`` probabilities for ``(B, 1 or 3, size, size)`` images in [-1, 1].
 
         Computed ``in_bf16`` they differ from those in float32 by less than 0.02.
         """
         there = pictures.to(self.device, non_blocking=True)  # does not wait where it is pinned
-        ready = images.with_channels(there, self.channels)
+        logits = in_pieces(self._logits, images.with_channels(there, self.channels))
+        return probabilities_of(logits, self.task.kind).cpu()
+
+    @torch.no_grad()
+    def _logits(self, ready: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.in_bf16):
-            logits = self.module(ready).logits
-        return probabilities_of(logits.float(), self.task.kind).cpu()
+            logits: Tensor = self.module(ready).logits
+        return logits.float()
 
     def activation(self, pictures: Tensor) -> Tensor:
         """Return ``(B, A, 16, 16)`` in [0, 1]: which places of each face speak for each answer.
@@ -108,7 +118,7 @@ class LoadedTranslator:
     """A trained translator with what is needed to use it."""
 
     root: Path
-    module: Generators | CycleGANGenerators
+    module: Generators | ToThermal | CycleGANGenerators
     config: TranslatorConfig
     window: Window | None  # deg C of thermal [-1, 1]; None for grey images
     unit: Unit  # of the thermal images that it learned from
@@ -119,7 +129,10 @@ class LoadedTranslator:
 
     @property
     def goes_back(self) -> bool:
-        """Whether it makes RGB images of thermal ones, too; weights from elsewhere may not."""
+        """Whether it makes RGB images of thermal ones, too; weights from elsewhere may not.
+
+        Nor do those that were loaded without.
+        """
         return self.module.to_rgb is not None
 
     @property
@@ -130,12 +143,10 @@ class LoadedTranslator:
     # Measured on a trained translator of real faces, `in_bf16` moves pixels by 0.14 grey levels of
     # 255 at the median (11 mK in a window of 20 deg C), by 1.0 at the 99th percentile, 2.7 at most.
 
-    @torch.no_grad()
     def to_thermal(self, rgb: Tensor) -> Tensor:
         """Return ``(B, 1, H, W)`` for ``(B, 3, H, W)`` in [-1, 1]; sides are multiples of 4."""
         return self._translated(self.module.to_thermal, rgb)
 
-    @torch.no_grad()
     def to_rgb(self, thermal: Tensor) -> Tensor:
         """Return ``(B, 3, H, W)`` for ``(B, 1, H, W)`` in [-1, 1]; sides are multiples of 4.
 
@@ -152,9 +163,13 @@ class LoadedTranslator:
 
     def _translated(self, generator: nn.Module, pictures: Tensor) -> Tensor:
         there = pictures.to(self.device, non_blocking=True)  # does not wait where it is pinned
+        return in_pieces(partial(self._made, generator), there).cpu()
+
+    @torch.no_grad()
+    def _made(self, generator: nn.Module, pictures: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.in_bf16):
-            made: Tensor = generator(there)
-        return made.float().cpu()
+            made: Tensor = generator(pictures)
+        return made.float()
 
 
 def _computes_in_bf16(config: DetectorConfig | TranslatorConfig, device: torch.device) -> bool:
@@ -227,9 +242,15 @@ def load_detector(
 
 
 def load_translator(
-    root: Path, device: torch.device | None = None, *, step: int | None = None
+    root: Path, device: torch.device | None = None, *, step: int | None = None, back: bool = True
 ) -> LoadedTranslator:
     """Load the averaged weights of a translator's run: of its newest checkpoint, or that of a step.
+
+    Args:
+        root: Run.
+        device: Where to compute; ``None`` for the default one.
+        step: Of the checkpoint; ``None`` for the newest.
+        back: Also load what makes RGB images of thermal ones, half of the memory.
 
     Raises:
         RunError: ``root`` is no finished run of a translator, or its weights are damaged.
@@ -237,18 +258,20 @@ def load_translator(
     config = run_config(root, "translator", TranslatorConfig)
     checkpoint = finished_checkpoint(root, step=step)
     about = checkpoint.about()
-    module = (
-        CycleGANGenerators.from_json(about[FOREIGN_KEY])
-        if FOREIGN_KEY in about
-        else build_generators(config)
-    )
-    checkpoint.load_weights("generators", module)
+    module: Generators | ToThermal | CycleGANGenerators
+    if FOREIGN_KEY in about:
+        module = CycleGANGenerators.from_json(about[FOREIGN_KEY], back=back)
+    else:
+        module = build_generators(config) if back else ToThermal(chosen_generator(config))
+    checkpoint.load_weights("generators", module, partly=not back)
     device = device or default_device()
     in_bf16 = _computes_in_bf16(config, device)
     # In float32 on processors, instance normalisation takes more time with channels last.
     layout = torch.channels_last if in_bf16 else torch.contiguous_format
     module = module.eval().requires_grad_(False).to(device)  # noqa: FBT003
     module = module.to(memory_format=layout)
+    if in_bf16 and isinstance(module, ToThermal):
+        module.halve()
     return LoadedTranslator(
         root=root,
         module=module,

@@ -195,7 +195,7 @@ class _Identity:
 def identity(monkeypatch: pytest.MonkeyPatch, translator_run: Path) -> LoadedTranslator:
     """Put an identity in place of the generators of a grey translator."""
     loaded = replace(load_translator(translator_run), module=_Identity(), window=None, unit="grey")  # type: ignore[arg-type]
-    monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_: loaded)
+    monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_, **__: loaded)
     return loaded
 
 
@@ -315,8 +315,8 @@ def test_images_are_read_and_written_while_the_network_computes(
     """The first pass waits for the reading of later images; the writing, for the second pass."""
     network = _Watched()
     loaded = replace(identity, module=network)  # type: ignore[arg-type]
-    monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_: loaded)
-    monkeypatch.setattr(translate_images, "PASS_PIXELS", 2 * 16 * 16)
+    monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_, **__: loaded)
+    monkeypatch.setattr(translate_images, "PASS_PIXELS", 4 * 2 * 16 * 16)
     for number in range(6):
         image_writing.write_image(
             tmp_path / "in" / f"{number}.png", torch.full((3, 16, 16), number, dtype=torch.uint8)
@@ -353,7 +353,7 @@ def test_an_image_is_the_same_whichever_are_there_already(
 ) -> None:
     """Kernels for one image and for several differ in the last bits; here they differ much."""
     loaded = replace(identity, module=_Counting())  # type: ignore[arg-type]
-    monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_: loaded)
+    monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_, **__: loaded)
     sides = [16, 32, 16, 20, 32, 16, 64]  # scaled to 16 px all, so that they share one pass
     for number, side in enumerate(sides):
         image_writing.write_image(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -315,6 +316,18 @@ def test_a_part_that_fails_is_told_and_the_rest_goes_on(
     assert "step" not in told["detect"]["resnet18"]
     assert set(told["failed"]) == {"machine", "detector's step resnet18"}
     assert "no such thing" in told["failed"]["detector's step resnet18"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the peak")
+def test_the_peak_is_counted_from_when_an_opponent_is_built() -> None:
+    import bench_process
+
+    held = bytearray(200 * 2**20)
+    held[:: 2**12] = b"x" * len(held[:: 2**12])
+    before = bench_process.peak_mb("cpu")
+    del held
+    bench_process._forget_peak()
+    assert bench_process.peak_mb("cpu") < before - 150
 
 
 def test_an_opponent_in_a_process_of_its_own_makes_rounds_or_says_why_not(tmp_path: Path) -> None:

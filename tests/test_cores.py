@@ -1,0 +1,76 @@
+"""Threads that compute alone, and batches that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from cycada.cores import PIECE_PIXELS, in_pieces, lone_threads
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+        assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_compute_alone_and_the_network_keeps_its_cores() -> None:
+    with threads(3), lone_threads(2) as pool:
+        assert list(pool.map(lambda _: torch.get_num_threads(), range(4))) == [1] * 4
+        assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_pieces_of_a_batch_depend_on_the_batch_alone(cores: int) -> None:
+    seen: list[int] = []
+
+    def compute(pictures: torch.Tensor) -> torch.Tensor:
+        seen.append(len(pictures))
+        return pictures[:, 0, 0, 0].double() * 2
+
+    side = 64
+    assert 16 * side * side == PIECE_PIXELS
+    numbers = torch.arange(40).float()
+    with threads(cores):
+        made = in_pieces(compute, numbers.view(-1, 1, 1, 1).expand(-1, 1, side, side))
+    assert torch.equal(made, numbers.double() * 2)
+    assert sorted(seen) == [8, 16, 16]
+
+
+def test_a_piece_alone_has_all_cores_and_others_one_each() -> None:
+    used: list[int] = []
+
+    def compute(pictures: torch.Tensor) -> torch.Tensor:
+        used.append(torch.get_num_threads())
+        return pictures
+
+    with threads(2):
+        in_pieces(compute, torch.zeros(1, 1, 256, 256))
+        assert used.pop() == 2
+        in_pieces(compute, torch.zeros(4, 1, 256, 256))
+        assert used == [1] * 4
+
+
+def test_a_few_pieces_share_many_cores() -> None:
+    used: list[int] = []
+
+    def compute(pictures: torch.Tensor) -> torch.Tensor:
+        used.append(torch.get_num_threads())
+        return pictures
+
+    with threads(5):
+        in_pieces(compute, torch.zeros(2, 1, 256, 256))
+    assert used == [2, 2]
+
+
+def test_another_device_takes_a_batch_as_a_whole() -> None:
+    batch = torch.zeros(40, 3, 256, 256, device="meta")
+    assert in_pieces(lambda pictures: pictures, batch) is batch
