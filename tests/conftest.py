@@ -49,6 +49,12 @@ def _forget_accelerator() -> None:
         state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
+@pytest.fixture
+def next_program() -> Callable[[], None]:
+    """Return what forgets these settings within a test, as between two programs."""
+    return _forget_accelerator
+
+
 @pytest.fixture(scope="session")
 def pack() -> Callable[[Path, Mapping[str, bytes]], Path]:
     """Return what writes a tar file with tarfile alone, as users do."""
