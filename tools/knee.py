@@ -8,10 +8,10 @@ that learned from labelled thermal faces (``target_supervised``): its ROC-AUC on
 mean over Action Units, and how far these are from the phantoms' true thermal images. What it costs
 is counted (products of one image) and measured (networks in turn, one image at a time).
 
-The knee is the cheapest network whose mean on *validation* subjects is not below that of the
-paper's network; the figures that are published are of test subjects. A network is named
-WIDTH/BLOCKS, and ``/paper`` behind it leaves out the long shortcuts. Stopped, the same command goes
-on where it was.
+The knee is the cheapest network whose mean on *validation* subjects is at most 0.005 below the best
+of all, the paper's network among them; the figures that are published are of test subjects. A
+network is named WIDTH/BLOCKS, and ``/paper`` behind it leaves out the long shortcuts. Stopped, the
+same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from cycada.training.loading import load_detector
 SIZE = 64  # px, of the demo's faces
 _COUNTED = 256  # px, of the image whose cost is told
 _TURNS = 5
+_NEARLY = 0.005  # of ROC-AUC: what other seeds would change
 _NAME = re.compile(r"(\d+)/(\d+)(/paper)?")
 _READER = "target_supervised"
 PAPER = "64/9/paper"
@@ -119,10 +120,9 @@ def generator(name: str) -> GeneratorConfig:
 
 
 def knee(found: Sequence[Network]) -> Network:
-    """Return the cheapest network that keeps no less than the paper's on validation subjects."""
-    paper = next(each for each in found if each.name == PAPER)
-    least = statistics.fmean(paper.validation)
-    enough = [each for each in found if statistics.fmean(each.validation) >= least]
+    """Return the cheapest network that keeps as much as any on validation subjects, or nearly."""
+    best = max(statistics.fmean(each.validation) for each in found)
+    enough = [each for each in found if statistics.fmean(each.validation) >= best - _NEARLY]
     return min(enough, key=lambda each: each.gflop)
 
 

@@ -49,7 +49,7 @@ def test_what_is_no_name_of_a_network_is_refused(name: str, tool: ModuleType) ->
         tool.generator(name)
 
 
-def test_the_knee_is_the_cheapest_that_keeps_as_much_on_validation_subjects(
+def test_the_knee_is_the_cheapest_that_keeps_as_much_as_any_on_validation_subjects(
     tool: ModuleType,
 ) -> None:
     def network(name: str, gflop: float, validation: list[float], test: list[float]) -> object:
@@ -58,9 +58,9 @@ def test_the_knee_is_the_cheapest_that_keeps_as_much_on_validation_subjects(
         )
 
     found = [
-        network("16/3", 8, [0.79, 0.78], [0.9, 0.9]),  # good on test subjects alone
-        network("24/3", 18, [0.79, 0.82], [0.7, 0.76]),
-        network("64/3", 90, [0.9, 0.9], [0.9, 0.9]),
+        network("16/3", 8, [0.81, 0.80], [0.9, 0.9]),  # better than the paper's, not as any
+        network("24/3", 18, [0.79, 0.85], [0.7, 0.76]),  # nearly
+        network("64/3", 90, [0.82, 0.826], [0.9, 0.9]),
         network(tool.PAPER, 180, [0.80, 0.80], [0.78, 0.8]),
     ]
     assert tool.knee(found).name == "24/3"
@@ -68,7 +68,7 @@ def test_the_knee_is_the_cheapest_that_keeps_as_much_on_validation_subjects(
         "network": "24/3", "gflop_ratio": 10.0, "preservation": 0.73, "textbook_preservation": 0.79
     }  # fmt: skip
     lines = tool.table(found[::-1]).splitlines()
-    assert lines[3].startswith("| **24/3** | 18.0 | 1 | 0.805 (0.790 to 0.820) | 0.730 (0.700 to")
+    assert lines[3].startswith("| **24/3** | 18.0 | 1 | 0.820 (0.790 to 0.850) | 0.730 (0.700 to")
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
         "16/3", "**24/3**", "64/3", "64/9/paper"
     ]  # fmt: skip
