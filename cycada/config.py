@@ -22,13 +22,13 @@ class GeneratorConfig:
 
     width: int = setting(
         0,
-        "channels of the first layer, the middle having four times as many; 0 takes 32, or without "
+        "channels of the first layer, the middle having four times as many; 0 takes 24, or without "
         "skips the paper's 64",
         low=0,
     )
     blocks: int = setting(
         0,
-        "residual blocks; 0 takes 3, or for a stated width or without skips the paper's 6 below "
+        "residual blocks; 0 takes 6, or for a stated width or without skips the paper's 6 below "
         "256 px and 9 from there on",
         low=0,
     )

@@ -16,7 +16,7 @@ LARGE_IMAGE = 256
 
 
 PAPER_WIDTH = 64
-FACES_WIDTH, FACES_BLOCKS = 32, 3
+FACES_WIDTH, FACES_BLOCKS = 24, 6
 """The cheapest generator that keeps Action Units as well as the paper's (docs/performance.md)."""
 
 
