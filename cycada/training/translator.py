@@ -37,6 +37,8 @@ from cycada.training.waiting import WaitingForImages
 
 BETAS = (0.5, 0.999)  # of Adam; CycleGAN's released settings
 
+_WELL_COPIED = 128  # px, from which copying an image takes longer than starting operations
+
 _SHOWN = {"cycle": "cycle", "adversarial": "adv", "semantic": "sem"}
 """Figures to show while it trains, and what for short."""
 
@@ -59,8 +61,7 @@ def make_state(
         generators, discriminators = build_generators(config), build_discriminators(config)
         for module in (generators, discriminators):
             module.apply(_initialise)
-            if accelerator.mixed_precision == "bf16" and accelerator.device.type == "cpu":
-                # Its convolutions compute in this layout, and else copy all they take and give.
+            if _channels_last_pay(config, accelerator):
                 module.to(memory_format=torch.channels_last)
     average = copy.deepcopy(generators).requires_grad_(False)  # noqa: FBT003
     if config.double:
@@ -90,6 +91,17 @@ def make_state(
         learner=learner,
         learner_optimizer=learner_optimizer,
     )
+
+
+def _channels_last_pay(config: TranslatorConfig, accelerator: Accelerator) -> bool:
+    """Tell whether a processor's convolutions are better given this memory layout.
+
+    They compute in it, and else copy all they take and give. But its instance normalisation goes
+    back an image at a time, which takes longer than the copies where images are small: measured
+    at 64 px 0.8 times as fast, at 128 px 1.2 times.
+    """
+    on_processor = accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16"
+    return on_processor and config.size >= _WELL_COPIED
 
 
 def train_translator(
