@@ -53,9 +53,9 @@ def detector(tmp_path_factory: pytest.TempPathFactory, quiet: Progress) -> Path:
     run = root / "run"
     run_training(
         DetectorConfig(
-            source=(str(root),), source_domain="thermal", backbone="small", width=8, size=SIDE,
-            pretrained="none", batch_size=16, steps=500, learning_rate=4e-3, average_decay=0.97,
-            mixed_precision="no", workers=0, log_every=100, validate_every=250, save_every=500,
+            source=(str(root),), source_domain="thermal", backbone="small", width=12, size=SIDE,
+            pretrained="none", batch_size=16, steps=900, learning_rate=3e-3, average_decay=0.98,
+            mixed_precision="no", workers=0, log_every=100, validate_every=450, save_every=900,
             seed=2,
         ),
         run, progress=quiet,

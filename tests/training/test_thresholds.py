@@ -56,7 +56,7 @@ def test_thresholds_are_tuned_on_the_source_and_set_for_an_unlabelled_target(
     quiet: Progress,
 ) -> None:
     root = str(many_validated)
-    config = tiny_detector(source=(root,), steps=12, average_decay=0.0, double=True)
+    config = tiny_detector(source=(root,), steps=6, average_decay=0.0, double=True)
     reader = run = tmp_path / "run"
     if method != "none":
         alignment = AlignmentConfig(method=method, hidden=8, healthy_from=0.0)
