@@ -28,8 +28,10 @@ def lone_threads(count: int | None = None, *, cores: int = 1) -> Iterator[Thread
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)
+        try:
+            pool.shutdown(cancel_futures=True)
+        finally:  # a second Ctrl-C ends the waiting
+            torch.set_num_threads(before)
 
 
 def in_pieces(compute: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:

@@ -68,20 +68,20 @@ class Checkpoint:
         _intern(state)
         return state
 
-    def load_weights(self, name: str, module: nn.Module, *, partly: bool = False) -> None:
+    def load_weights(self, name: str, module: nn.Module, *, without: str = "") -> None:
         """Load ``name.safetensors`` into ``module``, one tensor after the other.
 
         Args:
             name: Of the file.
             module: What it holds the weights of.
-            partly: The file may hold more than ``module`` has.
+            without: How names begin that the file has and ``module`` has not; empty for none.
 
         Raises:
             RunError: The file is missing, damaged, or of another network.
         """
         file = self.folder / f"{name}.safetensors"
         try:
-            _load(file, module.state_dict(), partly=partly)
+            _load(file, module.state_dict(), without=without)
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
             raise RunError(
                 f"{file}: does not hold the weights of this run's {name} "
@@ -361,16 +361,16 @@ def _update(digest: hashlib._Hash, file: Path) -> None:
             digest.update(block)
 
 
-def _load(file: Path, weights: Mapping[str, Tensor], *, partly: bool) -> None:
+def _load(file: Path, weights: Mapping[str, Tensor], *, without: str) -> None:
     """Copy the tensors of a file into ``weights``, without holding all of them twice.
 
     Raises:
         RuntimeError: They are others.
     """
     with safetensors.safe_open(file, framework="pt") as opened:
-        held = set(opened.keys())
-        others = weights.keys() - held if partly else weights.keys() ^ held
-        if others:
+        names: list[str] = opened.keys()
+        held = {name for name in names if not (without and name.startswith(without))}
+        if others := weights.keys() ^ held:
             raise RuntimeError(f"{min(others)} is in one of the two alone")
         for name, own in weights.items():
             found = opened.get_tensor(name)

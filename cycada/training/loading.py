@@ -263,7 +263,7 @@ def load_translator(
         module = CycleGANGenerators.from_json(about[FOREIGN_KEY], back=back)
     else:
         module = build_generators(config) if back else ToThermal(chosen_generator(config))
-    checkpoint.load_weights("generators", module, partly=not back)
+    checkpoint.load_weights("generators", module, without="" if back else "to_rgb.")
     device = device or default_device()
     in_bf16 = _computes_in_bf16(config, device)
     # In float32 on processors, instance normalisation takes more time with channels last.

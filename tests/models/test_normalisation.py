@@ -43,6 +43,23 @@ def test_in_half_precision_statistics_are_those_of_float32() -> None:
     torch.testing.assert_close(made.float(), expected, atol=0.02, rtol=0.01)
 
 
+@pytest.mark.parametrize(("mean", "spread"), [(1.0, 0.02), (3.0, 0.01), (-40.0, 0.5)])
+def test_little_contrast_is_normalised_too(mean: float, spread: float) -> None:
+    """A variance taken from the mean square would be noise."""
+    torch.manual_seed(0)
+    image = (mean + spread * torch.randn(2, 16, 128, 128)).to(memory_format=torch.channels_last)
+    made = InstanceNorm2d(16, affine=True)(image)
+    exact = torch.nn.functional.instance_norm(image.double())
+    torch.testing.assert_close(made.double(), exact, atol=0.01, rtol=0.01)
+
+
+def test_many_images_are_normalised_as_few() -> None:
+    torch.manual_seed(0)
+    many = torch.randn(12, 4, 8, 8).to(memory_format=torch.channels_last)
+    layer = InstanceNorm2d(4, affine=True)
+    torch.testing.assert_close(layer(many)[:5], layer(many[:5]))
+
+
 def test_an_image_whose_layouts_are_one_is_taken_for_plain() -> None:
     assert not has_channels_last(torch.zeros(1, 1, 4, 4))
     assert not has_channels_last(torch.zeros(2, 3, 4, 4))
