@@ -45,30 +45,23 @@ def test_pieces_of_a_batch_depend_on_the_batch_alone(cores: int) -> None:
     assert sorted(seen) == [8, 16, 16]
 
 
-def test_a_piece_alone_has_all_cores_and_others_one_each() -> None:
+@pytest.mark.parametrize(
+    ("cores", "images", "expected"),
+    [(2, 1, [2]), (2, 4, [1] * 4), (5, 2, [2, 2])],
+    ids=["alone", "many", "few"],
+)
+def test_a_piece_alone_has_all_cores_and_others_share_them(
+    cores: int, images: int, expected: list[int]
+) -> None:
     used: list[int] = []
 
     def compute(pictures: torch.Tensor) -> torch.Tensor:
         used.append(torch.get_num_threads())
         return pictures
 
-    with threads(2):
-        in_pieces(compute, torch.zeros(1, 1, 256, 256))
-        assert used.pop() == 2
-        in_pieces(compute, torch.zeros(4, 1, 256, 256))
-        assert used == [1] * 4
-
-
-def test_a_few_pieces_share_many_cores() -> None:
-    used: list[int] = []
-
-    def compute(pictures: torch.Tensor) -> torch.Tensor:
-        used.append(torch.get_num_threads())
-        return pictures
-
-    with threads(5):
-        in_pieces(compute, torch.zeros(2, 1, 256, 256))
-    assert used == [2, 2]
+    with threads(cores):
+        in_pieces(compute, torch.zeros(images, 1, 256, 256))
+    assert used == expected
 
 
 def test_another_device_takes_a_batch_as_a_whole() -> None:
