@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 import torch
 
-from cycada.cores import PIECE_PIXELS, in_pieces, lone_threads
+from cycada.cores import PIECE_PIXELS, Cores, lone_threads
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def test_pieces_of_a_batch_depend_on_the_batch_alone(cores: int) -> None:
     assert 16 * side * side == PIECE_PIXELS
     numbers = torch.arange(40).float()
     with threads(cores):
-        made = in_pieces(compute, numbers.view(-1, 1, 1, 1).expand(-1, 1, side, side))
+        made = Cores().in_pieces(compute, numbers.view(-1, 1, 1, 1).expand(-1, 1, side, side))
     assert torch.equal(made, numbers.double() * 2)
     assert sorted(seen) == [8, 16, 16]
 
@@ -60,10 +62,53 @@ def test_a_piece_alone_has_all_cores_and_others_share_them(
         return pictures
 
     with threads(cores):
-        in_pieces(compute, torch.zeros(images, 1, 256, 256))
+        Cores().in_pieces(compute, torch.zeros(images, 1, 256, 256))
     assert used == expected
+
+
+def test_the_same_threads_compute_one_batch_after_the_other() -> None:
+    used: set[int] = set()
+
+    def compute(pictures: torch.Tensor) -> torch.Tensor:
+        used.add(threading.get_ident())
+        return pictures
+
+    cores = Cores()
+    with threads(2):
+        for _ in range(5):
+            cores.in_pieces(compute, torch.zeros(4, 1, 256, 256))
+        later = threading.Thread(target=lambda: used.add(-torch.get_num_threads()))
+        later.start()
+        later.join()
+    assert -2 in used  # who is born afterwards has all cores
+    assert len(used - {-2}) <= 2
+    assert threading.get_ident() not in used
+
+
+def test_a_batch_that_fails_ends_and_the_next_one_is_computed() -> None:
+    begun: list[float] = []
+
+    def compute(pictures: torch.Tensor) -> torch.Tensor:
+        begun.append(float(pictures.max()))
+        if pictures.min() < 0:
+            raise ValueError("of no use")
+        return pictures
+
+    cores, batch = Cores(), torch.zeros(400, 1, 256, 1).expand(-1, -1, -1, 256)
+    with threads(2):
+        with pytest.raises(ValueError, match="of no use"):
+            cores.in_pieces(compute, batch - 1)
+        assert len(begun) < len(batch)  # the others were not begun
+        assert torch.equal(cores.in_pieces(compute, batch[:3]), batch[:3])
+
+
+def test_a_copy_has_threads_of_its_own() -> None:
+    cores, batch = Cores(), torch.rand(4, 1, 256, 256)
+    with threads(2):
+        cores.in_pieces(torch.neg, batch)
+        assert torch.equal(copy.deepcopy(cores).in_pieces(torch.neg, batch), -batch)
 
 
 def test_another_device_takes_a_batch_as_a_whole() -> None:
     batch = torch.zeros(40, 3, 256, 256, device="meta")
-    assert in_pieces(lambda pictures: pictures, batch) is batch
+    assert Cores().in_pieces(lambda pictures: pictures, batch) is batch

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
 
 from cycada.config import DetectorConfig, GeneratorConfig, TranslatorConfig
 from cycada.errors import ConfigError
@@ -18,6 +22,22 @@ LARGE_IMAGE = 256
 PAPER_WIDTH = 64
 FACES_WIDTH, FACES_BLOCKS = 24, 6
 """The cheapest generator that keeps Action Units as well as the paper's (docs/performance.md)."""
+
+
+class undrawn(TorchFunctionMode):  # noqa: N801 - used like a function, in a with block
+    """Within this block, networks are built whose weights are neither held nor drawn.
+
+    Those that are loaded afterwards take their place. Drawing them takes longer than loading, and
+    what held them would stay with the process. Buffers, of which some are constants that no file
+    holds, are as they are. Other threads build as ever.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Make what ``torch.empty`` gives to PyTorch's layers one without memory."""
+        elsewhere = {"device": "meta"} if func is torch.empty else {}
+        return func(*args, **{**(kwargs or {}), **elsewhere})
 
 
 def build_generators(config: TranslatorConfig) -> Generators:

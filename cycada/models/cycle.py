@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cycada.config import GeneratorConfig
 from cycada.models.discriminator import Discriminator
-from cycada.models.generator import NarrowingConvolution, make_generator
+from cycada.models.generator import make_generator
 
 RGB_CHANNELS = 3
 THERMAL_CHANNELS = 1
@@ -80,12 +80,6 @@ class ToThermal(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.to_thermal = make_generator(config, RGB_CHANNELS, THERMAL_CHANNELS)
-
-    def halve(self) -> None:
-        """Hold in bfloat16 what autocast would turn into it again for each image."""
-        for part in self.modules():
-            if isinstance(part, nn.Conv2d) and not isinstance(part, NarrowingConvolution):
-                part.bfloat16()
 
 
 class Discriminators(nn.Module):

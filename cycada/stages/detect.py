@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from cycada import images
 from cycada.action_units import Region
-from cycada.cores import lone_threads
+from cycada.cores import PIECE_PIXELS, lone_threads
 from cycada.data.dataset import centre_crop, scaled_size
 from cycada.data.detections import Detected, DetectionTable, read_detections
 from cycada.data.faces.choose import choose_faces
@@ -35,11 +35,14 @@ from cycada.thermal import Window
 from cycada.training.engines import (
     Engine,
     UsableDetector,
+    computes_by_core,
     detector_weights,
     open_detector,
     precision_told,
 )
 from cycada.training.loading import default_device
+
+T = TypeVar("T")
 
 _BATCH = 32
 _FRAMES_AHEAD = 8  # read and not yet seen: frames may be much larger than the faces in them
@@ -179,13 +182,54 @@ def answers(
     Raises:
         DataError: The source breaks off.
     """
+    with closing(_rows(source, detector, finder, window=window, start=start)) as found:
+        rows = progress(found, total=source.count or 0, desc=source.name, done=start)
+        while batch := list(itertools.islice(rows, _BATCH)):
+            yield batch
+
+
+def _rows(
+    source: Source, detector: UsableDetector, finder: FaceSource | None, *, window: Window | None,
+    start: int,
+) -> Generator[Detected]:  # fmt: skip
+    if finder is None and computes_by_core(detector):
+        yield from _rows_by_core(source, detector, window=window, start=start)
+        return
     with lone_threads() as pool, lone_threads(1) as finding:
-        frames = progress(
-            _seen_ahead(source, start, pool, finding, detector, finder, window=window),
-            total=source.count or 0, desc=source.name, done=start,
-        )  # fmt: skip
-        while batch := list(itertools.islice(frames, _BATCH)):
-            yield list(_answered(batch, detector))
+        seen = _seen_ahead(source, start, pool, finding, detector, finder, window=window)
+        while batch := list(itertools.islice(seen, _BATCH)):
+            yield from _answered(batch, detector)
+
+
+def _rows_by_core(
+    source: Source, detector: UsableDetector, *, window: Window | None, start: int
+) -> Iterator[Detected]:
+    """Yield the rows from ``start`` on; each core takes some frames from their files to the end."""
+    most = max(1, min(PIECE_PIXELS // detector.size**2, _BATCH))
+    frames: Iterator[Any] = iter(range(start, source.count or 0))
+    read: Callable[[Any], Frame] | None = source.frame
+    if read is None:  # they come one after another, and are read here
+        frames, most = itertools.islice(_to_its_end(source), start, None), min(most, _FRAMES_AHEAD)
+
+    def rows(piece: Sequence[Any]) -> list[Detected]:
+        seen = [
+            _seen(each if read is None else read(each), source, detector, None, window=window)
+            for each in piece
+        ]
+        return list(_answered(seen, detector))
+
+    cores = torch.get_num_threads()
+    with lone_threads(cores) as pool:
+        pieces = in_order(pool, rows, _pieces(frames, most), ahead=cores)
+        yield from itertools.chain.from_iterable(pieces)
+
+
+def _pieces(frames: Iterator[T], most: int) -> Iterator[list[T]]:
+    """Yield some frames at a time, the same ones whichever batch was the first."""
+    done = 0
+    while piece := list(itertools.islice(frames, min(most, _BATCH - done % _BATCH))):
+        yield piece
+        done += len(piece)
 
 
 def _seen_ahead(

@@ -1,7 +1,12 @@
-"""Images through a translator, in batches: while it computes, threads decode and encode others."""
+"""Images through a translator, in batches.
+
+On a GPU, threads decode and encode others while it computes. On a processor each core takes small
+images from the file to the file, so that none waits for another and little is held.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +20,7 @@ import torch
 from torch import Tensor
 
 from cycada import images
-from cycada.cores import lone_threads
+from cycada.cores import PIECE_PIXELS, lone_threads
 from cycada.data.dataset import scaled_size
 from cycada.errors import DataError
 from cycada.models.tiling import (
@@ -28,7 +33,7 @@ from cycada.models.tiling import (
 from cycada.rejecting import Rejections, fault_of_file
 from cycada.stages.flow import in_order
 from cycada.thermal import Unit
-from cycada.training.engines import UsableTranslator
+from cycada.training.engines import UsableTranslator, computes_by_core
 
 Scale = Literal["fit", "keep"]
 Bits = Literal["8", "16", "original"]
@@ -153,6 +158,16 @@ class Translating:
             return translate_any_size(self.translator.to_thermal, pictures[0])[None]
         return self.translator.to_thermal(pictures)
 
+    def whole(self, batch: Batch) -> Batch:
+        """Read, translate and write a batch; return it."""
+        pictures = torch.empty(len(batch.jobs), 3, *batch.shape)
+        dtypes = [self.read(batch, number, pictures) for number in range(len(batch.jobs))]
+        made = self.made(pictures)
+        for number, dtype in enumerate(dtypes):
+            if dtype is not None:
+                self.write(batch, number, made, dtype)
+        return batch
+
     def write(self, batch: Batch, number: int, made: Tensor, dtype: torch.dtype) -> None:
         """Write a translation in the size of its original, unless it is there."""
         job, size = batch.jobs[number], batch.sizes[number]
@@ -180,14 +195,25 @@ def translated(work: Translating, windows: Iterable[Sequence[Job]]) -> Generator
     yielded; else all those of a window are, before any of a later one. Windows are taken as they
     are needed: two of them are in memory beside what ``MOST_PIXELS`` bounds.
     """
-    with lone_threads() as pool:
+    cores = torch.get_num_threads() if computes_by_core(work.translator) else None
+
+    def suits_a_core(batch: Batch) -> bool:
+        small = len(batch.jobs) * math.prod(batch.shape) <= PIECE_PIXELS
+        return cores is not None and small and (cores + 1) * batch.pixels <= MOST_PIXELS
+
+    with lone_threads(cores) as pool:
         batches = (
             batch
             for window in _measured(windows, work, pool)
             for batch in _batches(window, work)
             if not all(job.done for job in batch.jobs)
         )
-        yield from _flow(work, batches, pool)
+        for small, run in itertools.groupby(batches, suits_a_core):
+            if small:
+                for batch in in_order(pool, work.whole, run, ahead=cores or 1):
+                    yield from batch.jobs
+            else:
+                yield from _flow(work, run, pool)
 
 
 def _measured(
@@ -251,7 +277,8 @@ def _batches(window: Sequence[tuple[Job, tuple[int, int]]], work: Translating) -
     there are: kernels for one image and for several differ in the last bits.
     """
     sizes = [size for _, size in window]
-    most = pass_pixels(work.translator.device)
+    translator = work.translator
+    most = PIECE_PIXELS if computes_by_core(translator) else pass_pixels(translator.device)
     for shape, numbers in passes(sizes, [work.scaled(size) for size in sizes], most=most):
         jobs = tuple(window[number][0] for number in numbers)
         yield Batch(jobs, tuple(sizes[number] for number in numbers), shape)

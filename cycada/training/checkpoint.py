@@ -24,7 +24,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cycada.errors import RunError, reason
 from cycada.files import check_text, sync, sync_folder
@@ -73,7 +73,9 @@ class Checkpoint:
 
         Args:
             name: Of the file.
-            module: What it holds the weights of.
+            module: What it holds the weights of, on the processor; the tensors are put in place of
+                its own, which need no memory (:func:`cycada.models.build.undrawn`), in their types
+                and layouts.
             without: How names begin that the file has and ``module`` has not; empty for none.
 
         Raises:
@@ -81,7 +83,7 @@ class Checkpoint:
         """
         file = self.folder / f"{name}.safetensors"
         try:
-            _load(file, module.state_dict(), without=without)
+            _load(file, module, without=without)
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
             raise RunError(
                 f"{file}: does not hold the weights of this run's {name} "
@@ -361,19 +363,29 @@ def _update(digest: hashlib._Hash, file: Path) -> None:
             digest.update(block)
 
 
-def _load(file: Path, weights: Mapping[str, Tensor], *, without: str) -> None:
-    """Copy the tensors of a file into ``weights``, without holding all of them twice.
+def _load(file: Path, module: nn.Module, *, without: str) -> None:
+    """Put the tensors of a file in place of a module's, one after the other.
 
     Raises:
         RuntimeError: They are others.
     """
+    weights = module.state_dict()
     with safetensors.safe_open(file, framework="pt") as opened:
         names: list[str] = opened.keys()
-        held = {name for name in names if not (without and name.startswith(without))}
-        if others := weights.keys() ^ held:
-            raise RuntimeError(f"{min(others)} is in one of the two alone")
-        for name, own in weights.items():
+    held = {name for name in names if not (without and name.startswith(without))}
+    if others := weights.keys() ^ held:
+        raise RuntimeError(f"{min(others)} is in one of the two alone")
+    for name, old in weights.items():
+        new = torch.empty_like(old, device="cpu")
+        # Opened anew each time, for what was read of a mapped file stays in memory until it closes.
+        with safetensors.safe_open(file, framework="pt") as opened:
             found = opened.get_tensor(name)
-            if found.shape != own.shape:
-                raise RuntimeError(f"{name} is {tuple(found.shape)} instead of {tuple(own.shape)}")
-            own.copy_(found)
+            if found.shape != old.shape:
+                raise RuntimeError(f"{name} is {tuple(found.shape)} instead of {tuple(old.shape)}")
+            new.copy_(found)
+            del found
+        owner, _, leaf = name.rpartition(".")
+        part = module.get_submodule(owner)
+        if isinstance(before := getattr(part, leaf), nn.Parameter):
+            new = nn.Parameter(new, requires_grad=before.requires_grad)
+        setattr(part, leaf, new)

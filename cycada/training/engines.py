@@ -63,7 +63,9 @@ def open_detector(path: Path, engine: Engine, *, device: torch.device) -> Usable
         CycadaError: ``path`` is not what the engine takes, or cannot be used.
     """
     _check_taken(path, engine)
-    return load_detector(path, device) if engine == "torch" else load_onnx_detector(path)
+    if engine == "onnx":
+        return load_onnx_detector(path)
+    return load_detector(path, device, predicts_alone=True)
 
 
 def detector_weights(detector: UsableDetector) -> str:
@@ -75,6 +77,11 @@ def detector_weights(detector: UsableDetector) -> str:
     if isinstance(detector, OnnxDetector):
         return detector.fingerprint
     return detector_fingerprint(detector.root)
+
+
+def computes_by_core(network: UsableTranslator | UsableDetector) -> bool:
+    """Tell whether threads on a core each may ask it side by side; ONNX Runtime takes all cores."""
+    return isinstance(network, LoadedTranslator | LoadedDetector) and network.device.type == "cpu"
 
 
 def precision_told(network: UsableTranslator | UsableDetector) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cycada import images
 from cycada.config import DetectorConfig, TranslatorConfig
-from cycada.cores import in_pieces
+from cycada.cores import Cores
 from cycada.data.index import Domain
 from cycada.data.subjects import seen_digests
 from cycada.errors import ConfigError, RunError, UsageError, reason
@@ -25,10 +25,12 @@ from cycada.models.build import (
     build_discriminators,
     build_generators,
     chosen_generator,
+    undrawn,
 )
 from cycada.models.cycle import Discriminators, Generators, ToThermal
 from cycada.models.cyclegan import CycleGANGenerators
 from cycada.models.detector import Detector
+from cycada.models.precision import hold_in_bf16
 from cycada.task import Task, decided, probabilities_of
 from cycada.thermal import Unit, Window
 from cycada.training.launch import multiplies_in_bf16
@@ -78,6 +80,7 @@ class LoadedDetector(DetectorFacts):
     config: DetectorConfig
     device: torch.device
     in_bf16: bool = False  # whether it computes in bfloat16; what it returns is float32
+    cores: Cores = field(default_factory=Cores, repr=False, compare=False)
 
     @property
     def channels(self) -> int:
@@ -95,7 +98,7 @@ class LoadedDetector(DetectorFacts):
         Computed ``in_bf16`` they differ from those in float32 by less than 0.02.
         """
         there = pictures.to(self.device, non_blocking=True)  # does not wait where it is pinned
-        logits = in_pieces(self._logits, images.with_channels(there, self.channels))
+        logits = self.cores.in_pieces(self._logits, images.with_channels(there, self.channels))
         return probabilities_of(logits, self.task.kind).cpu()
 
     @torch.no_grad()
@@ -126,6 +129,7 @@ class LoadedTranslator:
     fingerprint: str
     device: torch.device
     in_bf16: bool = False  # whether it computes in bfloat16; what it returns is float32
+    cores: Cores = field(default_factory=Cores, repr=False, compare=False)
 
     @property
     def goes_back(self) -> bool:
@@ -163,7 +167,7 @@ class LoadedTranslator:
 
     def _translated(self, generator: nn.Module, pictures: Tensor) -> Tensor:
         there = pictures.to(self.device, non_blocking=True)  # does not wait where it is pinned
-        return in_pieces(partial(self._made, generator), there).cpu()
+        return self.cores.in_pieces(partial(self._made, generator), there).cpu()
 
     @torch.no_grad()
     def _made(self, generator: nn.Module, pictures: Tensor) -> Tensor:
@@ -201,9 +205,20 @@ def device_named(name: str) -> torch.device:
 
 
 def load_detector(
-    root: Path, device: torch.device | None = None, *, step: int | None = None
+    root: Path,
+    device: torch.device | None = None,
+    *,
+    step: int | None = None,
+    predicts_alone: bool = False,
 ) -> LoadedDetector:
     """Load the chosen weights of a detector's run: of its newest checkpoint, or that of a step.
+
+    Args:
+        root: Run.
+        device: Where to compute; ``None`` for the default one.
+        step: Of the checkpoint; ``None`` for the newest.
+        predicts_alone: Hold weights as ``predict`` needs them, in half of the memory where it
+            computes in bfloat16; the module is then of no use but for that.
 
     Raises:
         RunError: ``root`` is no finished run of a detector, or its weights are damaged.
@@ -212,15 +227,19 @@ def load_detector(
     checkpoint = finished_checkpoint(root, step=step)
     about = checkpoint.about()
     task = Task.from_json(about)
-    module = build_detector(
-        config, channels=about["channels"], task=task, pretrained="none",
-        landmarks=about.get("landmarks", ()),
-    )  # fmt: skip
-    checkpoint.load_weights("detector", module)
     device = device or default_device()
+    in_bf16 = _computes_in_bf16(config, device)
+    with undrawn():
+        module = build_detector(
+            config, channels=about["channels"], task=task, pretrained="none",
+            landmarks=about.get("landmarks", ()),
+        )  # fmt: skip
+    if in_bf16 and predicts_alone:
+        hold_in_bf16(module)
     # With its channels last a detector is 1.3 to 1.5 times as fast, in float32 on processors, too.
-    module = module.eval().requires_grad_(False).to(device)  # noqa: FBT003
     module = module.to(memory_format=torch.channels_last)
+    checkpoint.load_weights("detector", module)
+    module = module.eval().requires_grad_(False).to(device)  # noqa: FBT003
     return LoadedDetector(
         root=root,
         module=module,
@@ -237,7 +256,7 @@ def load_detector(
         seen=seen_digests(about),
         window=window_of(about),
         device=device,
-        in_bf16=_computes_in_bf16(config, device),
+        in_bf16=in_bf16,
     )
 
 
@@ -258,20 +277,21 @@ def load_translator(
     config = run_config(root, "translator", TranslatorConfig)
     checkpoint = finished_checkpoint(root, step=step)
     about = checkpoint.about()
-    module: Generators | ToThermal | CycleGANGenerators
-    if FOREIGN_KEY in about:
-        module = CycleGANGenerators.from_json(about[FOREIGN_KEY], back=back)
-    else:
-        module = build_generators(config) if back else ToThermal(chosen_generator(config))
-    checkpoint.load_weights("generators", module, without="" if back else "to_rgb.")
     device = device or default_device()
     in_bf16 = _computes_in_bf16(config, device)
+    module: Generators | ToThermal | CycleGANGenerators
+    with undrawn():
+        if FOREIGN_KEY in about:
+            module = CycleGANGenerators.from_json(about[FOREIGN_KEY], back=back)
+        else:
+            module = build_generators(config) if back else ToThermal(chosen_generator(config))
+    if in_bf16 and isinstance(module, ToThermal):
+        hold_in_bf16(module)
     # In float32 on processors, instance normalisation takes more time with channels last.
     layout = torch.channels_last if in_bf16 else torch.contiguous_format
-    module = module.eval().requires_grad_(False).to(device)  # noqa: FBT003
     module = module.to(memory_format=layout)
-    if in_bf16 and isinstance(module, ToThermal):
-        module.halve()
+    checkpoint.load_weights("generators", module, without="" if back else "to_rgb.")
+    module = module.eval().requires_grad_(False).to(device)  # noqa: FBT003
     return LoadedTranslator(
         root=root,
         module=module,

@@ -102,6 +102,49 @@ def test_the_faces_of_an_index_get_what_evaluate_says_of_them_calibrated(
         ]
 
 
+@pytest.mark.parametrize("where", ["index", "recording"])
+def test_faces_that_are_cut_out_get_the_same_from_cores_on_their_own_as_from_a_batch(
+    where: str, thermal_run: Path, faces: Path, recording: Path, quiet: Progress, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """However many cores there are; and a table that was cut off ends the same."""
+    source = faces if where == "index" else recording
+    monkeypatch.setattr("cycada.cores.PIECE_PIXELS", 5 * CROP**2)
+    monkeypatch.setattr(stage, "PIECE_PIXELS", 5 * CROP**2)
+    monkeypatch.setattr(stage, "_FRAMES_AHEAD", 5)
+    used: set[int] = set()
+    usual = LoadedDetector.predict
+
+    def predict(self: LoadedDetector, pictures: torch.Tensor) -> torch.Tensor:
+        used.add(torch.get_num_threads())
+        return usual(self, pictures)
+
+    monkeypatch.setattr(LoadedDetector, "predict", predict)
+
+    def made(name: str, cores: int) -> Path:
+        before = torch.get_num_threads()
+        torch.set_num_threads(cores)
+        try:
+            asked = options(thermal_run, source, out=tmp_path / name, faces="whole")
+            (found,) = detect(asked, progress=quiet)
+            assert torch.get_num_threads() == cores
+        finally:
+            torch.set_num_threads(before)
+        return found.table
+
+    alone, several = made("alone", 1), made("several", 3)
+    assert used == {1}
+    whole = alone.read_bytes()
+    assert several.read_bytes() == whole
+    part = several.with_name(f".{several.stem}.part.csv")
+    part.write_bytes(b"".join(whole.splitlines(keepends=True)[:9]))
+    several.unlink()
+    assert made("several", 2).read_bytes() == whole
+    monkeypatch.setattr(stage, "computes_by_core", lambda _: False)
+    assert made("batch", 3).read_bytes() == whole
+    assert used == {1, 3}
+
+
 def test_where_faces_were_graded_intensities_are_told_as_evaluate_tells_them(
     tiny_detector: Callable[..., DetectorConfig], own_faces: Path, quiet: Progress, tmp_path: Path
 ) -> None:

@@ -313,6 +313,7 @@ def test_images_are_read_and_written_while_the_network_computes(
     identity: LoadedTranslator, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first pass waits for the reading of later images; the writing, for the second pass."""
+    monkeypatch.setattr(translate_images, "computes_by_core", lambda _: False)
     network = _Watched()
     loaded = replace(identity, module=network)  # type: ignore[arg-type]
     monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_, **__: loaded)
@@ -339,6 +340,66 @@ def test_images_are_read_and_written_while_the_network_computes(
     )
     assert network.passes == [(2, 3, 16, 16)] * 3
     assert [int(usual_read(made.file(face)).max()) for face in made.faces] == list(range(6))
+
+
+class _SideBySide(_Identity):
+    """An identity that makes nothing before two threads are at it, and notes them."""
+
+    def __init__(self) -> None:
+        self.both, self.asked = threading.Barrier(2), 0
+
+    def to_thermal(self, rgb: torch.Tensor) -> torch.Tensor:
+        assert torch.get_num_threads() == (1 if rgb.shape[-1] == 16 else 2)
+        self.asked += 1
+        if self.asked <= 2:
+            self.both.wait(20)
+        return rgb[:, :1]
+
+
+def test_each_core_takes_small_images_from_file_to_file_and_all_take_a_large_one(
+    identity: LoadedTranslator, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = replace(identity, module=_SideBySide())  # type: ignore[arg-type]
+    monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_, **__: loaded)
+    monkeypatch.setattr(translate_images, "PIECE_PIXELS", 16 * 16)
+    large = 7
+    for number in range(12):
+        side = 64 if number == large else 16
+        image_writing.write_image(
+            tmp_path / "in" / f"{number:02d}.png",
+            torch.full((3, side, side), number, dtype=torch.uint8),
+        )
+    held: set[str] = set()
+    most, threads = [], dict[str, set[int]]()
+    usual_read, usual_write = read_image, image_writing.write_image
+
+    def read(path: Path) -> torch.Tensor:
+        held.add(path.stem)
+        most.append(len(held))
+        threads.setdefault(path.stem, set()).add(threading.get_ident())
+        return usual_read(path)
+
+    def write(path: Path, image: torch.Tensor) -> None:
+        usual_write(path, image)
+        threads[path.stem].add(threading.get_ident())
+        held.discard(path.stem)
+
+    monkeypatch.setattr(image_reading, "read_image", read)
+    monkeypatch.setattr(image_writing, "write_image", write)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        made = run_translation(
+            identity.root, tmp_path / "in", tmp_path / "out", depth="8", scale="keep",
+            progress=quiet,
+        )  # fmt: skip
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert [int(usual_read(made.file(face)).max()) for face in made.faces] == list(range(12))
+    assert max(most) == 2
+    assert {len(own) for stem, own in threads.items() if stem != f"{large:02d}"} == {1}
+    assert len(set.union(*threads.values())) <= 3
 
 
 class _Counting:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from cycada import image_reading, images
 from cycada.config import Precision, TranslatorConfig
@@ -71,3 +73,43 @@ def test_bf16_is_used_where_the_hardware_multiplies_in_it_unless_training_was_wi
     assert translator.in_bf16 == used
     weight = translator.module.to_thermal.middle[3].layers[0].weight  # type: ignore[index,union-attr]
     assert weight.is_contiguous(memory_format=torch.channels_last) == used
+
+
+@pytest.mark.parametrize("name", ["detector", "generators"])
+def test_loading_draws_nothing_and_lets_go_of_the_file(
+    name: str, detector_run: Path, translator_run: Path, tmp_path: Path
+) -> None:
+    load, run = {
+        "detector": (load_detector, detector_run), "generators": (load_translator, translator_run)
+    }[name]  # fmt: skip
+    shutil.copytree(run, tmp_path / "run")
+    (file,) = (tmp_path / "run").glob(f"*/{name}.safetensors")
+    drawn = torch.get_rng_state()
+    module = load(tmp_path / "run", CPU).module
+    assert torch.equal(torch.get_rng_state(), drawn)
+    expected = {key: value.clone() for key, value in load_file(file).items()}
+    with file.open("r+b") as opened:  # in place: a file that is mapped would change what was loaded
+        opened.write(bytes(file.stat().st_size))
+    found = module.state_dict()
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value)
+    assert all(buffer.device == CPU for buffer in module.buffers())
+    assert not any(part.requires_grad for part in module.parameters())
+
+
+def test_what_only_predicts_is_held_in_half_of_the_memory_and_says_the_same(
+    detector_run: Path, pictures: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(load_detector(detector_run, CPU).config, mixed_precision="auto")
+    monkeypatch.setattr(loading, "run_config", lambda *_: config)
+    monkeypatch.setattr(loading, "multiplies_in_bf16", lambda: True)
+    whole = load_detector(detector_run, CPU)
+    lean = load_detector(detector_run, CPU, predicts_alone=True)
+    assert lean.in_bf16
+    assert lean.module.head.weight.dtype == torch.bfloat16
+    seen = pictures[..., 2:18, :]
+    assert torch.equal(lean.predict(seen), whole.predict(seen))
+    monkeypatch.setattr(loading, "multiplies_in_bf16", lambda: False)
+    exact = load_detector(detector_run, CPU, predicts_alone=True)
+    assert exact.module.head.weight.dtype == torch.float32

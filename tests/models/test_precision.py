@@ -1,0 +1,46 @@
+"""Weights that are held in bfloat16."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cycada.config import DetectorConfig, GeneratorConfig
+from cycada.landmarks import EYE_CORNERS
+from cycada.models.backbones import Backbone
+from cycada.models.build import build_detector
+from cycada.models.cycle import ToThermal
+from cycada.models.precision import hold_in_bf16
+from cycada.task import Task
+
+
+@pytest.mark.parametrize("backbone", ["small", "regions", "lenet", "resnet18", "convnext_tiny"])
+def test_a_detector_under_autocast_answers_the_same_to_the_last_bit(backbone: Backbone) -> None:
+    torch.manual_seed(0)
+    config = DetectorConfig(backbone=backbone, pretrained="none", size=64)
+    module = build_detector(
+        config, channels=3, task=Task(action_units=(1, 2, 4)),
+        landmarks=EYE_CORNERS if backbone == "regions" else (),
+    ).eval().requires_grad_(False)  # fmt: skip
+    side = 32 if backbone == "lenet" else 64
+    pictures = torch.rand(3, 3, side, side)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = module(2 * pictures - 1).logits
+        held = sum(part.nbytes for part in module.parameters())
+        hold_in_bf16(module)
+        after = module(2 * pictures - 1).logits
+    assert torch.equal(before, after)
+    assert sum(part.nbytes for part in module.parameters()) < 0.52 * held
+
+
+def test_a_generator_makes_the_same_image_with_its_last_layer_in_float32() -> None:
+    torch.manual_seed(0)
+    module = ToThermal(GeneratorConfig(width=8, blocks=1)).eval().requires_grad_(False)
+    pictures = 2 * torch.rand(2, 3, 32, 32) - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        before = module.to_thermal(pictures)
+        hold_in_bf16(module)
+        after = module.to_thermal(pictures)
+    assert torch.equal(before, after)
+    assert before.dtype == torch.float32
+    assert {part.dtype for part in module.to_thermal.out.parameters()} == {torch.float32}
