@@ -16,10 +16,12 @@ from accelerate import Accelerator
 from torch import nn
 
 import cycada
+from cycada.config import TranslatorConfig
 from cycada.data.subjects import seen_digests
 from cycada.errors import RunError, reason
 from cycada.files import replacing, sync
 from cycada.locking import check_free, holds_anything, sole_writer
+from cycada.models.build import chosen_generator
 from cycada.settings import differences, to_dict
 from cycada.training.checkpoint import (
     Checkpoint,
@@ -309,7 +311,7 @@ def _check_same(root: Path, kind: Kind, config: Any) -> None:
     before = run_config(root, kind, type(config))
     differing = {
         name: pair
-        for name, pair in differences(before, config).items()
+        for name, pair in differences(_chosen(before), _chosen(config)).items()
         if name not in _MAY_CHANGE and not (name == "steps" and pair[1] > pair[0])
     }
     if differing:
@@ -318,6 +320,13 @@ def _check_same(root: Path, kind: Kind, config: Any) -> None:
             f"{root}: was made with other settings ({told}); choose another --out, or the same "
             "settings to continue."
         )
+
+
+def _chosen(config: Any) -> Any:
+    """Return settings that say which network is meant, where they leave that to be chosen."""
+    if isinstance(config, TranslatorConfig):
+        return replace(config, generator=chosen_generator(config))
+    return config
 
 
 def _check_portions(root: Path, machine: Mapping[str, Any]) -> None:

@@ -18,10 +18,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from cycada.config import AlignmentConfig, DetectorConfig, TranslatorConfig
+from cycada.config import AlignmentConfig, DetectorConfig, GeneratorConfig, TranslatorConfig
 from cycada.errors import RunError
 from cycada.models.build import build_detector
 from cycada.models.detector import Detector
+from cycada.models.normalisation import has_channels_last
 from cycada.progress import Progress
 from cycada.stages import train_detector, train_translator
 from cycada.task import Task
@@ -130,6 +131,51 @@ def test_two_and_two_steps_equal_four(training: Training, tmp_path: Path) -> Non
     run = training.stopped_at_two(tmp_path / "run")
     training.train(run)
     assert_same_end(training.whole, run)
+
+
+def test_a_training_with_channels_last_goes_on_as_if_it_had_not_stopped(
+    tiny_translator: Callable[..., TranslatorConfig], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """As with images of 128 px and more in bfloat16 on processors; here smaller ones do."""
+    layouts: list[bool] = []
+    usual = translator_training.make_state
+
+    def make_state(*given: Any) -> Any:
+        state = usual(*given)
+        weight = next(part for part in state.generators.parameters() if part.dim() == 4)
+        layouts.append(has_channels_last(weight))
+        return state
+
+    monkeypatch.setattr(translator_training, "make_state", make_state)
+    monkeypatch.setattr(translator_training, "_WELL_COPIED", 16)
+    config = tiny_translator(mixed_precision="bf16", steps=4, save_every=2)
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    train_translator.run_training(config, whole, progress=Progress(shown=False))
+    shutil.copytree(whole, parted)
+    shutil.rmtree(parted / "000004")
+    train_translator.run_training(config, parted, progress=Progress(shown=False))
+    assert layouts == [True, True]
+    assert_same_end(whole, parted)
+
+
+def test_a_run_whose_network_was_spelled_out_goes_on_when_it_is_the_default_now(
+    tiny_translator: Callable[..., TranslatorConfig], tmp_path: Path
+) -> None:
+    """What counts is the network, not which of its settings were left to be chosen."""
+    stated = GeneratorConfig(width=64, blocks=0, skips=False)
+    config = tiny_translator(steps=1, generator=stated)
+    train_translator.run_training(config, tmp_path / "run", progress=Progress(shown=False))
+    left = replace(config, generator=replace(stated, width=0, blocks=6), steps=2)
+    train_translator.run_training(left, tmp_path / "run", progress=Progress(shown=False))
+    found = newest_checkpoint(tmp_path / "run")
+    assert found is not None
+    assert found.step == 2
+    with pytest.raises(RunError, match=r"generator\.skips False -> True"):
+        train_translator.run_training(
+            replace(left, generator=GeneratorConfig()), tmp_path / "run",
+            progress=Progress(shown=False),
+        )  # fmt: skip
 
 
 def test_the_state_holds_all_that_changes(training: Training) -> None:

@@ -336,7 +336,8 @@ def test_two_hosts_with_two_portions_each_learn_what_one_process_does_at_once(
 def test_two_processes_that_accelerate_tells_bf16_learn_what_one_does_in_bf16(
     tiny_translator: Callable[..., TranslatorConfig], tmp_path: Path
 ) -> None:
-    config = tiny_translator(mixed_precision="auto", steps=2)
+    """With images so large that their channels come last."""
+    config = tiny_translator(mixed_precision="auto", steps=2, size=128)
     for precision in ("bf16", "no"):
         AcceleratorState._reset_state(reset_partial_state=True)
         train_translator.run_training(
