@@ -7,28 +7,24 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock
 
 import torch
 from torch import Tensor
 
 PIECE_PIXELS = 256 * 256
-"""Pixels of the images that a processor is given at a time."""
-
-_MOST_THREADS = 32
+"""Pixels of the images that a core is given at a time."""
 
 
 @contextmanager
 def lone_threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool whose threads compute alone, each on one core; by default one for each core.
+    """Yield a pool whose threads compute alone, each on one core.
 
     PyTorch would share every picture between all cores, from each thread again: a picture is too
     small for that, and the network needs them. As with :func:`cycada.stopping.threads`, nothing
     more is begun when the block is left by an exception.
     """
     before = torch.get_num_threads()
-    count = count or min(os.cpu_count() or 1, _MOST_THREADS)
-    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(count, initializer=_compute_alone)
     try:
         yield pool
     finally:
@@ -46,9 +42,8 @@ class Cores:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._kind = (0, 0, 0)  # of which process, how many threads, and on how many cores each
+        self._kind = (0, 0)  # of which process, and how many threads
 
     def __reduce__(self) -> tuple[type[Cores], tuple[()]]:
         """Copy as one that has no threads yet."""
@@ -58,7 +53,9 @@ class Cores:
         """Return what ``compute`` makes of a batch; on processors a core takes a piece at a time.
 
         What a network holds of one piece stays in the cache, and no core waits for another after
-        every layer. Pieces depend on the batch alone, and not on how many cores there are.
+        every layer. Pieces depend on the batch alone, and each is computed by one core even where
+        others are idle: sums over a piece depend on how many cores share it. Only an image of more
+        than :data:`PIECE_PIXELS` is given to all.
 
         Args:
             compute: Maps ``(B, C, H, W)`` to ``(B, ...)``, each image by itself. It is called by
@@ -67,29 +64,35 @@ class Cores:
         """
         if batch.device.type != "cpu":
             return compute(batch)
-        pieces = torch.split(batch, max(1, PIECE_PIXELS // math.prod(batch.shape[-2:])))
-        cores = torch.get_num_threads()
-        count = min(cores, len(pieces))
-        if count <= 1:
+        area, cores = math.prod(batch.shape[-2:]), torch.get_num_threads()
+        pieces = torch.split(batch, images_in_a_piece(area))
+        if cores == 1 or area > PIECE_PIXELS:
             return torch.cat([compute(piece) for piece in pieces])
         made: list[Future[Tensor]] = []
         try:
-            with self._lock:
-                pool = self._threads(count, cores // count)
-                made += [pool.submit(compute, piece) for piece in pieces]
+            pool = self._threads(cores)
+            for piece in pieces:
+                made.append(pool.submit(compute, piece))
             return torch.cat([each.result() for each in made])
         finally:
             for each in made:
                 each.cancel()  # what has not begun, if another failed
             torch.set_num_threads(cores)  # new threads set what later ones of any kind begin with
 
-    def _threads(self, count: int, cores: int) -> ThreadPoolExecutor:
-        kind = (os.getpid(), count, cores)  # a process that was forked has no thread of another
-        if self._pool is None or kind != self._kind:
-            if self._pool is not None and kind[0] == self._kind[0]:
-                self._pool.shutdown(wait=False)  # others may wait for what it was given
-            self._kind = kind
-            self._pool = ThreadPoolExecutor(
-                count, "cores", initializer=torch.set_num_threads, initargs=(cores,)
-            )
-        return self._pool
+    def _threads(self, cores: int) -> ThreadPoolExecutor:
+        """Return the threads; where callers make them at once, each has threads that it can use."""
+        kind, pool = (os.getpid(), cores), self._pool
+        if pool is None or kind != self._kind:  # a process that was forked has no thread of another
+            pool = ThreadPoolExecutor(cores, "cores", initializer=_compute_alone)
+            self._pool, self._kind = pool, kind
+        return pool
+
+
+def images_in_a_piece(area: int) -> int:
+    """Return how many images of so many pixels a core is given at a time."""
+    return max(1, PIECE_PIXELS // area)
+
+
+def _compute_alone() -> None:
+    torch.get_num_threads()  # else the first operation would take over what another thread has set
+    torch.set_num_threads(1)

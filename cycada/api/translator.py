@@ -14,12 +14,14 @@ from torch import Tensor
 from cycada import image_reading, image_writing, images, thermal
 from cycada.api.pictures import Picture, check_choice, listed, name_of, path_of, pixels_of
 from cycada.api.shared import Shared
+from cycada.cores import lone_threads
 from cycada.data.dataset import scaled_size
 from cycada.errors import DataError
 from cycada.models.tiling import TILE, padded, translate_any_size
+from cycada.stages.flow import in_order
 from cycada.stages.sharing import located, opened
 from cycada.stages.translate import unit_to_write
-from cycada.stages.translate_images import WINDOW, Scale, pass_pixels, passes
+from cycada.stages.translate_images import WINDOW, Scale, passes, suits_a_core
 from cycada.thermal import Unit, Window
 from cycada.training.loading import LoadedTranslator, device_named, load_translator
 
@@ -119,23 +121,43 @@ class Translator(Shared):
         sizes = [_size(given[number], number) for number in window]
         fits = scale == "fit"
         seen = [scaled_size(size, self.loaded.size) if fits else size for size in sizes]
-        found: dict[int, ThermalImage] = {}
-        for _, places in passes(sizes, seen, most=pass_pixels(self.loaded.device)):
-            numbers = [window[place] for place in places]
-            names = [str(name_of(given[number], number)) for number in numbers]
-            originals = [pixels_of(given[number], number) for number in numbers]
-            shown = [
-                padded(images.resize(_signed(original, name), seen[place]))
-                for original, name, place in zip(originals, names, places, strict=True)
-            ]
-            results = _pass(self.loaded, torch.stack(shown))
-            for place, name, original, result in zip(
-                places, names, originals, results, strict=True
-            ):
-                height, width = seen[place]
-                whole = images.resize(result[:, :height, :width], sizes[place])
-                found[place] = self._image(name, original, whole)
+        together = list(passes(sizes, seen, translator=self.loaded))
+
+        def make(places: Sequence[int]) -> list[ThermalImage]:
+            return self._made(given, window, places, sizes, seen)
+
+        cores = torch.get_num_threads()
+        small = [places for shape, places in together if suits_a_core(self.loaded, shape)]
+        large = [places for shape, places in together if not suits_a_core(self.loaded, shape)]
+        with lone_threads(cores) as pool:
+            made = list(in_order(pool, make, small, ahead=cores))
+        made += map(make, large)
+        found = {
+            place: image
+            for places, result in zip((*small, *large), made, strict=True)
+            for place, image in zip(places, result, strict=True)
+        }
         return [found[place] for place in range(len(window))]
+
+    def _made(
+        self, given: Sequence[Picture], window: Sequence[int], places: Sequence[int],
+        sizes: Sequence[tuple[int, int]], seen: Sequence[tuple[int, int]],
+    ) -> list[ThermalImage]:  # fmt: skip
+        """Translate the images of one pass."""
+        numbers = [window[place] for place in places]
+        names = [str(name_of(given[number], number)) for number in numbers]
+        originals = [pixels_of(given[number], number) for number in numbers]
+        shown = [
+            padded(images.resize(_signed(original, name), seen[place]))
+            for original, name, place in zip(originals, names, places, strict=True)
+        ]
+        results = _pass(self.loaded, torch.stack(shown))
+        made = []
+        for place, name, original, result in zip(places, names, originals, results, strict=True):
+            height, width = seen[place]
+            whole = images.resize(result[:, :height, :width], sizes[place])
+            made.append(self._image(name, original, whole))
+        return made
 
     def _image(self, name: str, original: Tensor, made: Tensor) -> ThermalImage:
         unit = unit_to_write(self.loaded, "auto")

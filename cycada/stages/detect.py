@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cycada import images
 from cycada.action_units import Region
-from cycada.cores import PIECE_PIXELS, lone_threads
+from cycada.cores import images_in_a_piece, lone_threads
 from cycada.data.dataset import centre_crop, scaled_size
 from cycada.data.detections import Detected, DetectionTable, read_detections
 from cycada.data.faces.choose import choose_faces
@@ -205,28 +205,30 @@ def _rows_by_core(
     source: Source, detector: UsableDetector, *, window: Window | None, start: int
 ) -> Iterator[Detected]:
     """Yield the rows from ``start`` on; each core takes some frames from their files to the end."""
-    most = max(1, min(PIECE_PIXELS // detector.size**2, _BATCH))
-    frames: Iterator[Any] = iter(range(start, source.count or 0))
-    read: Callable[[Any], Frame] | None = source.frame
-    if read is None:  # they come one after another, and are read here
-        frames, most = itertools.islice(_to_its_end(source), start, None), min(most, _FRAMES_AHEAD)
-
-    def rows(piece: Sequence[Any]) -> list[Detected]:
-        seen = [
-            _seen(each if read is None else read(each), source, detector, None, window=window)
-            for each in piece
-        ]
-        return list(_answered(seen, detector))
-
+    most = min(images_in_a_piece(detector.size**2), _BATCH)
     cores = torch.get_num_threads()
+
+    def look(frame: Frame) -> _Seen:
+        return _seen(frame, source, detector, None, window=window)
+
+    def answer(seen: Iterable[_Seen]) -> list[Detected]:
+        return list(_answered(list(seen), detector))
+
     with lone_threads(cores) as pool:
-        pieces = in_order(pool, rows, _pieces(frames, most), ahead=cores)
-        yield from itertools.chain.from_iterable(pieces)
+        if read := source.frame:
+            numbers = _pieces(range(start, source.count or 0), most)
+            found = in_order(
+                pool, lambda piece: answer(look(read(n)) for n in piece), numbers, ahead=cores
+            )
+        else:  # they come one after another, and may be much larger than the faces
+            coming = map(look, itertools.islice(_to_its_end(source), start, None))
+            found = in_order(pool, answer, _pieces(coming, most), ahead=cores)
+        yield from itertools.chain.from_iterable(found)
 
 
-def _pieces(frames: Iterator[T], most: int) -> Iterator[list[T]]:
+def _pieces(frames: Iterable[T], most: int) -> Iterator[list[T]]:
     """Yield some frames at a time, the same ones whichever batch was the first."""
-    done = 0
+    frames, done = iter(frames), 0
     while piece := list(itertools.islice(frames, min(most, _BATCH - done % _BATCH))):
         yield piece
         done += len(piece)

@@ -1,7 +1,7 @@
 """Images through a translator, in batches.
 
-On a GPU, threads decode and encode others while it computes. On a processor each core takes small
-images from the file to the file, so that none waits for another and little is held.
+On a processor each core takes small images from the file to the file, so that none waits for
+another and little is held. Else threads decode and encode others while the network computes.
 """
 
 from __future__ import annotations
@@ -158,15 +158,14 @@ class Translating:
             return translate_any_size(self.translator.to_thermal, pictures[0])[None]
         return self.translator.to_thermal(pictures)
 
-    def whole(self, batch: Batch) -> Batch:
-        """Read, translate and write a batch; return it."""
+    def whole(self, batch: Batch) -> None:
+        """Read, translate and write a batch."""
         pictures = torch.empty(len(batch.jobs), 3, *batch.shape)
         dtypes = [self.read(batch, number, pictures) for number in range(len(batch.jobs))]
         made = self.made(pictures)
         for number, dtype in enumerate(dtypes):
             if dtype is not None:
                 self.write(batch, number, made, dtype)
-        return batch
 
     def write(self, batch: Batch, number: int, made: Tensor, dtype: torch.dtype) -> None:
         """Write a translation in the size of its original, unless it is there."""
@@ -195,25 +194,45 @@ def translated(work: Translating, windows: Iterable[Sequence[Job]]) -> Generator
     yielded; else all those of a window are, before any of a later one. Windows are taken as they
     are needed: two of them are in memory beside what ``MOST_PIXELS`` bounds.
     """
-    cores = torch.get_num_threads() if computes_by_core(work.translator) else None
-
-    def suits_a_core(batch: Batch) -> bool:
-        small = len(batch.jobs) * math.prod(batch.shape) <= PIECE_PIXELS
-        return cores is not None and small and (cores + 1) * batch.pixels <= MOST_PIXELS
-
-    with lone_threads(cores) as pool:
+    cores = torch.get_num_threads()
+    with lone_threads(cores if computes_by_core(work.translator) else None) as pool:
         batches = (
             batch
             for window in _measured(windows, work, pool)
             for batch in _batches(window, work)
             if not all(job.done for job in batch.jobs)
         )
-        for small, run in itertools.groupby(batches, suits_a_core):
+        for small, run in itertools.groupby(
+            batches, lambda batch: suits_a_core(work.translator, batch.shape)
+        ):
             if small:
-                for batch in in_order(pool, work.whole, run, ahead=cores or 1):
-                    yield from batch.jobs
+                yield from _by_core(work, run, pool, cores)
             else:
                 yield from _flow(work, run, pool)
+
+
+def _by_core(
+    work: Translating, batches: Iterable[Batch], pool: ThreadPoolExecutor, cores: int
+) -> Iterator[Job]:
+    """Translate batches side by side, and yield each image that is done, in their order.
+
+    They hold ``MOST_PIXELS`` at most, or one image.
+    """
+    running: deque[tuple[Batch, Future[None]]] = deque()
+
+    def oldest() -> Iterator[Job]:
+        batch, future = running.popleft()
+        future.result()
+        yield from batch.jobs
+
+    for batch in batches:
+        held = sum(each.pixels for each, _ in running)
+        while running and (len(running) > cores or held + batch.pixels > MOST_PIXELS):
+            held -= running[0][0].pixels
+            yield from oldest()
+        running.append((batch, pool.submit(work.whole, batch)))
+    while running:
+        yield from oldest()
 
 
 def _measured(
@@ -277,39 +296,41 @@ def _batches(window: Sequence[tuple[Job, tuple[int, int]]], work: Translating) -
     there are: kernels for one image and for several differ in the last bits.
     """
     sizes = [size for _, size in window]
-    translator = work.translator
-    most = PIECE_PIXELS if computes_by_core(translator) else pass_pixels(translator.device)
-    for shape, numbers in passes(sizes, [work.scaled(size) for size in sizes], most=most):
+    seen = [work.scaled(size) for size in sizes]
+    for shape, numbers in passes(sizes, seen, translator=work.translator):
         jobs = tuple(window[number][0] for number in numbers)
         yield Batch(jobs, tuple(sizes[number] for number in numbers), shape)
 
 
-def pass_pixels(device: torch.device) -> int:
-    """Return the pixels of the images that share a pass on a device.
-
-    A processor computes them a piece at a time, so that more would only wait in memory.
-    """
-    return PASS_PIXELS // 4 if device.type == "cpu" else PASS_PIXELS
+def suits_a_core(translator: UsableTranslator, shape: tuple[int, int]) -> bool:
+    """Tell whether passes of images of a padded ``(height, width)`` are made side by side."""
+    return computes_by_core(translator) and math.prod(shape) <= PIECE_PIXELS
 
 
 def passes(
-    sizes: Sequence[tuple[int, int]], seen: Sequence[tuple[int, int]], *, most: int
+    sizes: Sequence[tuple[int, int]],
+    seen: Sequence[tuple[int, int]],
+    *,
+    translator: UsableTranslator,
 ) -> Iterator[tuple[tuple[int, int], list[int]]]:
     """Yield which images of a window share a pass: of one size once they are padded.
 
     Args:
         sizes: Heights and widths of the images.
         seen: In which the network is shown them.
-        most: Pixels that share a pass, unless one image alone has more.
+        translator: Computes them.
 
     Yields:
         The size of a pass once padded, and the places of its images in the window. It holds
         ``MOST_PIXELS`` at most, in whichever of the two sizes has more, or one image.
     """
+    # Where all cores share a pass, few images do, or they would only wait in memory.
+    pixels_shared = PASS_PIXELS // 4 if translator.device.type == "cpu" else PASS_PIXELS
     alike: dict[tuple[int, int], list[int]] = {}
     for number, size in enumerate(seen):
         alike.setdefault(padded_size(size), []).append(number)
     for shape, members in alike.items():
+        most = PIECE_PIXELS if suits_a_core(translator, shape) else pixels_shared
         count = most_in_a_pass(shape, pixels=min(most, MOST_PIXELS))
         held: list[int] = []
         pixels = 0

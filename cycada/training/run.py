@@ -291,7 +291,7 @@ def open_run(
             "torch": torch.__version__,
             "python": platform.python_version(),
             "machines": _machines(root, machine),
-            "settings": to_dict(config),
+            "settings": to_dict(_chosen(config)),  # another version may choose otherwise
             "inputs": dict(inputs or {}),
             **({TRAINED_WITH_KEY: trained_with} if trained_with else {}),
         }

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -19,6 +21,7 @@ from cycada.errors import DataError, UsageError
 from cycada.progress import Progress
 from cycada.stages.phantom import PhantomOptions, make_phantom
 from cycada.task import Task
+from cycada.training import loading
 
 
 def _run(*words: str) -> None:
@@ -39,6 +42,18 @@ def frames(there: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+@pytest.fixture(params=["float32 on one core", "bfloat16 on two"])
+def computing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compute in either way; sums of a pass that cores shared would depend on how many did."""
+    before = torch.get_num_threads()
+    if request.param == "bfloat16 on two":
+        monkeypatch.setattr(loading, "_computes_in_bf16", lambda *_: True)
+        torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("computing")
 @pytest.mark.parametrize("scale", ["fit", "keep"])
 def test_a_translation_has_the_pixels_that_the_verb_writes(frames: list[Path], scale: str) -> None:
     _run("translate", "runs/translator", "frames", "--scale", scale, "--out", "written")
@@ -49,6 +64,8 @@ def test_a_translation_has_the_pixels_that_the_verb_writes(frames: list[Path], s
         written = image_reading.read_image(Path("written", file.with_suffix(".png").name)).numpy()
         assert each.pixels.dtype == written.dtype == np.uint16
         assert (each.pixels == written[0]).all()
+    (alone,) = translator.translate(frames[1], scale=scale)  # the only one of its size
+    assert (alone.pixels == made[1].pixels).all()
 
 
 def test_long_narrow_images_are_translated_however_many_there_are(there: Path) -> None:

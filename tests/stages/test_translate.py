@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 import torch
 
-from cycada import image_reading, image_writing, images, thermal
+from cycada import cores, image_reading, image_writing, images, thermal
 from cycada.config import TranslatorConfig
 from cycada.data.index import Face, Index, IndexInfo, read_index, write_index
 from cycada.errors import DataError, RunError
@@ -361,7 +361,8 @@ def test_each_core_takes_small_images_from_file_to_file_and_all_take_a_large_one
 ) -> None:
     loaded = replace(identity, module=_SideBySide())  # type: ignore[arg-type]
     monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_, **__: loaded)
-    monkeypatch.setattr(translate_images, "PIECE_PIXELS", 16 * 16)
+    for module in (translate_images, cores):
+        monkeypatch.setattr(module, "PIECE_PIXELS", 16 * 16)
     large = 7
     for number in range(12):
         side = 64 if number == large else 16
