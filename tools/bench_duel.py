@@ -164,10 +164,12 @@ def duel(
             for spec in specs
         }
         precision = {name: process.built() for name, process in processes.items()}
-        rounds = {}
+        rounds, peaks = {}, {}
         for name, process in processes.items():  # one after the other, or they share the cores
             seconds = process.ask("warm")
             rounds[name] = _rounds(seconds, bench.device) if by_steps else 1
+            if not by_steps:  # a command goes once through a folder
+                peaks[name] = process.ask("memory")
         measures: dict[str, Callable[[], float]] = {
             name: partial(process.ask, "time", rounds[name]) for name, process in processes.items()
         }
@@ -179,7 +181,10 @@ def duel(
             most=bench.patience() - 5, told=bench.say,
         )  # fmt: skip
         facts: dict[str, Any] = {
-            name: {"precision": precision[name], "peak_mb": round(process.ask("memory"))}
+            name: {
+                "precision": precision[name],
+                "peak_mb": round(peaks.get(name) or process.ask("memory")),
+            }
             for name, process in processes.items()
         }
         if bench.profiled and by_steps:

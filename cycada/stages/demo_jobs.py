@@ -45,6 +45,7 @@ class Plan:
     teaching_steps: int
     ceiling_steps: int  # on labelled thermal faces
     wide: bool  # whether the taught detector has wider networks than its teachers
+    pixel_teaches: bool = True  # or only those that were aligned
 
 
 PLANS: dict[Budget, Plan] = {
@@ -64,7 +65,8 @@ PLANS: dict[Budget, Plan] = {
     # The same faces and the same ends of the scale, so that the shares compare. Longer are the
     # trainings that gain by it: what learns from RGB faces alone becomes worse to begin from, a
     # translator of 4,000 steps teaches no better, and pupils have learned all after 2,500. Then a
-    # pupil that can hold more learns more, as in Noisy Student.
+    # pupil that can hold more learns more, as in Noisy Student; and what was aligned for long
+    # teaches better without what learned from translations alone.
     "full": Plan(
         400,
         8,
@@ -77,6 +79,7 @@ PLANS: dict[Budget, Plan] = {
         teaching_steps=2500,
         ceiling_steps=4000,
         wide=True,
+        pixel_teaches=False,
     ),
 }
 
@@ -234,9 +237,9 @@ class Maker:
         It begins from its first teacher, or from regions as wide as it is.
         """
         feature = self.shared / "feature"
-        teachers = (
-            [self.out / ALIGNED, feature, self.out / "pixel"] if translated else [feature]
-        )  # fmt: skip
+        teachers = [self.out / ALIGNED, feature] if translated else [feature]
+        if translated and self.plan.pixel_teaches:
+            teachers.append(self.out / "pixel")
         made = [self._translated] if translated else []
         needed = [run.name for run in teachers]
         begin = self.adapted(teachers[0])

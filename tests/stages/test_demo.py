@@ -100,10 +100,10 @@ def test_a_training_whose_weights_are_damaged_is_not_taken_for_finished(tmp_path
     assert not job.done()
 
 
-def test_a_wide_pupil_begins_from_regions_as_wide(
+def test_a_wide_pupil_begins_from_regions_as_wide_and_is_taught_by_what_was_aligned(
     quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(demo_jobs.PLANS, "full", replace(TINY, wide=True))
+    monkeypatch.setitem(demo_jobs.PLANS, "full", replace(TINY, wide=True, pixel_teaches=False))
     run(tmp_path / "demo", quiet, budget="full")
     found = {
         name: json.loads((tmp_path / "demo" / name / "config.json").read_text())["settings"]
@@ -112,7 +112,8 @@ def test_a_wide_pupil_begins_from_regions_as_wide(
     assert Path(found["both"]["initial"]).name == "regions_wide"
     assert found["both"]["width"] == found["regions_wide"]["width"]
     assert found["both"]["width"] > found["aligned_regions"]["width"]
-    assert len(found["both"]["teachers"]) == 3
+    taught_by = [Path(teacher).name for teacher in found["both"]["teachers"]]
+    assert taught_by == ["aligned_regions", "feature"]
 
 
 @pytest.mark.parametrize("wrong", [{"size": 30}, {"seed": -1}])
