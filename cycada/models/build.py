@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -24,20 +25,26 @@ FACES_WIDTH, FACES_BLOCKS = 24, 6
 """The cheapest generator that keeps Action Units as well as the paper's (docs/performance.md)."""
 
 
-class undrawn(TorchFunctionMode):  # noqa: N801 - used like a function, in a with block
-    """Within this block, networks are built whose weights are neither held nor drawn.
+class _Undrawn(TorchFunctionMode):
+    """Lets PyTorch's layers, which take what they hold from ``torch.empty``, hold nothing."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        elsewhere = {"device": "meta"} if func is torch.empty else {}
+        return func(*args, **{**(kwargs or {}), **elsewhere})
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Within this block, build networks whose weights are neither held nor drawn.
 
     Those that are loaded afterwards take their place. Drawing them takes longer than loading, and
     what held them would stay with the process. Buffers, of which some are constants that no file
     holds, are as they are. Other threads build as ever.
     """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Make what ``torch.empty`` gives to PyTorch's layers one without memory."""
-        elsewhere = {"device": "meta"} if func is torch.empty else {}
-        return func(*args, **{**(kwargs or {}), **elsewhere})
+    with _Undrawn():
+        yield
 
 
 def build_generators(config: TranslatorConfig) -> Generators:
