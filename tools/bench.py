@@ -27,7 +27,15 @@ from typing import Any
 import bench_machine
 import torch
 from bench_duel import Bench, compare, duel, rounded
-from bench_opponents import DETECTOR_BATCH, DETECTOR_SIZE, Configuration, Part, Side, Spec
+from bench_opponents import (
+    DETECTOR_BATCH,
+    DETECTOR_SIZE,
+    Configuration,
+    Part,
+    Side,
+    Spec,
+    writing,
+)
 from bench_process import alone
 
 from cycada import image_writing
@@ -169,9 +177,12 @@ def detect(bench: Bench) -> None:
 
 def _folder_spec(bench: Bench, part: Part, side: Side, pictures: Path, **more: Any) -> Spec:
     scratch = Path(tempfile.mkdtemp(dir=bench.scratch, prefix=f"{part}-{side}-"))
-    return Spec(
+    spec = Spec(
         part=part, side=side, device=bench.device, pictures=pictures, scratch=scratch, **more
     )
+    if side != "textbook":
+        alone(*writing(spec), device="cpu", patience=max(bench.patience(), 60.0))
+    return spec
 
 
 def _folder(

@@ -48,6 +48,7 @@ Backbone = Literal["resnet18", "resnet50"]
 
 ACTION_UNITS = (1, 2, 4, 6, 7, 9, 10, 12, 14, 15, 25, 26)
 DETECTOR_SIZE, DETECTOR_BATCH = 128, 32
+RUN = "run"  # in the scratch folder: what bulk translation and detection use
 _SMALL = 128  # px; below it the discriminators are those of the demo
 _BATCHES = 8  # different ones, in memory
 
@@ -214,12 +215,7 @@ def _translate_textbook(spec: Spec, device: torch.device) -> Opponent:
 
 
 def _translate_package(spec: Spec, device: torch.device) -> Opponent:
-    run, out = spec.scratch / "run", spec.scratch / "made"
-    config = spec.configuration.package()
-    if spec.side == "knee":
-        defaults = TranslatorConfig(size=config.size)
-        config = replace(config, generator=defaults.generator)
-    write_translator(run, config)
+    run, out = spec.scratch / RUN, spec.scratch / "made"
 
     def translate() -> None:
         run_translation(run, spec.pictures, out, depth="auto", progress=Progress(shown=False))
@@ -277,10 +273,8 @@ def _detect_textbook(spec: Spec, device: torch.device) -> Opponent:
 
 
 def _detect_package(spec: Spec, device: torch.device) -> Opponent:
-    run = spec.scratch / "run"
-    write_detector(run, _detector_config(spec.backbone))
     options = DetectOptions(
-        run=run, sources=(spec.pictures,), out=spec.scratch / "made",
+        run=spec.scratch / RUN, sources=(spec.pictures,), out=spec.scratch / "made",
         read=ReadOptions(domain="rgb"), faces=WHOLE, device=device,
     )  # fmt: skip
 
@@ -306,6 +300,19 @@ _BUILDERS: Mapping[tuple[Part, Side], Callable[[Spec, torch.device], Opponent]] 
 def _fail(told: str) -> None:
     """Do not measure a step that is not what users get."""
     raise RuntimeError(told)
+
+
+def writing(spec: Spec) -> tuple[Callable[..., None], Path, Any]:
+    """Return what writes the run that the package is to use, where to, and of which settings.
+
+    To be called in another process: what it leaves in memory is not what using a run takes.
+    """
+    if spec.part == "detect":
+        return write_detector, spec.scratch / RUN, _detector_config(spec.backbone)
+    config = spec.configuration.package()
+    if spec.side == "knee":
+        config = replace(config, generator=TranslatorConfig(size=config.size).generator)
+    return write_translator, spec.scratch / RUN, config
 
 
 def write_translator(root: Path, config: TranslatorConfig) -> None:

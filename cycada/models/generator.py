@@ -48,7 +48,9 @@ def _convolution(channels: int, out: int, kernel: int, *, stride: int = 1) -> li
 
 
 def _normalised(layer: nn.Conv2d) -> list[nn.Module]:
-    return [layer, InstanceNorm2d(layer.out_channels, affine=True), nn.ReLU(inplace=True)]
+    return [
+        layer, InstanceNorm2d(layer.out_channels, affine=True, inplace=True), nn.ReLU(inplace=True)
+    ]  # fmt: skip
 
 
 class EnlargingConvolution(nn.Conv2d):

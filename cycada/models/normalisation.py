@@ -22,6 +22,14 @@ class InstanceNorm2d(nn.InstanceNorm2d):
     of no use for an image of little contrast.
     """
 
+    def __init__(self, channels: int, *, affine: bool = False, inplace: bool = False) -> None:
+        """Make the layer; ``inplace`` lets it overwrite what it is given where nothing is learned.
+
+        The larger images are, the more of a pass's time and memory another copy of them takes.
+        """
+        super().__init__(channels, affine=affine)
+        self.inplace = inplace
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(B, C, H, W)``."""
         suits = x.device.type == "cpu" and has_channels_last(x) and 0 < len(x) <= _FEW
@@ -31,8 +39,22 @@ class InstanceNorm2d(nn.InstanceNorm2d):
         bias: Tensor = self.bias
         if not self.affine:
             weight, bias = x.new_ones(x.shape[1]), x.new_zeros(x.shape[1])
+        if self.inplace and not torch.is_grad_enabled():
+            return _overwritten(x, weight, bias, self.eps)
         made: Tensor = _ChannelsLast.apply(x, weight, bias, self.eps)
         return made
+
+
+def _overwritten(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Normalise images with their channels last where they are."""
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    for image in torch.split(x, 1):
+        mean, inverse = (torch.empty(0, dtype=wide) for _ in range(2))
+        torch.ops.aten.native_batch_norm.out(
+            image, weight, bias, None, None, _WHILE_TRAINING, 0.0, eps,
+            out=image, save_mean=mean, save_invstd=inverse,
+        )  # fmt: skip
+    return x
 
 
 class _ChannelsLast(torch.autograd.Function):

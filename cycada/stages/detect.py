@@ -36,7 +36,6 @@ from cycada.training.engines import (
     Engine,
     UsableDetector,
     computes_by_core,
-    detector_weights,
     open_detector,
     precision_told,
 )
@@ -46,6 +45,7 @@ T = TypeVar("T")
 
 _BATCH = 32
 _FRAMES_AHEAD = 8  # read and not yet seen: frames may be much larger than the faces in them
+_FRAMES_A_PIECE = 4  # of those that are read by one thread and seen by others
 _USUAL_RATE = 10.0  # frames per second of an overlay where the source has no time stamps
 
 
@@ -116,7 +116,7 @@ def _detect(
     options: DetectOptions, detector: UsableDetector, sources: Sequence[Source],
     rejected: Rejections, progress: Progress,
 ) -> list[Detection]:  # fmt: skip
-    weights = detector_weights(detector)
+    weights = detector.fingerprint
     done = []
     for number, source in enumerate(sources):
         window = detector_window(source, detector, options.read.window)
@@ -207,22 +207,22 @@ def _rows_by_core(
     """Yield the rows from ``start`` on; each core takes some frames from their files to the end."""
     most = min(images_in_a_piece(detector.size**2), _BATCH)
     cores = torch.get_num_threads()
+    ahead = cores
+    frames: Iterable[Any] = range(start, source.count or 0)
+    read = source.frame
+    if read is None:  # they come one after another, and may be much larger than the faces
+        frames = itertools.islice(_to_its_end(source), start, None)
+        most, ahead = min(most, _FRAMES_A_PIECE), min(cores, _FRAMES_AHEAD)
 
-    def look(frame: Frame) -> _Seen:
-        return _seen(frame, source, detector, None, window=window)
-
-    def answer(seen: Iterable[_Seen]) -> list[Detected]:
-        return list(_answered(list(seen), detector))
+    def rows(piece: Sequence[Any]) -> list[Detected]:
+        seen = [
+            _seen(each if read is None else read(each), source, detector, None, window=window)
+            for each in piece
+        ]
+        return list(_answered(seen, detector))
 
     with lone_threads(cores) as pool:
-        if read := source.frame:
-            numbers = _pieces(range(start, source.count or 0), most)
-            found = in_order(
-                pool, lambda piece: answer(look(read(n)) for n in piece), numbers, ahead=cores
-            )
-        else:  # they come one after another, and may be much larger than the faces
-            coming = map(look, itertools.islice(_to_its_end(source), start, None))
-            found = in_order(pool, answer, _pieces(coming, most), ahead=cores)
+        found = in_order(pool, rows, _pieces(frames, most), ahead=ahead)
         yield from itertools.chain.from_iterable(found)
 
 

@@ -42,7 +42,6 @@ from cycada.task import Task, decided
 from cycada.training.loading import (
     LoadedDetector,
     check_reads_rgb,
-    detector_fingerprint,
     load_detector,
     load_translator,
 )
@@ -66,7 +65,7 @@ def evaluate(options: EvaluateOptions, *, progress: Progress) -> dict[str, Any]:
         detector = load_detector(options.run, device)
         chosen = _chosen(index, options.split, options.domain)
         check_unseen(chosen.subjects(), detector.seen, options.run)
-        weights = detector_fingerprint(options.run)
+        weights = detector.fingerprint
         return evaluate_detector(detector, chosen, options, weights=weights, progress=progress)
     translator = load_translator(options.run, device)
     chosen = _chosen(index, options.split, None)

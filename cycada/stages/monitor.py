@@ -31,7 +31,6 @@ from cycada.stopping import holding_stops
 from cycada.training.loading import (
     LoadedDetector,
     default_device,
-    detector_fingerprint,
     load_detector,
 )
 from cycada.vitals.alarms import Event
@@ -302,7 +301,7 @@ def _settings(
         "source": str(source.path),
         "source_state": None if options.streams else _state(options.source, options.out),
         "detector": None if options.run is None else str(options.run),
-        "weights": None if detector is None else detector_fingerprint(detector.root),
+        "weights": None if detector is None else detector.fingerprint,
         "unit": source.unit,
         "faces": options.faces,
         "faces_state": _state(Path(options.faces), options.out),
@@ -358,7 +357,7 @@ def _facts(
         ("Pixels", "grey, without temperatures" if source.unit == "grey" else source.unit),
         ("Frames a second", "by time stamps" if rate is None else f"{rate:.3g}"),
         ("Faces found by", finder_in_words(options.faces)),
-        ("Detector", "none" if detector is None else detector_fingerprint(detector.root)[:12]),
+        ("Detector", "none" if detector is None else detector.fingerprint[:12]),
         ("Score", "as it comes" if options.score is None else "other settings"),
     ]
 

@@ -14,7 +14,6 @@ from cycada.errors import UsageError
 from cycada.training.loading import (
     LoadedDetector,
     LoadedTranslator,
-    detector_fingerprint,
     load_detector,
     load_translator,
 )
@@ -66,17 +65,6 @@ def open_detector(path: Path, engine: Engine, *, device: torch.device) -> Usable
     if engine == "onnx":
         return load_onnx_detector(path)
     return load_detector(path, device, predicts_alone=True)
-
-
-def detector_weights(detector: UsableDetector) -> str:
-    """Return the fingerprint of a detector's weights, the same in its run and its exports.
-
-    Raises:
-        RunError: The run is no longer there.
-    """
-    if isinstance(detector, OnnxDetector):
-        return detector.fingerprint
-    return detector_fingerprint(detector.root)
 
 
 def computes_by_core(network: UsableTranslator | UsableDetector) -> bool:

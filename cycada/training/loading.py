@@ -79,6 +79,7 @@ class LoadedDetector(DetectorFacts):
     module: Detector
     config: DetectorConfig
     device: torch.device
+    fingerprint: str = ""  # of its weights
     in_bf16: bool = False  # whether it computes in bfloat16; what it returns is float32
     cores: Cores = field(default_factory=Cores, repr=False, compare=False)
 
@@ -256,6 +257,7 @@ def load_detector(
         seen=seen_digests(about),
         window=window_of(about),
         device=device,
+        fingerprint=checkpoint.fingerprint(),
         in_bf16=in_bf16,
     )
 

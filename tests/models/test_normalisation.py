@@ -64,3 +64,23 @@ def test_an_image_whose_layouts_are_one_is_taken_for_plain() -> None:
     assert not has_channels_last(torch.zeros(1, 1, 4, 4))
     assert not has_channels_last(torch.zeros(2, 3, 4, 4))
     assert has_channels_last(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("images", [1, 3])
+def test_what_is_overwritten_is_what_would_be_returned(dtype: torch.dtype, images: int) -> None:
+    torch.manual_seed(0)
+    layer = InstanceNorm2d(24, affine=True, inplace=True)
+    torch.nn.init.uniform_(layer.weight)
+    torch.nn.init.uniform_(layer.bias)
+    layer = layer.to(torch.float64) if dtype == torch.float64 else layer
+    x = (3 * torch.randn(images, 24, 33, 40) + 1).to(dtype, memory_format=torch.channels_last)
+    before = x.clone()
+    expected = layer(x).detach()
+    assert torch.equal(x, before)  # while something may be learned, it is kept
+    with torch.no_grad():
+        made = layer(x)
+    assert torch.equal(made, expected)
+    assert made.data_ptr() == x.data_ptr()
+    with torch.no_grad():
+        assert torch.equal(InstanceNorm2d(24)(before.clone()), InstanceNorm2d(24)(before))

@@ -109,7 +109,7 @@ def test_faces_that_are_cut_out_get_the_same_from_cores_on_their_own_as_from_a_b
 ) -> None:  # fmt: skip
     """However many cores there are; and a table that was cut off ends the same."""
     source = faces if where == "index" else recording
-    monkeypatch.setattr("cycada.cores.PIECE_PIXELS", 5 * CROP**2)
+    monkeypatch.setattr("cycada.cores.PIECE_PIXELS", 4 * CROP**2)
     used: set[int] = set()
     usual = LoadedDetector.predict
 
