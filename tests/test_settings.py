@@ -8,6 +8,7 @@ import pytest
 
 from cycada.config import AugmentConfig, DetectorConfig, TranslatorConfig, TranslatorWeights
 from cycada.errors import ConfigError
+from cycada.models.build import chosen_generator
 from cycada.settings import differences, flatten, load_config, to_dict
 from cycada.training.run import open_run
 from cycada.training.run_reading import run_config
@@ -156,8 +157,10 @@ def test_the_settings_of_a_run_are_accepted_again(tmp_path: Path) -> None:
     config = with_set("data=['x', 'y']", "weights.semantic=0.5", "flip=false", "steps=7")
     open_run(tmp_path / "run", "translator", config, writes=True)
     file = tmp_path / "run" / "config.json"
-    assert load_config(TranslatorConfig, file) == config
-    assert run_config(tmp_path / "run", "translator", TranslatorConfig) == config
+    chosen = dataclasses.replace(config, generator=chosen_generator(config))
+    assert chosen.generator.width > 0  # what was left to be chosen is written as it was chosen
+    assert load_config(TranslatorConfig, file) == chosen
+    assert run_config(tmp_path / "run", "translator", TranslatorConfig) == chosen
     plain = tmp_path / "plain.json"
     plain.write_text(json.dumps(to_dict(config)))
     assert load_config(TranslatorConfig, plain) == config

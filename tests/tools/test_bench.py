@@ -331,7 +331,7 @@ def test_the_peak_is_counted_from_when_an_opponent_is_built() -> None:
 
 
 def test_an_opponent_in_a_process_of_its_own_makes_rounds_or_says_why_not(tmp_path: Path) -> None:
-    from bench_opponents import Configuration, Spec
+    from bench_opponents import Configuration, Spec, writing
     from bench_process import PartFailedError, Process
 
     tiny = Configuration(32, 1, 4, 1)
@@ -341,6 +341,8 @@ def test_an_opponent_in_a_process_of_its_own_makes_rounds_or_says_why_not(tmp_pa
     fails = Spec(
         part="detect", side="package", device="cpu", pictures=empty, scratch=tmp_path / "scratch"
     )
+    write, *what = writing(fails)
+    write(*what)
     with Process(works, patience=lambda: 600) as one, Process(fails, patience=lambda: 600) as two:
         assert one.built() in ("no", "bf16")
         assert one.ask("warm") > 0
