@@ -42,8 +42,8 @@ class Cores:
     """
 
     def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-        self._kind = (0, 0)  # of which process, and how many threads
+        # Of which process, how many threads, and these: one value, for several threads may look.
+        self._held: tuple[int, int, ThreadPoolExecutor] | None = None
 
     def __reduce__(self) -> tuple[type[Cores], tuple[()]]:
         """Copy as one that has no threads yet."""
@@ -81,11 +81,11 @@ class Cores:
 
     def _threads(self, cores: int) -> ThreadPoolExecutor:
         """Return the threads; where callers make them at once, each has threads that it can use."""
-        kind, pool = (os.getpid(), cores), self._pool
-        if pool is None or kind != self._kind:  # a process that was forked has no thread of another
+        held, process = self._held, os.getpid()  # one that was forked has no thread of another
+        if held is None or held[:2] != (process, cores):
             pool = ThreadPoolExecutor(cores, "cores", initializer=_compute_alone)
-            self._pool, self._kind = pool, kind
-        return pool
+            self._held = held = (process, cores, pool)
+        return held[2]
 
 
 def images_in_a_piece(area: int) -> int:
