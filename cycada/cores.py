@@ -11,8 +11,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-PIECE_PIXELS = 256 * 256
-"""Pixels of the images that a core is given at a time."""
+LONE_PIXELS = 256 * 256
+"""Pixels of the largest image that a core computes alone."""
+
+PIECE_PIXELS = 2 * 128 * 128
+"""Pixels of the images that a core is given at a time, if one has not more of them."""
 
 
 @contextmanager
@@ -55,7 +58,7 @@ class Cores:
         What a network holds of one piece stays in the cache, and no core waits for another after
         every layer. Pieces depend on the batch alone, and each is computed by one core even where
         others are idle: sums over a piece depend on how many cores share it. Only an image of more
-        than :data:`PIECE_PIXELS` is given to all.
+        than :data:`LONE_PIXELS` is given to all.
 
         Args:
             compute: Maps ``(B, C, H, W)`` to ``(B, ...)``, each image by itself. It is called by
@@ -66,7 +69,7 @@ class Cores:
             return compute(batch)
         area, cores = math.prod(batch.shape[-2:]), torch.get_num_threads()
         pieces = torch.split(batch, images_in_a_piece(area))
-        if cores == 1 or area > PIECE_PIXELS:
+        if cores == 1 or area > LONE_PIXELS:
             return torch.cat([compute(piece) for piece in pieces])
         made: list[Future[Tensor]] = []
         try:

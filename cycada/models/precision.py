@@ -1,9 +1,9 @@
-"""The precision in which a trained network's weights are held."""
+"""How a trained network's weights are held where it only answers: in bfloat16, and packed."""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cycada.models.generator import NarrowingConvolution
 
@@ -17,3 +17,57 @@ def hold_in_bf16(network: nn.Module) -> None:
     for part in network.modules():
         if isinstance(part, nn.Conv2d | nn.Linear) and not isinstance(part, NarrowingConvolution):
             part.to(torch.bfloat16)
+
+
+def pack(network: nn.Module) -> None:
+    """Hold the bfloat16 weights of convolutions in the order in which a processor multiplies them.
+
+    oneDNN, by which PyTorch computes convolutions there, else puts them in order in every pass, for
+    each thread anew: a quarter of a pass of two small images through a ResNet-18, and as much
+    memory again as the largest layer has. The answers under autocast stay the same to the last bit.
+
+    Nothing changes on a processor for which oneDNN has no convolutions in bfloat16.
+
+    Args:
+        network: On the processor, its weights in place. It is of no use but for answering then.
+    """
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001
+        return
+    found = [
+        (part, name)
+        for part in network.modules()
+        for name, layer in part.named_children()
+        if type(layer) is nn.Conv2d and _can_be_packed(layer)
+    ]
+    for part, name in reversed(found):  # the largest first, whose place the others then take
+        setattr(part, name, _PackedConvolution(getattr(part, name)))
+
+
+def _can_be_packed(layer: nn.Conv2d) -> bool:
+    plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return plain and layer.weight.dtype == torch.bfloat16
+
+
+class _PackedConvolution(nn.Module):
+    """A convolution that keeps its weights in order, as those that torch.compile has frozen do.
+
+    PyTorch has no public form of it that takes images which are not packed themselves.
+    """
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self.geometry = [
+            list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups
+        ]  # fmt: skip
+        every_size = None
+        self.weight: Tensor = torch.ops.mkldnn._reorder_convolution_weight(  # noqa: SLF001
+            layer.weight.detach(), *self.geometry, every_size
+        )
+        self.bias = layer.bias
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map ``(B, in, H, W)`` to ``(B, out, H', W')`` in bfloat16."""
+        made: Tensor = torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001
+            image.to(torch.bfloat16), self.weight, self.bias, *self.geometry, "none", [], ""
+        )
+        return made

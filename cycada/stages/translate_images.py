@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from cycada import images
-from cycada.cores import PIECE_PIXELS, lone_threads
+from cycada.cores import LONE_PIXELS, lone_threads
 from cycada.data.dataset import scaled_size
 from cycada.errors import DataError
 from cycada.models.tiling import (
@@ -304,7 +304,7 @@ def _batches(window: Sequence[tuple[Job, tuple[int, int]]], work: Translating) -
 
 def suits_a_core(translator: UsableTranslator, shape: tuple[int, int]) -> bool:
     """Tell whether passes of images of a padded ``(height, width)`` are made side by side."""
-    return computes_by_core(translator) and math.prod(shape) <= PIECE_PIXELS
+    return computes_by_core(translator) and math.prod(shape) <= LONE_PIXELS
 
 
 def passes(
@@ -330,7 +330,7 @@ def passes(
     for number, size in enumerate(seen):
         alike.setdefault(padded_size(size), []).append(number)
     for shape, members in alike.items():
-        most = PIECE_PIXELS if suits_a_core(translator, shape) else pixels_shared
+        most = LONE_PIXELS if suits_a_core(translator, shape) else pixels_shared
         count = most_in_a_pass(shape, pixels=min(most, MOST_PIXELS))
         held: list[int] = []
         pixels = 0

@@ -30,7 +30,7 @@ from cycada.models.build import (
 from cycada.models.cycle import Discriminators, Generators, ToThermal
 from cycada.models.cyclegan import CycleGANGenerators
 from cycada.models.detector import Detector
-from cycada.models.precision import hold_in_bf16
+from cycada.models.precision import hold_in_bf16, pack
 from cycada.task import Task, decided, probabilities_of
 from cycada.thermal import Unit, Window
 from cycada.training.launch import multiplies_in_bf16
@@ -218,8 +218,8 @@ def load_detector(
         root: Run.
         device: Where to compute; ``None`` for the default one.
         step: Of the checkpoint; ``None`` for the newest.
-        predicts_alone: Hold weights as ``predict`` needs them, in half of the memory where it
-            computes in bfloat16; the module is then of no use but for that.
+        predicts_alone: Hold weights as ``predict`` needs them where it computes in bfloat16: in
+            half of the memory, and in order; the module is then of no use but for that.
 
     Raises:
         RunError: ``root`` is no finished run of a detector, or its weights are damaged.
@@ -241,6 +241,8 @@ def load_detector(
     module = module.to(memory_format=torch.channels_last)
     checkpoint.load_weights("detector", module)
     module = module.eval().requires_grad_(False).to(device)  # noqa: FBT003
+    if in_bf16 and predicts_alone and device.type == "cpu":
+        pack(module)
     return LoadedDetector(
         root=root,
         module=module,

@@ -10,18 +10,23 @@ from cycada.landmarks import EYE_CORNERS
 from cycada.models.backbones import Backbone
 from cycada.models.build import build_detector
 from cycada.models.cycle import ToThermal
-from cycada.models.precision import hold_in_bf16
+from cycada.models.detector import Detector
+from cycada.models.precision import hold_in_bf16, pack
 from cycada.task import Task
+
+
+def detector(backbone: Backbone) -> Detector:
+    torch.manual_seed(0)
+    config = DetectorConfig(backbone=backbone, pretrained="none", size=64)
+    return build_detector(
+        config, channels=3, task=Task(action_units=(1, 2, 4)),
+        landmarks=EYE_CORNERS if backbone == "regions" else (),
+    ).eval().requires_grad_(False)  # fmt: skip
 
 
 @pytest.mark.parametrize("backbone", ["small", "regions", "lenet", "resnet18", "convnext_tiny"])
 def test_a_detector_under_autocast_answers_the_same_to_the_last_bit(backbone: Backbone) -> None:
-    torch.manual_seed(0)
-    config = DetectorConfig(backbone=backbone, pretrained="none", size=64)
-    module = build_detector(
-        config, channels=3, task=Task(action_units=(1, 2, 4)),
-        landmarks=EYE_CORNERS if backbone == "regions" else (),
-    ).eval().requires_grad_(False)  # fmt: skip
+    module = detector(backbone)
     side = 32 if backbone == "lenet" else 64
     pictures = torch.rand(3, 3, side, side)
     with torch.autocast("cpu", torch.bfloat16):
@@ -31,6 +36,43 @@ def test_a_detector_under_autocast_answers_the_same_to_the_last_bit(backbone: Ba
         after = module(2 * pictures - 1).logits
     assert torch.equal(before, after)
     assert sum(part.nbytes for part in module.parameters()) < 0.52 * held
+
+
+@pytest.mark.parametrize("images", [1, 2, 7])
+@pytest.mark.parametrize("backbone", ["small", "regions", "lenet", "resnet18", "convnext_tiny"])
+def test_packed_weights_answer_the_same_to_the_last_bit(backbone: Backbone, images: int) -> None:
+    module = detector(backbone).to(memory_format=torch.channels_last)
+    hold_in_bf16(module)
+    side = 32 if backbone == "lenet" else 64
+    pictures = 2 * torch.rand(images, 3, side, side) - 1
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        before = module(pictures).logits
+        plain = held_by_convolutions(module)
+        pack(module)
+        assert torch.equal(module(pictures).logits, before)
+    left = held_by_convolutions(module)
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert plain > left == 0
+    else:
+        assert left == plain
+
+
+def held_by_convolutions(module: torch.nn.Module) -> int:
+    layers = (layer for layer in module.modules() if isinstance(layer, torch.nn.Conv2d))
+    return sum(layer.weight.nbytes for layer in layers)
+
+
+def test_a_convolution_that_is_more_than_one_is_not_packed() -> None:
+    """It says itself how its weights are used, or reflects the border."""
+    torch.manual_seed(0)
+    module = ToThermal(GeneratorConfig(width=8, blocks=1)).to(memory_format=torch.channels_last)
+    module.eval().requires_grad_(False)
+    hold_in_bf16(module)
+    pictures = (2 * torch.rand(1, 3, 32, 32) - 1).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        before = module.to_thermal(pictures)
+        pack(module)
+        assert torch.equal(module.to_thermal(pictures), before)
 
 
 def test_a_generator_makes_the_same_image_with_its_last_layer_in_float32() -> None:

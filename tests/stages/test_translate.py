@@ -362,7 +362,7 @@ def test_each_core_takes_small_images_from_file_to_file_and_all_take_a_large_one
     loaded = replace(identity, module=_SideBySide())  # type: ignore[arg-type]
     monkeypatch.setattr("cycada.training.engines.load_translator", lambda *_, **__: loaded)
     for module in (translate_images, cores):
-        monkeypatch.setattr(module, "PIECE_PIXELS", 16 * 16)
+        monkeypatch.setattr(module, "LONE_PIXELS", 16 * 16)
     large = 7
     for number in range(12):
         side = 64 if number == large else 16
