@@ -17,6 +17,19 @@ LONE_PIXELS = 256 * 256
 PIECE_PIXELS = 2 * 128 * 128
 """Pixels of the images that a core is given at a time, if one has not more of them."""
 
+_KEPT_BLOCK = 24 * 2**20  # bytes; glibc takes up to 32 MB for its threshold
+
+
+def keep_what_is_freed() -> None:
+    """Let threads keep the memory that a network's layers free, to be used by the next ones.
+
+    glibc gives back what lies free beyond twice the largest block that was ever mapped by itself
+    and freed (``M_TRIM_THRESHOLD`` in mallopt(3)), and the system clears each page of what it is
+    asked for again. Such a block is mapped here and freed, but never written to, so it takes no
+    memory. With other allocators nothing changes.
+    """
+    torch.empty(_KEPT_BLOCK, dtype=torch.uint8)
+
 
 @contextmanager
 def lone_threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:

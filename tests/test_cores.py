@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import platform
+import resource
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -118,3 +122,23 @@ def test_a_copy_has_threads_of_its_own() -> None:
 def test_another_device_takes_a_batch_as_a_whole() -> None:
     batch = torch.zeros(40, 3, 256, 256, device="meta")
     assert Cores().in_pieces(lambda pictures: pictures, batch) is batch
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+def test_memory_that_layers_free_is_used_again_without_being_cleared_by_the_system() -> None:
+    """By a process of its own, for what tests before freed counts."""
+    program = """
+import resource, torch
+from cycada.cores import keep_what_is_freed
+keep_what_is_freed()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        held = [torch.ones(9 * 2**20, dtype=torch.uint8) for _ in range(5)]
+        del held
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    command = [sys.executable, "-c", program]
+    cleared = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    held = 5 * 9 * 2**20 // resource.getpagesize()
+    assert cleared < held // 10  # of ten times as many, which half of the runs clear without

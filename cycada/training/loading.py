@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cycada import images
 from cycada.config import DetectorConfig, TranslatorConfig
-from cycada.cores import Cores
+from cycada.cores import Cores, keep_what_is_freed
 from cycada.data.index import Domain
 from cycada.data.subjects import seen_digests
 from cycada.errors import ConfigError, RunError, UsageError, reason
@@ -295,6 +295,8 @@ def load_translator(
     layout = torch.channels_last if in_bf16 else torch.contiguous_format
     module = module.to(memory_format=layout)
     checkpoint.load_weights("generators", module, without="" if back else "to_rgb.")
+    if device.type == "cpu":
+        keep_what_is_freed()
     module = module.eval().requires_grad_(False).to(device)  # noqa: FBT003
     return LoadedTranslator(
         root=root,
