@@ -15,7 +15,7 @@ LONE_PIXELS = 256 * 256
 """Pixels of the largest image that a core computes alone."""
 
 PIECE_PIXELS = 2 * 128 * 128
-"""Pixels of the images that a core is given at a time, if one has not more of them."""
+"""Pixels of the images that a network computes at a time; one may have more."""
 
 _KEPT_BLOCK = 24 * 2**20  # bytes; glibc takes up to 32 MB for its threshold
 
@@ -28,7 +28,7 @@ def keep_what_is_freed() -> None:
     asked for again. Such a block is mapped here and freed, but never written to, so it takes no
     memory. With other allocators nothing changes.
     """
-    torch.empty(_KEPT_BLOCK, dtype=torch.uint8)
+    torch.empty(_KEPT_BLOCK, dtype=torch.uint8, device="cpu")
 
 
 @contextmanager

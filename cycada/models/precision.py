@@ -26,12 +26,13 @@ def pack(network: nn.Module) -> None:
     each thread anew: a quarter of a pass of two small images through a ResNet-18, and as much
     memory again as the largest layer has. The answers under autocast stay the same to the last bit.
 
-    Nothing changes on a processor for which oneDNN has no convolutions in bfloat16.
+    Nothing changes where PyTorch is without oneDNN, or oneDNN without bfloat16 for the processor.
 
     Args:
-        network: On the processor, its weights in place. It is of no use but for answering then.
+        network: On the processor, its weights in place with their channels last. It is of no use
+            but for answering then: packed weights are in no ``state_dict`` and cannot be copied.
     """
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001
+    if not _can_pack():
         return
     found = [
         (part, name)
@@ -41,6 +42,14 @@ def pack(network: nn.Module) -> None:
     ]
     for part, name in reversed(found):  # the largest first, whose place the others then take
         setattr(part, name, _PackedConvolution(getattr(part, name)))
+
+
+def _can_pack() -> bool:
+    asked = ("_is_mkldnn_bf16_supported", "_reorder_convolution_weight", "_convolution_pointwise")
+    if not all(hasattr(torch.ops.mkldnn, name) for name in asked):
+        return False
+    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001
+    return supported
 
 
 def _can_be_packed(layer: nn.Conv2d) -> bool:

@@ -52,8 +52,8 @@ def run_demo(
     - ``pixel``: trained on RGB faces translated to thermal, with their labels;
     - ``feature``: trained on RGB faces, its features aligned to unlabelled thermal faces;
     - ``both``: trained on both kinds and aligned (``aligned_regions``), then taught the unlabelled
-      faces by itself, ``pixel`` and ``feature`` together; with ``budget="full"`` these three teach
-      a wider detector that begins from RGB faces (``regions_wide``);
+      faces by itself, ``pixel`` and ``feature`` together; with ``budget="full"`` the first and the
+      last of these teach a wider detector that begins from RGB faces (``regions_wide``);
     - ``target_supervised``: seeing the structure of whole faces, trained on as many labelled
       thermal faces, the ceiling.
 

@@ -269,6 +269,9 @@ def load_translator(
 ) -> LoadedTranslator:
     """Load the averaged weights of a translator's run: of its newest checkpoint, or that of a step.
 
+    On a processor, this process keeps memory that is freed from then on
+    (:func:`cycada.cores.keep_what_is_freed`).
+
     Args:
         root: Run.
         device: Where to compute; ``None`` for the default one.

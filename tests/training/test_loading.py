@@ -110,6 +110,25 @@ def test_what_only_predicts_is_held_in_half_of_the_memory_and_says_the_same(
     assert lean.module.head.weight.dtype == torch.bfloat16
     seen = pictures[..., 2:18, :]
     assert torch.equal(lean.predict(seen), whole.predict(seen))
+    assert plain_convolutions(whole.module) > 0
+    if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert plain_convolutions(lean.module) == 0  # packed
     monkeypatch.setattr(loading, "multiplies_in_bf16", lambda: False)
     exact = load_detector(detector_run, CPU, predicts_alone=True)
     assert exact.module.head.weight.dtype == torch.float32
+    assert plain_convolutions(exact.module) == plain_convolutions(whole.module)
+
+
+def plain_convolutions(module: torch.nn.Module) -> int:
+    return sum(isinstance(layer, torch.nn.Conv2d) for layer in module.modules())
+
+
+def test_a_translator_on_the_processor_keeps_what_its_layers_free(
+    translator_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(loading, "keep_what_is_freed", lambda: asked.append(True))
+    load_translator(translator_run, torch.device("meta"))
+    assert not asked
+    load_translator(translator_run, CPU)
+    assert asked == [True]
