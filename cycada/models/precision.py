@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from cycada.models.generator import NarrowingConvolution
 
+_BLOCK = 64  # channels
+
 
 def hold_in_bf16(network: nn.Module) -> None:
     """Hold in bfloat16 what autocast would turn into it again in every pass.
@@ -20,7 +22,7 @@ def hold_in_bf16(network: nn.Module) -> None:
 
 
 def pack(network: nn.Module) -> None:
-    """Hold the bfloat16 weights of convolutions in the order in which a processor multiplies them.
+    """Hold the bfloat16 weights of large convolutions in the order in which they are multiplied.
 
     oneDNN, by which PyTorch computes convolutions there, else puts them in order in every pass, for
     each thread anew: a quarter of a pass of two small images through a ResNet-18, and as much
@@ -53,8 +55,15 @@ def _can_pack() -> bool:
 
 
 def _can_be_packed(layer: nn.Conv2d) -> bool:
+    """Tell whether the order that oneDNN chooses without seeing an image is the one that it uses.
+
+    Where it is not (kernels of 1 x 1, groups, channels that fill no block), it orders them anew in
+    every pass, by a way so slow that a ResNet-50 takes four times as long (docs/performance.md).
+    """
     plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return plain and layer.weight.dtype == torch.bfloat16
+    usual = layer.kernel_size == (3, 3) and layer.groups == 1 and layer.dilation == (1, 1)
+    fills = layer.in_channels % _BLOCK == 0 and layer.out_channels % _BLOCK == 0
+    return plain and usual and fills and layer.weight.dtype == torch.bfloat16
 
 
 class _PackedConvolution(nn.Module):
