@@ -28,13 +28,13 @@ def pack(network: nn.Module) -> None:
     each thread anew: a quarter of a pass of two small images through a ResNet-18, and as much
     memory again as the largest layer has. The answers under autocast stay the same to the last bit.
 
-    Nothing changes where PyTorch is without oneDNN, or oneDNN without bfloat16 for the processor.
+    Nothing changes where it was not measured or cannot be done (:func:`can_pack`).
 
     Args:
         network: On the processor, its weights in place with their channels last. It is of no use
             but for answering then: packed weights are in no ``state_dict`` and cannot be copied.
     """
-    if not _can_pack():
+    if not can_pack():
         return
     found = [
         (part, name)
@@ -46,7 +46,13 @@ def pack(network: nn.Module) -> None:
         setattr(part, name, _PackedConvolution(getattr(part, name)))
 
 
-def _can_pack() -> bool:
+def can_pack() -> bool:
+    """Tell whether PyTorch has oneDNN here, and oneDNN the instructions for which packing pays.
+
+    With AMX it uses another order, for which none of this was measured.
+    """
+    if torch.cpu.get_capabilities().get("amx_bf16"):
+        return False
     asked = ("_is_mkldnn_bf16_supported", "_reorder_convolution_weight", "_convolution_pointwise")
     if not all(hasattr(torch.ops.mkldnn, name) for name in asked):
         return False

@@ -11,7 +11,7 @@ from cycada.models.backbones import Backbone
 from cycada.models.build import build_detector
 from cycada.models.cycle import ToThermal
 from cycada.models.detector import Detector
-from cycada.models.precision import hold_in_bf16, pack
+from cycada.models.precision import can_pack, hold_in_bf16, pack
 from cycada.task import Task
 
 
@@ -56,8 +56,18 @@ def test_packed_weights_answer_the_same_to_the_last_bit(
         plain = convolutions(module)
         pack(module)
         assert torch.equal(module(pictures).logits, before)
-    able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    assert convolutions(module) == plain - (packed if able else 0)
+    assert convolutions(module) == plain - (packed if can_pack() else 0)
+
+
+def test_nothing_is_packed_for_instructions_that_were_not_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    module = detector("resnet18").to(memory_format=torch.channels_last)
+    hold_in_bf16(module)
+    plain = convolutions(module)
+    pack(module)
+    assert convolutions(module) == plain
 
 
 def convolutions(module: torch.nn.Module) -> int:
