@@ -77,14 +77,17 @@ def convolutions(module: torch.nn.Module) -> int:
 def test_a_convolution_that_is_more_than_one_is_not_packed() -> None:
     """It says itself how its weights are used, or reflects the border."""
     torch.manual_seed(0)
-    module = ToThermal(GeneratorConfig(width=8, blocks=1)).to(memory_format=torch.channels_last)
+    module = ToThermal(GeneratorConfig(width=64, blocks=1)).to(memory_format=torch.channels_last)
     module.eval().requires_grad_(False)
     hold_in_bf16(module)
+    plain = convolutions(module)
     pictures = (2 * torch.rand(1, 3, 32, 32) - 1).contiguous(memory_format=torch.channels_last)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         before = module.to_thermal(pictures)
         pack(module)
         assert torch.equal(module.to_thermal(pictures), before)
+    # Two smaller images, and the two of the block; not those that enlarge, of as many channels.
+    assert convolutions(module) == plain - (4 if can_pack() else 0)
 
 
 def test_a_generator_makes_the_same_image_with_its_last_layer_in_float32() -> None:
